@@ -1,0 +1,1 @@
+"""Lung segmentation in chest radiographs: a U-Net, PyTorch Lightning and Hydra."""

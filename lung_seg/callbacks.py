@@ -1,0 +1,111 @@
+"""What watches a training: images per second, pictures in TensorBoard, a table of epochs."""
+
+import csv
+import io
+import time
+from pathlib import Path
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+from pytorch_lightning.loggers import Logger, TensorBoardLogger
+from pytorch_lightning.utilities import rank_zero_only
+
+from lung_seg.data.dataset import Draw, Sample
+from lung_seg.files import write_text
+from lung_seg.pictures import panel
+
+PANEL_CASES = 4
+
+
+class Throughput(pl.Callback):
+    """Logs how many images a second the training takes, all devices together, since the epoch began."""
+
+    def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Start the clock."""
+        self.started = time.perf_counter()
+        self.images = 0
+
+    def on_train_batch_end(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Sample, batch_idx: int
+    ) -> None:
+        """Log the rate so far."""
+        self.images += len(batch.image) * trainer.world_size
+        rate = self.images / (time.perf_counter() - self.started)
+        pl_module.log("images_per_s", rate, prog_bar=True)
+
+
+class ValidationPanels(pl.Callback):
+    """Shows the same few validation cases in TensorBoard after each epoch, so that one sees the contour settle."""
+
+    @rank_zero_only
+    def on_validation_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Radiograph, truth and prediction side by side."""
+        dataset = trainer.datamodule.dataset("validation")  # type: ignore[attr-defined]
+        step = max(1, len(dataset) // PANEL_CASES)
+        for number, position in enumerate(range(0, len(dataset), step)[:PANEL_CASES]):
+            sample = dataset[Draw(0, position)]
+            with torch.no_grad():
+                logits = pl_module(sample.image[None].to(pl_module.device))
+            picture = panel(
+                sample.image[0].numpy(), sample.mask[0].numpy(), logits[0, 0].float().sigmoid().cpu().numpy()
+            )
+            _writer(trainer).add_image(f"validation/{number}", picture, trainer.global_step, dataformats="HWC")
+
+
+class EpochTable(Logger):
+    """metrics.csv: one row per epoch with all that was logged in it; a resumed training goes on with the same table.
+
+    Lightning's CSVLogger scatters an epoch over several rows and starts the file anew on resuming.
+    """
+
+    def __init__(self, path: Path):
+        super().__init__()
+        self.path = path
+        self.epochs = {int(row["epoch"]): row for row in read_epochs(path)}
+
+    @property
+    def name(self) -> str:
+        """Lightning asks for it."""
+        return "metrics"
+
+    @property
+    def version(self) -> str:
+        """Lightning asks for it."""
+        return ""
+
+    @rank_zero_only
+    def log_hyperparams(self, params: Any, *args: Any, **kwargs: Any) -> None:
+        """Hyperparameters are in summary.json."""
+
+    @rank_zero_only
+    def log_metrics(self, metrics: dict[str, float], step: int | None = None) -> None:
+        """Add numbers to their epoch's row, and write the table at the end of each epoch."""
+        if "epoch" not in metrics:
+            return
+        epoch = int(metrics["epoch"])
+        self.epochs[epoch] = self.epochs.get(epoch, {}) | metrics | {"epoch": epoch, "step": float(step or 0)}
+        if "train/loss" in metrics:
+            self._write()
+
+    def _write(self) -> None:
+        rows = [self.epochs[epoch] for epoch in sorted(self.epochs)]
+        columns = ["epoch", "step", *sorted({name for row in rows for name in row} - {"epoch", "step"})]
+        text = io.StringIO()
+        writer = csv.DictWriter(text, columns, lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
+        write_text(self.path, text.getvalue())
+
+
+def read_epochs(path: Path) -> list[dict[str, float]]:
+    """The rows of metrics.csv, values that an epoch lacks left out; none where there is no such file."""
+    if not path.is_file():
+        return []
+    with path.open(newline="", encoding="utf-8") as file:
+        return [{name: float(value) for name, value in row.items() if value} for row in csv.DictReader(file)]
+
+
+def _writer(trainer: pl.Trainer) -> Any:
+    """TensorBoard's own writer."""
+    return next(logger for logger in trainer.loggers if isinstance(logger, TensorBoardLogger)).experiment

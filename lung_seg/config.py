@@ -1,0 +1,335 @@
+"""What every configuration key means, its unit and its range.
+
+One dataclass per group of ``conf/``. Hydra composes the YAML files against these, and ``settings`` turns the result
+into plain dataclasses at once, so a misspelt key, a wrong type and a value out of range are refused before any work starts.
+"""
+
+import dataclasses
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any, ClassVar, TypeVar
+
+from hydra.core.config_store import ConfigStore
+from omegaconf import II, MISSING, DictConfig, OmegaConf
+
+from lung_seg.errors import UserError
+
+AS_TRAINED = "as_trained"  # evaluate.py: the cases that the checkpoint was trained with
+SOURCES = ("phantom", "montgomery", "shenzhen", "montgomery_shenzhen", "jsrt", "folder", AS_TRAINED)
+SPLITS = ("train", "validation", "test")
+
+ConfigT = TypeVar("ConfigT", bound="Group")
+
+
+def key(
+    default: Any,
+    meaning: str,
+    *,
+    at_least: float | None = None,
+    above: float | None = None,
+    at_most: float | None = None,
+    below: float | None = None,
+    choices: tuple[str, ...] | None = None,
+) -> Any:
+    """A configuration key: its default, its meaning in one line and the range of its values."""
+    rules = {"at least": at_least, "above": above, "at most": at_most, "below": below, "one of": choices}
+    metadata = {
+        "meaning": meaning,
+        "rules": {name: value for name, value in rules.items() if value is not None},
+    }
+    return dataclasses.field(default=default, metadata=metadata)
+
+
+def group(of: Callable[[], object]) -> Any:
+    """A group of keys inside another."""
+    return dataclasses.field(default_factory=of)
+
+
+_HOLDS = {
+    "at least": lambda value, bound: value >= bound,
+    "above": lambda value, bound: value > bound,
+    "at most": lambda value, bound: value <= bound,
+    "below": lambda value, bound: value < bound,
+    "one of": lambda value, bound: value in bound,
+}
+
+
+def _rule_text(rules: dict[str, Any]) -> str:
+    """The range of a key in words: "at least 1, at most 8"."""
+    return ", ".join(f"{name} {' | '.join(b) if name == 'one of' else b}" for name, b in rules.items())
+
+
+@dataclass
+class Group:
+    """What all groups share: each value is held against its key's range when the group is made."""
+
+    prefix: ClassVar[str] = ""
+
+    def __post_init__(self) -> None:
+        for field in dataclasses.fields(self):
+            value, rules = getattr(self, field.name), field.metadata.get("rules", {})
+            open_yet = value in (None, MISSING) or str(value).startswith("${")
+            if not open_yet and not all(_HOLDS[name](value, bound) for name, bound in rules.items()):
+                meaning = field.metadata["meaning"]
+                self.refuse(field.name, f"must be {_rule_text(rules)}", f"It means: {meaning}")
+
+    def refuse(self, name: str, rule: str, remedy: str) -> None:
+        """Raise the UserError of one key."""
+        raise UserError(f"{self.prefix}{name}={getattr(self, name)} {rule}.\n{remedy}")
+
+
+@dataclass
+class PhantomConfig(Group):
+    """Generated radiographs, the embedded default."""
+
+    prefix: ClassVar[str] = "data.phantom."
+    cases: int = key(600, "Radiographs to draw.", at_least=1)
+    size_px: int = key(160, "Height of the drawn radiographs in pixels.", at_least=32, at_most=4096)
+    seed: int = key(0, "Another seed draws other radiographs.", at_least=0)
+
+
+@dataclass
+class FolderConfig(Group):
+    """Any two folders of radiographs and masks, matched by the stem of their file names."""
+
+    prefix: ClassVar[str] = "data.folder."
+    image_dir: str = key("images", "Folder of the radiographs, relative to data.raw_dir.")
+    mask_dir: str = key("masks", "Folder of the masks, relative to data.raw_dir.")
+    image_suffix: str = key("", "Taken off the end of a radiograph's stem before matching.")
+    mask_suffix: str = key("", "Taken off the end of a mask's stem before matching, e.g. _mask.")
+    patient_pattern: str = key("", "Regular expression whose first group is the patient in the stem; empty: one each.")
+    inverted: bool = key(False, "The files show air bright and bone dark.")
+
+
+@dataclass
+class DataConfig(Group):
+    """Where radiographs come from, how they are prepared, split and batched."""
+
+    prefix: ClassVar[str] = "data."
+    name: str = key(MISSING, "Name of the prepared set.")
+    source: str = key(MISSING, "Layout the raw files are in.", choices=SOURCES)
+    raw_dir: str = key("data/raw", "Folder that holds the raw radiographs.")
+    prepared_dir: str = key("data/segmentation", "Folder that prepared sets are written to.")
+    download: bool = key(False, "Fetch the official archives into data.raw_dir first.")
+    image_size_px: int = key(512, "Height and width of the network's input in pixels.", at_least=16, at_most=4096)
+    resize: str = key("stretch", "How a radiograph becomes square.", choices=("stretch", "letterbox"))
+    test_cases: float = key(0.15, "Cases put aside for the test: a number, or a fraction below 1.", at_least=0)
+    validation_fraction: float = key(0.2, "Fraction of the rest used for validation.", above=0, below=1)
+    split_seed: int = key(0, "Another seed splits the cases otherwise.", at_least=0)
+    folds: int = key(0, "k-fold cross-validation instead of validation_fraction; 0: off.", at_least=0)
+    fold: int = key(0, "The fold used for validation, counted from 0.", at_least=0)
+    on_error: str = key("skip", "What a corrupt case does to preparing.", choices=("skip", "stop"))
+    epochs: int = key(50, "Passes over the training cases that suit this set.", at_least=1)
+    batch_size: int = key(8, "Radiographs per optimizer step and device.", at_least=1)
+    workers: int | None = key(
+        None,
+        "Processes that load and augment; null: none on a CPU, which has no core to spare, else up to 8.",
+        at_least=0,
+    )
+    phantom: PhantomConfig = group(PhantomConfig)
+    folder: FolderConfig = group(FolderConfig)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.test_cases > 1 and self.test_cases != int(self.test_cases):
+            self.refuse("test_cases", "must be a whole number or a fraction below 1", "Try data.test_cases=0.2.")
+        if self.folds == 1:
+            self.refuse("folds", "must be 0 (off) or at least 2", "Try data.folds=5.")
+        if self.fold >= max(self.folds, 1):
+            self.refuse("fold", f"must be below data.folds={self.folds}", "Folds are counted from 0.")
+
+    @classmethod
+    def from_plain(cls, values: dict[str, Any]) -> "DataConfig":
+        """The settings that a checkpoint keeps as plain values."""
+        inner = {"phantom": PhantomConfig(**values["phantom"]), "folder": FolderConfig(**values["folder"])}
+        return cls(**values | inner)
+
+
+@dataclass
+class AugmentationConfig(Group):
+    """How training radiographs are varied; 0 switches a variation off."""
+
+    prefix: ClassVar[str] = "augmentation."
+    rotation_deg: float = key(0.0, "Largest rotation either way, in degrees.", at_least=0, at_most=180)
+    scale: float = key(0.0, "Largest enlargement or reduction, as a fraction of the size.", at_least=0, below=1)
+    shift: float = key(0.0, "Largest shift along each axis, as a fraction of the size.", at_least=0, below=1)
+    horizontal_flip: float = key(0.0, "Probability of swapping left and right.", at_least=0, at_most=1)
+    brightness: float = key(0.0, "Largest change of brightness, as a fraction of white.", at_least=0, at_most=1)
+    contrast: float = key(0.0, "Largest change of contrast, as a fraction.", at_least=0, at_most=1)
+    gamma: float = key(0.0, "Largest change of gamma either way: 0.3 draws from 0.7 to 1.3.", at_least=0, below=1)
+    noise: float = key(
+        0.0, "Largest standard deviation of Gaussian noise, as a fraction of white.", at_least=0, at_most=1
+    )
+    blur_px: float = key(0.0, "Largest standard deviation of a Gaussian blur, in pixels.", at_least=0, at_most=32)
+    elastic: float = key(0.0, "Largest elastic displacement, as a fraction of the size.", at_least=0, at_most=0.2)
+    invert: float = key(0.0, "Probability of swapping bright and dark.", at_least=0, at_most=1)
+
+
+@dataclass
+class ModelConfig(Group):
+    """The U-Net."""
+
+    prefix: ClassVar[str] = "model."
+    base_channels: int = key(16, "Channels of the first level; each level down doubles them.", at_least=1, at_most=256)
+    depth: int = key(4, "Times the resolution is halved.", at_least=1, at_most=8)
+    normalization: str = key("batch", "After each convolution.", choices=("batch", "instance", "group"))
+    upsampling: str = key("transposed", "Way back up.", choices=("transposed", "interpolated"))
+    dropout: float = key(0.0, "Fraction of channels dropped at the bottom of the U.", at_least=0, below=1)
+
+
+@dataclass
+class LossConfig(Group):
+    """Binary cross-entropy on the logits, with soft Dice added by weight."""
+
+    prefix: ClassVar[str] = "loss."
+    dice_weight: float = key(0.0, "Weight of the soft Dice loss beside the cross-entropy's 1.", at_least=0)
+    positive_weight: float = key(1.0, "Weight of a lung pixel against a background pixel.", above=0)
+
+
+@dataclass
+class TrainerConfig(Group):
+    """Arguments of pytorch_lightning.Trainer."""
+
+    prefix: ClassVar[str] = "trainer."
+    accelerator: str = key("auto", "Hardware.", choices=("auto", "cpu", "gpu", "cuda", "mps"))
+    devices: Any = key(1, "How many devices on each machine, or a list of their numbers, or auto.")
+    num_nodes: int = key(1, "Machines.", at_least=1)
+    strategy: str = key("auto", "How several devices share the work, e.g. ddp.")
+    precision: str = key("auto", "auto takes bf16-mixed where the hardware multiplies bf16, else 32-true.")
+    max_epochs: int = key(II("data.epochs"), "Passes over the training cases.", at_least=1)
+    max_steps: int = key(-1, "Optimizer steps after which to end; -1: no limit.", at_least=-1)
+    max_time: str | None = key(None, "Time after which to end, as DD:HH:MM:SS.")
+    accumulate_grad_batches: int = key(1, "Batches whose gradients make one step.", at_least=1)
+    gradient_clip_val: float | None = key(None, "Largest norm of the gradient; null: any.", above=0)
+    sync_batchnorm: bool = key(False, "Batch statistics over all devices.")
+    deterministic: bool = key(False, "Only operations that give the same bits every time.")
+    benchmark: bool = key(False, "Let cuDNN try out its algorithms first.")
+    log_every_n_steps: int = key(10, "Optimizer steps between two points of a training curve.", at_least=1)
+    check_val_every_n_epoch: int = key(1, "Epochs between two validations.", at_least=1)
+    enable_progress_bar: bool = key(True, "Show a progress bar.")
+
+
+@dataclass
+class TrainConfig(Group):
+    """train.py: train a network, then score its best checkpoint on the test split."""
+
+    seed: int = key(0, "Weights, order of cases and augmentation follow from it.", at_least=0, at_most=2**32 - 1)
+    resume: str | None = key(None, "Run directory of a training to go on with.")
+    patience_epochs: int = key(50, "Stop after so many validations without a better Dice; 0: never.", at_least=0)
+    data: DataConfig = group(DataConfig)
+    augmentation: AugmentationConfig = group(AugmentationConfig)
+    model: ModelConfig = group(ModelConfig)
+    loss: LossConfig = group(LossConfig)
+    optimizer: dict[str, Any] = group(dict)
+    scheduler: dict[str, Any] = group(dict)
+    trainer: TrainerConfig = group(TrainerConfig)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        step = 2**self.model.depth
+        if self.data.image_size_px % step:
+            nearest = max(step, round(self.data.image_size_px / step) * step)
+            self.data.refuse(
+                "image_size_px",
+                f"must be a multiple of {step}, since model.depth={self.model.depth} halves it {self.model.depth} times",
+                f"The nearest is data.image_size_px={nearest}.",
+            )
+
+
+@dataclass
+class EvaluateConfig(Group):
+    """evaluate.py: score a checkpoint on one split of a prepared set."""
+
+    checkpoint: str = key(MISSING, "Checkpoint file, or the run directory it lies in (its best one is taken).")
+    split: str = key("test", "Cases to score.", choices=(*SPLITS, "all"))
+    data: DataConfig = group(DataConfig)
+    trainer: TrainerConfig = group(TrainerConfig)
+
+
+@dataclass
+class PrepareConfig(Group):
+    """prepare_data.py: raw radiographs into a prepared set."""
+
+    data: DataConfig = group(DataConfig)
+
+
+def settings(composed: DictConfig, of: type[ConfigT]) -> ConfigT:
+    """The composed configuration as plain dataclasses, every rule held.
+
+    Raises:
+        UserError: a value is out of its range or missing, or a key was added that nothing reads.
+    """
+    added = sorted(_added_keys(composed, of))
+    if added:
+        raise UserError(f"{added[0]} is no key of this program.\n--help lists the keys and what they mean.")
+    missing = sorted(OmegaConf.missing_keys(composed))
+    if missing:
+        raise UserError(f"{missing[0]} is not set and has no default.\nGive it on the command line: {missing[0]}=…")
+    result = OmegaConf.to_object(composed)
+    assert isinstance(result, of)
+    return result
+
+
+def _added_keys(composed: DictConfig, of: type[Group], prefix: str = "") -> Iterator[str]:
+    """Keys that `+key=value` put beside the schema's."""
+    groups = dict(_groups(of))
+    yield from (prefix + str(name) for name in set(composed) - {field.name for field in dataclasses.fields(of)})
+    for name, inner in groups.items():
+        yield from _added_keys(composed[name], inner, f"{prefix}{name}.")
+
+
+def _groups(of: type[Group]) -> Iterator[tuple[str, type[Group]]]:
+    """The groups inside a group."""
+    for field in dataclasses.fields(of):
+        inner: Any = field.default_factory
+        if isinstance(inner, type) and issubclass(inner, Group):
+            yield field.name, inner
+
+
+def register() -> None:
+    """Make the schemas and their help pages known to Hydra; ``conf/*.yaml`` name them."""
+    store = ConfigStore.instance()
+    for name, schema in (
+        ("train", TrainConfig),
+        ("evaluate", EvaluateConfig),
+        ("prepare_data", PrepareConfig),
+    ):
+        store.store(name=f"{name}_schema", node=schema)
+        store.store(group="hydra/help", name=f"{name}_help", node={"app_name": name, "template": _help(name, schema)})
+
+
+def key_names(of: type[Group], prefix: str = "") -> list[str]:
+    """Every key of a schema, dotted."""
+    inner = dict(_groups(of))
+    own = [prefix + field.name for field in dataclasses.fields(of) if field.name not in inner]
+    return own + [name for group_name, group in inner.items() for name in key_names(group, f"{prefix}{group_name}.")]
+
+
+def _help(script: str, schema: type[Group]) -> str:
+    """The page of ``python <script>.py --help``."""
+    summary = (schema.__doc__ or "").strip()
+    keys = "\n".join(_help_lines(schema))
+    return f"""{summary}
+
+  python {script}.py [group=name] [key=value] ...
+
+== Groups: choose a file of conf/ (data=montgomery, trainer=gpu) ==
+$APP_CONFIG_GROUPS
+== Keys: override any value (data.batch_size=16) ==
+{keys}
+
+Several values and --multirun run one job for each: model=unet_tiny,unet_small --multirun
+--cfg job prints the configuration without running it; conf/ holds the values of every group.
+"""
+
+
+def _help_lines(schema: type[Group], prefix: str = "") -> Iterator[str]:
+    """A line per key: name, default, meaning and range."""
+    for field in dataclasses.fields(schema):
+        if field.metadata:
+            default = "" if field.default in (MISSING, None) else f" [{field.default}]"
+            rules = _rule_text(field.metadata["rules"])
+            yield f"  {prefix}{field.name}{default}  {field.metadata['meaning']}" + (f" ({rules})" if rules else "")
+    for name, inner in _groups(schema):
+        yield f"\n{prefix}{name}: {(inner.__doc__ or '').strip()}"
+        yield from _help_lines(inner, f"{prefix}{name}.")

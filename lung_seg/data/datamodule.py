@@ -1,0 +1,108 @@
+"""The LightningDataModule: a prepared set as batches."""
+
+import os
+from pathlib import Path
+
+import pytorch_lightning as pl
+from torch.utils.data import DataLoader
+
+from lung_seg.config import AugmentationConfig, DataConfig
+from lung_seg.data.augment import Augment
+from lung_seg.data.dataset import EpochSampler, LungDataset, Sample, pack
+from lung_seg.data.manifest import Row, read_manifest
+from lung_seg.data.prepare import prepare
+from lung_seg.data.prepared import MANIFEST, prepared_folder
+from lung_seg.data.split import assign_folds
+from lung_seg.errors import UserError
+
+MOST_WORKERS = 8  # a core augments a 512 px sample in a few ms: eight feed a GPU
+
+
+class LungDataModule(pl.LightningDataModule):
+    """Prepares the set where it is missing, and batches its splits.
+
+    Args:
+        data: where the cases come from, how they are prepared, split and batched.
+        augmentation: how training samples are varied.
+        seed: order of the cases and augmentation follow from it.
+    """
+
+    def __init__(self, data: DataConfig, augmentation: AugmentationConfig, seed: int):
+        super().__init__()
+        self.data = data
+        self.augmentation = augmentation
+        self.seed = seed
+        self.rows: list[Row] = []
+        self.test_splits: tuple[str, ...] = ("test",)  # an evaluation may score others
+
+    @property
+    def folder(self) -> Path:
+        """The prepared set's folder."""
+        return prepared_folder(self.data)
+
+    def prepare_data(self) -> None:
+        """Prepare and pack the set; only one process of a machine does."""
+        if not self.rows:  # Lightning asks again before the test that follows a training
+            pack(prepare(self.data))
+
+    def setup(self, stage: str) -> None:
+        """Read the manifest, deal the folds when asked."""
+        self.pixels = pack(self.folder)
+        self.rows = read_manifest(self.folder / MANIFEST)
+        if self.data.folds:
+            self.rows = assign_folds(self.rows, self.data.folds, self.data.fold, self.data.split_seed)
+
+    def state_dict(self) -> dict[str, list[str]]:
+        """Kept in each checkpoint: SHA-256 of the prepared radiographs it has seen, so that an evaluation can tell."""
+        return {"seen": [row.image_sha256 for row in self.rows if row.split != "test"]}
+
+    def dataset(self, *splits: str, augment: Augment | None = None) -> LungDataset:
+        """The cases of some splits."""
+        return LungDataset(self.pixels, self.rows, splits, augment, self.seed)
+
+    def train_dataloader(self) -> DataLoader[Sample]:
+        """Augmented batches in a new order each epoch; a last batch that is not full is left out.
+
+        Raises:
+            UserError: there are fewer training cases than one batch on each device takes.
+        """
+        augment = Augment(self.augmentation, self.data.image_size_px)
+        dataset = self.dataset("train", augment=augment)
+        needed = self.data.batch_size * self._world_size
+        if len(dataset) < needed:
+            devices = f" on {self._world_size} devices" if self._world_size > 1 else ""
+            raise UserError(
+                f"data.batch_size={self.data.batch_size}{devices} exceeds the {len(dataset)} training cases in "
+                f"{self.folder}.\nLower data.batch_size or prepare more cases."
+            )
+        return self._loader(dataset, shuffle=True)
+
+    def val_dataloader(self) -> DataLoader[Sample]:
+        """The validation cases as they were prepared."""
+        return self._loader(self.dataset("validation"), shuffle=False)
+
+    def test_dataloader(self) -> DataLoader[Sample]:
+        """The cases of ``test_splits`` as they were prepared."""
+        return self._loader(self.dataset(*self.test_splits), shuffle=False)
+
+    def _loader(self, dataset: LungDataset, shuffle: bool) -> DataLoader[Sample]:
+        trainer = self.trainer
+        rank = trainer.global_rank if trainer else 0
+        on_gpu = trainer is not None and trainer.strategy.root_device.type == "cuda"
+        workers = self.data.workers
+        if workers is None:
+            workers = min(MOST_WORKERS, os.cpu_count() or 1) if on_gpu else 0
+        sampler = EpochSampler(dataset, self._world_size, rank, shuffle, self.seed, drop_last=shuffle)
+        return DataLoader(
+            dataset,
+            self.data.batch_size,
+            sampler=sampler,
+            num_workers=workers,
+            pin_memory=on_gpu,
+            drop_last=shuffle,
+            persistent_workers=shuffle and workers > 0,
+        )
+
+    @property
+    def _world_size(self) -> int:
+        return self.trainer.world_size if self.trainer else 1

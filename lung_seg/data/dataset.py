@@ -1,0 +1,104 @@
+"""A prepared set in memory order: all radiographs and masks of a set in one memory-mapped file."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.utils.data import Dataset, DistributedSampler
+
+from lung_seg.data.augment import Augment
+from lung_seg.data.manifest import Row, read_manifest
+from lung_seg.data.prepared import MANIFEST, read_case
+from lung_seg.files import atomic_path, sha256
+
+
+class Sample(NamedTuple):
+    """One case, or with a batch dimension in front, several."""
+
+    image: Tensor  # (1, S, S) uint8
+    mask: Tensor  # (1, S, S) bool
+    row: Tensor  # int64, the case's row in the manifest
+
+
+class Draw(NamedTuple):
+    """Which case to load, and the epoch that its augmentation is drawn for."""
+
+    epoch: int
+    position: int
+
+
+def pack(folder: Path) -> Path:
+    """The memory map of a prepared set, written from its PNG files unless it is there already.
+
+    A (N, 2, S, S) uint8 array in the manifest's order: image, and mask as 0 or 1. The name holds the manifest's hash,
+    so that a set that changed gets another file.
+    """
+    path = folder / f"pixels-{sha256(folder / MANIFEST)[:12]}.npy"
+    if path.is_file():
+        return path
+    rows = read_manifest(folder / MANIFEST)
+    size_px = len(read_case(folder, rows[0].case_id)[0])
+    with atomic_path(path) as temporary:
+        pixels = np.lib.format.open_memmap(temporary, "w+", np.uint8, (len(rows), 2, size_px, size_px))
+        for index, row in enumerate(rows):
+            pixels[index] = read_case(folder, row.case_id)
+        pixels.flush()
+    for old in folder.glob("pixels-*.npy"):
+        if old != path:
+            old.unlink()
+    return path
+
+
+class LungDataset(Dataset[Sample]):
+    """The cases of one split.
+
+    Args:
+        path: what ``pack`` returns.
+        rows: the set's whole manifest.
+        splits: which of its cases.
+        augment: how a training sample is varied; None leaves it as it was prepared.
+        seed: with the epoch and the case's row it decides each variation, whatever the number of workers.
+    """
+
+    def __init__(self, path: Path, rows: list[Row], splits: tuple[str, ...], augment: Augment | None, seed: int):
+        self.path = path
+        self.row_numbers = [number for number, row in enumerate(rows) if row.split in splits]
+        self.augment = augment
+        self.seed = seed
+        self._pixels: NDArray[np.uint8] | None = None
+
+    def __len__(self) -> int:
+        return len(self.row_numbers)
+
+    def __getitem__(self, draw: Draw) -> Sample:
+        row = self.row_numbers[draw.position]
+        image, mask = self.pixels[row]
+        if self.augment is not None:
+            image, mask = self.augment(image, mask, seed=(self.seed, draw.epoch, row))
+        return Sample(torch.from_numpy(image.copy()[None]), torch.from_numpy(mask[None] > 0), torch.tensor(row))
+
+    @property
+    def pixels(self) -> NDArray[np.uint8]:
+        """The memory map, opened at the first use in each process."""
+        if self._pixels is None:
+            self._pixels = np.load(self.path, mmap_mode="r")
+        return self._pixels
+
+    def __getstate__(self) -> dict[str, Any]:
+        """A pickled memory map would be copied whole to every worker; each opens its own."""
+        return self.__dict__ | {"_pixels": None}
+
+
+class EpochSampler(DistributedSampler[Draw]):
+    """Draws each case once per epoch, in an order that follows from seed and epoch alone.
+
+    Several devices share the cases; the last ones are repeated where they do not divide evenly, and the metrics count
+    each case once all the same.
+    """
+
+    def __iter__(self) -> Iterator[Draw]:
+        return (Draw(self.epoch, int(position)) for position in super().__iter__())  # type: ignore[call-overload]

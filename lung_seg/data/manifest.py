@@ -1,0 +1,62 @@
+"""The table of a prepared set: one row per case."""
+
+import csv
+import dataclasses
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from lung_seg.errors import UserError
+from lung_seg.files import atomic_path
+
+TB_LABELS = {0: "normal", 1: "tuberculosis", None: "unknown"}
+
+
+@dataclass(frozen=True)
+class Row:
+    """One prepared case; the files are ``images/<case_id>.png`` and ``masks/<case_id>.png``."""
+
+    case_id: str
+    source: str
+    split: str  # "train", "validation", "test", or "" before the set is split
+    tb_label: int | None  # 0 normal, 1 tuberculosis, None unknown
+    patient_id: str
+    width_px: int  # of the raw radiograph
+    height_px: int
+    image_sha256: str  # of the prepared files
+    mask_sha256: str
+    age_years: int | None = None
+    sex: str | None = None
+
+
+COLUMNS = [field.name for field in dataclasses.fields(Row)]
+WHOLE_NUMBERS = ("tb_label", "width_px", "height_px", "age_years")
+
+
+def write_manifest(path: Path, rows: list[Row]) -> None:
+    """Write manifest.csv; unknown values are left empty."""
+    with atomic_path(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(dataclasses.asdict(row) for row in rows)
+
+
+def read_manifest(path: Path) -> list[Row]:
+    """Read manifest.csv.
+
+    Raises:
+        UserError: the file is not there, or its columns are others.
+    """
+    if not path.is_file():
+        raise UserError(f"{path} is not there.\nPrepare the set first: python prepare_data.py data=…")
+    with path.open(newline="", encoding="utf-8") as file:
+        lines = csv.DictReader(file)
+        if lines.fieldnames != COLUMNS:
+            raise UserError(f"{path} has the columns {lines.fieldnames}, not {COLUMNS}.\nPrepare the set anew.")
+        return [Row(**_typed(line)) for line in lines]
+
+
+def _typed(line: dict[str, str]) -> dict[str, Any]:
+    values: dict[str, Any] = dict(line)
+    values.update({name: int(line[name]) if line[name] else None for name in WHOLE_NUMBERS})
+    return values | {"sex": line["sex"] or None}

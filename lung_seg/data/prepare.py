@@ -1,0 +1,224 @@
+"""Raw radiographs into a prepared set: square 8-bit PNGs, their masks, a manifest and a sheet to look at.
+
+Stopped half-way it goes on where it was: each finished case is in the set's journal.
+"""
+
+import hashlib
+import logging
+import os
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from tqdm import tqdm
+
+from lung_seg.config import DataConfig
+from lung_seg.data.case import Case, Listing
+from lung_seg.data.download import download
+from lung_seg.data.manifest import TB_LABELS, Row, write_manifest
+from lung_seg.data.masks import Mask, mask_to_square, merge_masks, read_mask, size_text
+from lung_seg.data.prepared import (
+    MANIFEST,
+    Done,
+    already_done,
+    append_to_journal,
+    prepared_folder,
+    read_case,
+    read_record,
+    write_case_png,
+    write_record,
+)
+from lung_seg.data.radiograph import Grey, read_radiograph, to_square
+from lung_seg.data.sources import find_cases
+from lung_seg.data.split import assign_splits
+from lung_seg.errors import UserError
+from lung_seg.files import sha256
+from lung_seg.pictures import contact_sheet, overlay, write_png
+
+PREVIEW_CASES = 24
+SPLIT_KEYS = (
+    "source",
+    "test_cases",
+    "validation_fraction",
+    "split_seed",
+)  # what a set cannot change once it is split
+
+log = logging.getLogger(__name__)
+
+
+def prepare(data: DataConfig) -> Path:
+    """Make the prepared set, or bring it up to date, and return its folder.
+
+    Raises:
+        UserError: no cases are found, a case is corrupt and ``data.on_error=stop``, or a set of that name was made
+            with other settings.
+    """
+    folder = prepared_folder(data)
+    record = read_record(folder)
+    _check_same_settings(data, record, folder)
+    listing = _listing(data, folder, ready=bool(record))
+    if listing is None:
+        return folder
+    fingerprints = {case.case_id: _fingerprint(case) for case in listing.cases}
+    if record.get("raw") == fingerprints:
+        log.info("%s is up to date: %d cases.", folder, len(fingerprints) - len(record["skipped"]))
+        return folder
+    _check_none_gone(record, fingerprints, data, folder)
+    skipped = _prepare_cases(data, folder, listing.cases, fingerprints)
+    rows = _finish(data, folder, fingerprints, skipped, len(listing.without_mask))
+    _report(folder, rows, skipped, listing)
+    return folder
+
+
+def _listing(data: DataConfig, folder: Path, ready: bool) -> Listing | None:
+    """The raw cases; None where they are gone and the prepared set can stand alone."""
+    try:
+        if data.download:
+            download(data.source, Path(data.raw_dir))
+        return find_cases(data)
+    except UserError as error:
+        if not ready:
+            raise
+        log.info("%s is used as it is: %s", folder, str(error).splitlines()[0])
+        return None
+
+
+def _prepare_cases(data: DataConfig, folder: Path, cases: list[Case], fingerprints: dict[str, str]) -> dict[str, str]:
+    """Prepare what is not prepared yet, on all cores; returns the reason of each case that is skipped."""
+    done = already_done(folder)
+    todo = [case for case in cases if fingerprints[case.case_id] != getattr(done.get(case.case_id), "fingerprint", "")]
+    skipped: dict[str, str] = {}
+    folder.mkdir(parents=True, exist_ok=True)
+    with _all_cores() as pool:
+        outcomes = pool.map(lambda case: _attempt(case, folder, data), todo)
+        for case, outcome in zip(todo, _with_progress(outcomes, len(todo)), strict=True):
+            if isinstance(outcome, Row):
+                append_to_journal(folder, Done(outcome, fingerprints[case.case_id]))
+            elif data.on_error == "stop":
+                raise UserError(f"{outcome}\nMend or remove the file, or leave such cases out with data.on_error=skip.")
+            else:
+                skipped[case.case_id] = outcome
+    return skipped
+
+
+def _attempt(case: Case, folder: Path, data: DataConfig) -> Row | str:
+    """Prepare one case; returns its row, or the reason why it cannot be used."""
+    try:
+        return _prepare_case(case, folder, data.image_size_px, data.resize)
+    except UserError as error:
+        return str(error)
+
+
+def _prepare_case(case: Case, folder: Path, size_px: int, resize: str) -> Row:
+    image = read_radiograph(case.image_path, case.inverted)
+    mask = merge_masks([read_mask(path) for path in case.mask_paths])
+    _check_fits(case, image, mask)
+    square_mask = mask_to_square(mask, size_px, resize).astype(np.uint8) * np.uint8(255)
+    image_path = write_case_png(folder, "images", case.case_id, to_square(image, size_px, resize))
+    mask_path = write_case_png(folder, "masks", case.case_id, square_mask)
+    return Row(
+        case_id=case.case_id,
+        source=case.source,
+        split="",
+        tb_label=case.tb_label,
+        patient_id=case.patient_id,
+        width_px=image.shape[1],
+        height_px=image.shape[0],
+        image_sha256=sha256(image_path),
+        mask_sha256=sha256(mask_path),
+        age_years=case.age_years,
+        sex=case.sex,
+    )
+
+
+def _check_fits(case: Case, image: Grey, mask: Mask) -> None:
+    drawn_at = tuple(side // case.mask_downscale for side in image.shape)
+    if mask.shape != drawn_at:
+        raise UserError(f"{case.image_path} is {size_text(image)}, but its mask is {size_text(mask)}.")
+    if not mask.any():
+        raise UserError(f"{case.mask_paths[0]} is empty: no pixel is lung.")
+
+
+def _finish(
+    data: DataConfig, folder: Path, fingerprints: dict[str, str], skipped: dict[str, str], without_mask: int
+) -> list[Row]:
+    """Split the prepared cases and write manifest, preview and, last of all, dataset.json."""
+    done = already_done(folder)
+    rows = [done[case_id].row for case_id in sorted(fingerprints) if case_id in done and case_id not in skipped]
+    if not rows:
+        raise UserError(f"None of the {len(fingerprints)} cases of {data.raw_dir} can be used.\n{_first(skipped)}")
+    rows = assign_splits(rows, data.test_cases, data.validation_fraction, data.split_seed)
+    write_manifest(folder / MANIFEST, rows)
+    write_png(folder / "preview.png", _preview(folder, rows))
+    record = {key: getattr(data, key) for key in ("name", "image_size_px", "resize", *SPLIT_KEYS)}
+    counts = {"cases": len(rows), "without_mask": without_mask, "skipped": skipped, "raw": fingerprints}
+    write_record(folder, record | counts)
+    return rows
+
+
+def _fingerprint(case: Case) -> str:
+    """What a case's raw files are, without reading them: names, sizes and times of change."""
+    paths = (case.image_path, *case.mask_paths)
+    stats = [(path.name, path.stat().st_size, path.stat().st_mtime_ns) for path in paths]
+    return hashlib.sha256(repr((stats, case.inverted, case.mask_downscale)).encode()).hexdigest()[:16]
+
+
+def _check_same_settings(data: DataConfig, record: dict[str, Any], folder: Path) -> None:
+    changed = [key for key in SPLIT_KEYS if record and record[key] != getattr(data, key)]
+    if changed:
+        key = changed[0]
+        raise UserError(
+            f"data.{key}={getattr(data, key)}, but {folder} was prepared with {record[key]}, and its split is kept.\n"
+            "Choose another data.name, or delete that folder to prepare it anew."
+        )
+
+
+def _check_none_gone(record: dict[str, Any], fingerprints: dict[str, str], data: DataConfig, folder: Path) -> None:
+    gone = sorted(set(record.get("raw", {})) - set(fingerprints))
+    if gone:
+        raise UserError(
+            f"{len(gone)} cases of {folder} are not in data.raw_dir={data.raw_dir} any more, the first is {gone[0]}.\n"
+            "Bring them back, choose another data.name, or delete that folder to prepare it anew."
+        )
+
+
+def _preview(folder: Path, rows: list[Row]) -> Grey:
+    """Contact sheet of cases spread evenly over the set, lungs outlined."""
+    chosen = rows[:: max(1, len(rows) // PREVIEW_CASES)][:PREVIEW_CASES]
+    pictures = [overlay(*read_case(folder, row.case_id), truth=None) for row in chosen]
+    captions = [f"{row.case_id} {row.split}" for row in chosen]
+    return contact_sheet(pictures, captions, columns=6, tile_px=200)
+
+
+def _report(folder: Path, rows: list[Row], skipped: dict[str, str], listing: Listing) -> None:
+    splits = ", ".join(
+        f"{sum(row.split == split for row in rows)} {split}" for split in ("train", "validation", "test")
+    )
+    labels = ", ".join(f"{sum(row.tb_label == label for row in rows)} {word}" for label, word in TB_LABELS.items())
+    log.info("Prepared %d cases in %s: %s (%s). Look at preview.png.", len(rows), folder, splits, labels)
+    if listing.without_mask:
+        log.info("%d radiographs have no mask and were left out.", len(listing.without_mask))
+    if skipped:
+        log.warning("%d corrupt cases were skipped; dataset.json lists them. %s", len(skipped), _first(skipped))
+
+
+def _first(skipped: dict[str, str]) -> str:
+    return f"The first: {next(iter(skipped.values()))}"
+
+
+@contextmanager
+def _all_cores() -> Iterator[ThreadPoolExecutor]:
+    """Threads suffice: decoding, resizing and hashing all release the interpreter's lock."""
+    pool = ThreadPoolExecutor(os.cpu_count())
+    try:
+        yield pool
+    finally:
+        pool.shutdown(cancel_futures=True)  # an error or Ctrl-C does not wait for the rest
+
+
+def _with_progress(outcomes: Iterable[Row | str], total: int) -> Iterable[Row | str]:
+    bar: Iterable[Row | str] = tqdm(outcomes, "Preparing", total, unit="case", disable=not total)
+    return bar

@@ -1,0 +1,88 @@
+"""A prepared set on disk: its folder, its record and the journal of one that is being made."""
+
+import dataclasses
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from lung_seg.config import DataConfig
+from lung_seg.data.manifest import Row, read_manifest
+from lung_seg.data.masks import Mask
+from lung_seg.data.radiograph import Grey
+from lung_seg.files import atomic_path, write_text
+
+MANIFEST = "manifest.csv"
+
+
+@dataclass(frozen=True)
+class Done:
+    """A case that is prepared: its row, and the fingerprint of its raw files then."""
+
+    row: Row
+    fingerprint: str
+
+
+def prepared_folder(data: DataConfig) -> Path:
+    """Where the prepared set of these settings lies: data/segmentation/<name>-<size>."""
+    letterbox = "-letterbox" if data.resize == "letterbox" else ""
+    return Path(data.prepared_dir) / f"{data.name}-{data.image_size_px}{letterbox}"
+
+
+def read_case(folder: Path, case_id: str) -> tuple[Grey, Mask]:
+    """Image and mask of a prepared case, (S, S) uint8 and (S, S) bool."""
+    image = np.asarray(Image.open(folder / "images" / f"{case_id}.png"))
+    return image, np.asarray(Image.open(folder / "masks" / f"{case_id}.png")) > 0
+
+
+def write_case_png(folder: Path, kind: str, case_id: str, pixels: Grey) -> Path:
+    """Write one PNG of a case; ``kind`` is "images" or "masks"."""
+    path = folder / kind / f"{case_id}.png"
+    with atomic_path(path) as temporary:
+        Image.fromarray(pixels).save(temporary, compress_level=3)
+    return path
+
+
+def read_record(folder: Path) -> dict[str, Any]:
+    """dataset.json: how the set was made; empty where no set is finished."""
+    path = folder / "dataset.json"
+    record: dict[str, Any] = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    return record
+
+
+def write_record(folder: Path, record: dict[str, Any]) -> None:
+    """Write dataset.json; from then on the set is finished, and its journal is no longer needed."""
+    write_text(folder / "dataset.json", json.dumps(record, indent=1))
+    (folder / "journal.jsonl").unlink(missing_ok=True)
+
+
+def append_to_journal(folder: Path, done: Done) -> None:
+    """Note a finished case, so that preparing can go on from there."""
+    line = dataclasses.asdict(done.row) | {"fingerprint": done.fingerprint}
+    with (folder / "journal.jsonl").open("a", encoding="utf-8") as journal:
+        journal.write(json.dumps(line) + "\n")
+
+
+def already_done(folder: Path) -> dict[str, Done]:
+    """Cases prepared before, by case_id: those of the manifest, with their splits, and those of the journal."""
+    raw: dict[str, str] = read_record(folder).get("raw", {})
+    rows = read_manifest(folder / MANIFEST) if raw else []
+    done = {row.case_id: Done(row, raw[row.case_id]) for row in rows}
+    for line in _journal_lines(folder):
+        fingerprint, case_id = line.pop("fingerprint"), line["case_id"]
+        split = done[case_id].row.split if case_id in done else ""
+        done[case_id] = Done(Row(**line | {"split": split}), fingerprint)
+    return done
+
+
+def _journal_lines(folder: Path) -> Iterator[dict[str, Any]]:
+    """Whole lines of the journal; a last one that was cut off is left out."""
+    path = folder / "journal.jsonl"
+    if path.is_file():
+        for line in path.read_text(encoding="utf-8").splitlines(keepends=True):
+            if line.endswith("\n"):
+                yield json.loads(line)

@@ -1,0 +1,234 @@
+"""A checkpoint on a split: a row of scores per case, their means with intervals, and a report to look at."""
+
+import csv
+import dataclasses
+import io
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytorch_lightning as pl
+import torch
+from numpy.typing import NDArray
+from scipy.stats import bootstrap
+from torch import Tensor, nn
+
+from lung_seg.callbacks import read_epochs
+from lung_seg.config import AS_TRAINED, SPLITS, AugmentationConfig, DataConfig, EvaluateConfig
+from lung_seg.data.datamodule import LungDataModule
+from lung_seg.data.dataset import Draw
+from lung_seg.data.manifest import TB_LABELS, Row
+from lung_seg.data.prepared import MANIFEST
+from lung_seg.files import sha256, write_text
+from lung_seg.hardware import make_trainer
+from lung_seg.model.checkpoint import find_checkpoint, load_network
+from lung_seg.model.metrics import (
+    COUNTS,
+    OVERLAP_SCORES,
+    SURFACE_SCORES,
+    CaseTable,
+    overlap_counts,
+    overlap_scores,
+    pooled_dice,
+    predict_mask,
+    surface_scores,
+)
+from lung_seg.pictures import overlay, write_png
+from lung_seg.provenance import command_line, git_revision, versions
+from lung_seg.report import write_report
+
+RESAMPLES = 2000  # of the bootstrap: intervals differ by less than 0.0005 from one seed to the next
+SHOWN_CASES = 6  # overlays of so many worst and so many best cases
+CASE_SCORES = (*OVERLAP_SCORES, "hd95_px", "assd_px")
+CASE_COLUMNS = (
+    "case_id",
+    "source",
+    "tb_label",
+    "accuracy",
+    "dice",
+    "iou",
+    "precision",
+    "recall",
+    "bce",
+    "hd95_px",
+    "assd_px",
+)
+
+
+@dataclass(frozen=True)
+class Scored:
+    """One case with its scores."""
+
+    row: Row
+    position: int  # row number in the manifest
+    counts: Tensor  # (5,), see metrics.COUNTS
+    scores: dict[str, float]
+    surface_failed: bool
+
+
+class CaseScorer(pl.LightningModule):
+    """Scores a network on batches of image, mask and manifest row, on one device or many.
+
+    Args:
+        network: from images (N, 1, S, S) uint8 to logits (N, 1, S, S).
+    """
+
+    def __init__(self, network: nn.Module):
+        super().__init__()
+        self.network = network
+        self.cases = CaseTable(len(COUNTS) + len(SURFACE_SCORES))
+
+    def test_step(self, batch: tuple[Tensor, Tensor, Tensor]) -> None:
+        """Count a batch and measure how far its outlines are off."""
+        image, mask, row = batch
+        logits = self.network(image)
+        pairs = zip(_to_numpy(predict_mask(logits)), _to_numpy(mask), strict=True)
+        counts = overlap_counts(logits, mask)
+        surfaces = torch.tensor([surface_scores(*pair) for pair in pairs], dtype=counts.dtype)
+        self.cases.update(row, torch.cat([counts, surfaces.to(counts.device)], dim=1))
+
+    def on_test_epoch_end(self) -> None:
+        """Gather the table while all devices are there."""
+        self.rows, self.values = self.cases.compute()
+
+
+def evaluate(config: EvaluateConfig, run_dir: Path) -> dict[str, Any]:
+    """Score a checkpoint on one split and write cases.csv, summary.json, report.html and overlays/.
+
+    Returns:
+        What summary.json holds.
+
+    Raises:
+        UserError: there is no such checkpoint, or no such data.
+    """
+    path = find_checkpoint(Path(config.checkpoint))
+    network, description = load_network(path)
+    datamodule = LungDataModule(_data(config.data, description["data"]), AugmentationConfig(), seed=0)
+    trainer = make_trainer(config.trainer)
+    datamodule.test_splits = SPLITS if config.split == "all" else (config.split,)
+    cases = score(network, datamodule, trainer)
+    facts = {
+        "title": f"{path} on {config.split} of {datamodule.data.name}",
+        "checkpoint": str(path),
+        "split": config.split,
+        "seen_in_training": sum(case.row.image_sha256 in set(description["seen"]) for case in cases),
+        "training": None,
+        "seed": None,
+        "config": dataclasses.asdict(config),
+    }
+    return write_evaluation(run_dir, network, datamodule, cases, facts)
+
+
+def score(network: nn.Module, datamodule: LungDataModule, trainer: pl.Trainer) -> list[Scored]:
+    """Score every case of the data module's test splits once."""
+    scorer = CaseScorer(network)
+    trainer.test(scorer, datamodule, verbose=False)
+    return [
+        _scored(datamodule.rows[number], number, values)
+        for number, values in zip(scorer.rows.tolist(), scorer.values, strict=True)
+    ]
+
+
+def write_evaluation(
+    run_dir: Path, network: nn.Module, datamodule: LungDataModule, cases: list[Scored], facts: dict[str, Any]
+) -> dict[str, Any]:
+    """Write cases.csv, summary.json, report.html and overlays/ into a run directory, and return the summary."""
+    manifest = sha256(datamodule.folder / MANIFEST)
+    sizes = {split: sum(row.split == split for row in datamodule.rows) for split in SPLITS}
+    summary = facts | {
+        "command": command_line(),
+        "data": {"name": datamodule.data.name, "manifest_sha256": manifest, "cases": sizes},
+        "scores": summarise(cases),
+        "versions": versions(),
+        "git_revision": git_revision(),
+    }
+    table = [_case_line(case) for case in cases]
+    overlays = _overlays(network, datamodule, cases)
+    for case_id, picture in overlays.items():
+        write_png(run_dir / "overlays" / f"{case_id}.png", picture)
+    write_text(run_dir / "cases.csv", _csv(table))
+    write_text(run_dir / "summary.json", json.dumps(summary, indent=1))
+    write_report(run_dir / "report.html", summary, table, read_epochs(run_dir / "metrics.csv"), overlays)
+    return summary
+
+
+def summarise(cases: list[Scored]) -> dict[str, Any]:
+    """Scores of all cases, and by source and TB label."""
+    sources = sorted({case.row.source for case in cases})
+    labels = [label for label in TB_LABELS if any(case.row.tb_label == label for case in cases)]
+    return {
+        "all": _group(cases),
+        "source": {name: _group([case for case in cases if case.row.source == name]) for name in sources},
+        "tb_label": {
+            TB_LABELS[label]: _group([case for case in cases if case.row.tb_label == label]) for label in labels
+        },
+    }
+
+
+def mean_with_interval(values: list[float]) -> dict[str, float]:
+    """Mean, and the 95 % percentile bootstrap interval over cases (Efron 1979), the same at each call."""
+    mean = float(np.mean(values))
+    if len(set(values)) < 2:
+        return {"mean": mean, "low": mean, "high": mean}
+    interval = bootstrap((values,), np.mean, n_resamples=RESAMPLES, method="percentile", rng=0).confidence_interval
+    return {"mean": mean, "low": float(interval.low), "high": float(interval.high)}
+
+
+def _group(cases: list[Scored]) -> dict[str, Any]:
+    means = {name: mean_with_interval([case.scores[name] for case in cases]) for name in CASE_SCORES}
+    return means | {
+        "cases": len(cases),
+        "pooled_dice": pooled_dice(torch.stack([case.counts for case in cases])),
+        "surface_failed": sum(case.surface_failed for case in cases),
+    }
+
+
+def _scored(row: Row, position: int, values: Tensor) -> Scored:
+    counts = values[: len(COUNTS)]
+    hd95_px, assd_px, failed = values[len(COUNTS) :].tolist()
+    scores = {name: float(score) for name, score in overlap_scores(counts[None]).items()}
+    return Scored(row, position, counts, scores | {"hd95_px": hd95_px, "assd_px": assd_px}, bool(failed))
+
+
+def _case_line(case: Scored) -> dict[str, Any]:
+    label = "" if case.row.tb_label is None else str(case.row.tb_label)
+    return {"case_id": case.row.case_id, "source": case.row.source, "tb_label": label} | case.scores
+
+
+def _csv(table: list[dict[str, Any]]) -> str:
+    text = io.StringIO()
+    writer = csv.DictWriter(text, CASE_COLUMNS, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(table)
+    return text.getvalue()
+
+
+def _overlays(network: nn.Module, datamodule: LungDataModule, cases: list[Scored]) -> dict[str, NDArray[np.uint8]]:
+    """Truth and prediction of the worst cases and the best ones, worst first."""
+    ranked = sorted(cases, key=lambda case: case.scores["dice"])
+    shown = ranked if len(ranked) <= 2 * SHOWN_CASES else ranked[:SHOWN_CASES] + ranked[-SHOWN_CASES:]
+    dataset = datamodule.dataset(*SPLITS)
+    device = next(network.parameters()).device
+    pictures = {}
+    for case in shown:
+        sample = dataset[Draw(0, case.position)]  # all splits: positions are the manifest's rows
+        with torch.no_grad():
+            prediction = predict_mask(network(sample.image[None].to(device)))
+        pictures[case.row.case_id] = overlay(sample.image[0].numpy(), _to_numpy(prediction)[0], sample.mask[0].numpy())
+    return pictures
+
+
+def _data(given: DataConfig, trained: dict[str, Any]) -> DataConfig:
+    """The data to score: always at the size the network was trained at."""
+    if given.source != AS_TRAINED:
+        return dataclasses.replace(given, image_size_px=trained["image_size_px"], resize=trained["resize"])
+    data = DataConfig.from_plain(trained)
+    return dataclasses.replace(data, batch_size=given.batch_size, workers=given.workers)
+
+
+def _to_numpy(masks: Tensor) -> NDArray[np.bool_]:
+    """(N, 1, S, S) to (N, S, S) bool."""
+    array: NDArray[np.bool_] = masks[:, 0].cpu().numpy()
+    return array

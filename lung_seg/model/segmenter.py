@@ -1,0 +1,103 @@
+"""The LightningModule: a network, its loss and its scores."""
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+from torch import Tensor, nn
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LRScheduler
+
+from lung_seg.model.checkpoint import FORMAT_KEY
+from lung_seg.model.metrics import COUNTS, CaseTable, overlap_counts, overlap_scores, pooled_dice
+
+Batch = tuple[Tensor, Tensor, Tensor]  # image (N, 1, S, S) uint8, mask (N, 1, S, S) bool, row in the manifest (N,)
+
+
+class LungSegmenter(pl.LightningModule):
+    """Trains and validates a network on batches of image, mask and manifest row.
+
+    Args:
+        network: from images (N, 1, S, S) uint8 to logits (N, 1, S, S).
+        loss: from logits and masks to the loss of each case, (N,).
+        make_optimizer: of the network's parameters.
+        make_scheduler: of the optimizer and the number of optimizer steps; stepped after each of them.
+        seed: with the epoch it decides dropout, so that a resumed training goes on as if it had never stopped.
+        description: plain numbers and strings that rebuild the network; kept in each checkpoint.
+    """
+
+    def __init__(
+        self,
+        network: nn.Module,
+        loss: nn.Module,
+        make_optimizer: Callable[[Iterable[nn.Parameter]], Optimizer],
+        make_scheduler: Callable[[Optimizer, int], LRScheduler],
+        seed: int,
+        description: dict[str, Any],
+    ):
+        super().__init__()
+        # Channels last: convolutions are faster by a third on a CPU and use the tensor cores of a GPU.
+        self.network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.loss = loss
+        self.make_optimizer = make_optimizer
+        self.make_scheduler = make_scheduler
+        self.seed = seed
+        self.description = description
+        self.train_cases = CaseTable(len(COUNTS) + 1)
+        self.validation_cases = CaseTable(len(COUNTS) + 1)
+
+    def forward(self, image: Tensor) -> Tensor:
+        """Logits (N, 1, S, S) of images (N, 1, S, S)."""
+        logits: Tensor = self.network(image)
+        return logits
+
+    def configure_optimizers(self) -> Any:
+        """The optimizer, and the scheduler for as many steps as the training will take."""
+        optimizer = self.make_optimizer(self.network.parameters())
+        scheduler = self.make_scheduler(optimizer, int(self.trainer.estimated_stepping_batches))
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
+
+    def on_train_epoch_start(self) -> None:
+        """Random numbers of an epoch follow from seed, epoch and device alone."""
+        torch.manual_seed(self.seed + 1_000_003 * self.current_epoch + 7_919 * self.global_rank)
+
+    def training_step(self, batch: Batch) -> Tensor:
+        """Mean loss of a batch."""
+        loss = self._count(batch, self.train_cases).mean()
+        self.log("loss", loss.detach(), prog_bar=True)
+        self.log("learning_rate", self.trainer.optimizers[0].param_groups[0]["lr"])
+        return loss
+
+    def on_train_epoch_end(self) -> None:
+        """Log the epoch's scores on the augmented training samples."""
+        self._log_scores("train", self.train_cases)
+
+    def validation_step(self, batch: Batch) -> None:
+        """Count a batch."""
+        self._count(batch, self.validation_cases)
+
+    def on_validation_epoch_end(self) -> None:
+        """Log the scores of the validation cases."""
+        self._log_scores("validation", self.validation_cases)
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Add what rebuilds the network."""
+        checkpoint[FORMAT_KEY] = self.description
+
+    def _count(self, batch: Batch, table: CaseTable) -> Tensor:
+        """Loss of each case of a batch, (N,), its counts noted in a table."""
+        image, mask, row = batch
+        logits = self(image)
+        loss: Tensor = self.loss(logits, mask)
+        table.update(row, torch.cat([overlap_counts(logits.detach(), mask), loss.detach()[:, None]], dim=1))
+        return loss
+
+    def _log_scores(self, split: str, table: CaseTable) -> None:
+        """Mean of each score over the cases of a split, and their pooled Dice."""
+        _, values = table.compute()
+        table.reset()
+        counts, loss = values[:, :-1], values[:, -1]
+        for name, score in (overlap_scores(counts) | {"loss": loss}).items():
+            self.log(f"{split}/{name}", score.mean().float(), prog_bar=name == "dice")
+        self.log(f"{split}/pooled_dice", pooled_dice(counts))

@@ -1,0 +1,99 @@
+"""The U-Net of Ronneberger, Fischer and Brox 2015 (doi:10.1007/978-3-319-24574-4_28), in plain PyTorch.
+
+Differences from the paper, all usual today: convolutions are padded, so that the logits are as large as the image;
+each is followed by a normalisation; and the image is standardised inside, so that no caller can forget it.
+"""
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+GROUP_CHANNELS = 8  # channels a group normalisation averages over
+
+
+class UNet(nn.Module):
+    """Logits of lung for each pixel.
+
+    Args:
+        base_channels: channels of the first level; each level down doubles them.
+        depth: how often the resolution is halved; the image's sides must be multiples of 2**depth.
+        normalization: "batch", "instance" or "group".
+        upsampling: "transposed" convolution, or "interpolated" bilinearly and convolved.
+        dropout: fraction of channels dropped at the bottom of the U.
+    """
+
+    def __init__(
+        self,
+        base_channels: int = 64,
+        depth: int = 4,
+        normalization: str = "batch",
+        upsampling: str = "transposed",
+        dropout: float = 0.0,
+    ):
+        super().__init__()
+        channels = [base_channels * 2**level for level in range(depth + 1)]
+        above = channels[-2::-1]  # of the levels met on the way up
+        self.encoders = nn.ModuleList(
+            _two_convolutions(before, after, normalization)
+            for before, after in zip([1, *channels], channels, strict=False)
+        )
+        self.dropout = nn.Dropout2d(dropout)
+        self.upsamplers = nn.ModuleList(_upsample(2 * width, width, upsampling) for width in above)
+        self.decoders = nn.ModuleList(_two_convolutions(2 * width, width, normalization) for width in above)
+        self.head = nn.Conv2d(base_channels, 1, kernel_size=1)
+
+    def forward(self, image: Tensor) -> Tensor:
+        """Logits (N, 1, H, W) of grey images (N, 1, H, W) of any numeric type and scale."""
+        features = standardise(image)
+        skipped: list[Tensor] = []
+        for level, encoder in enumerate(self.encoders):
+            features = encoder(features if level == 0 else F.max_pool2d(features, 2))
+            skipped.append(features)
+        features = self.dropout(skipped.pop())
+        for upsampler, decoder in zip(self.upsamplers, self.decoders, strict=True):
+            features = decoder(torch.cat([skipped.pop(), upsampler(features)], dim=1))
+        logits: Tensor = self.head(features)
+        return logits
+
+
+def standardise(image: Tensor) -> Tensor:
+    """Each image with mean 0 and standard deviation 1, float32: exposure and scale no longer matter."""
+    values = image.float()
+    deviation, mean = torch.std_mean(values, dim=(1, 2, 3), keepdim=True)
+    return (values - mean) / deviation.clamp_min(1e-3)
+
+
+def _two_convolutions(before: int, after: int, normalization: str) -> nn.Sequential:
+    layers: list[nn.Module] = []
+    for channels in (before, after):
+        layers += [
+            nn.Conv2d(channels, after, kernel_size=3, padding=1, bias=False),
+            _normalise(after, normalization),
+            nn.ReLU(inplace=True),
+        ]
+    return nn.Sequential(*layers)
+
+
+def _normalise(channels: int, normalization: str) -> nn.Module:
+    match normalization:
+        case "batch":
+            return nn.BatchNorm2d(channels)
+        case "instance":
+            return nn.InstanceNorm2d(channels, affine=True)
+        case "group":
+            return nn.GroupNorm(max(1, channels // GROUP_CHANNELS), channels)
+        case _:
+            raise ValueError(f"normalization={normalization!r} must be batch, instance or group.")
+
+
+def _upsample(before: int, after: int, upsampling: str) -> nn.Module:
+    match upsampling:
+        case "transposed":
+            return nn.ConvTranspose2d(before, after, kernel_size=2, stride=2)
+        case "interpolated":
+            return nn.Sequential(
+                nn.Upsample(scale_factor=2, mode="bilinear", align_corners=False),
+                nn.Conv2d(before, after, kernel_size=1),
+            )
+        case _:
+            raise ValueError(f"upsampling={upsampling!r} must be transposed or interpolated.")

@@ -1,0 +1,58 @@
+"""The table at the end of a sweep (``--multirun``): its jobs, best validation Dice first."""
+
+import csv
+import io
+import json
+import logging
+from pathlib import Path
+from typing import Any
+
+from hydra.experimental.callback import Callback
+from omegaconf import DictConfig, OmegaConf
+
+from lung_seg.files import write_text
+
+COLUMNS = ("validation_dice", "test_dice", "seconds", "job", "overrides")
+
+log = logging.getLogger(__name__)
+
+
+class SweepTable(Callback):
+    """Hydra calls it when all jobs are done."""
+
+    def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
+        """Write sweep.csv into the sweep's directory and log its lines."""
+        folder = Path(config.hydra.sweep.dir)
+        table = sweep_table(folder)
+        text = io.StringIO()
+        writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(table)
+        write_text(folder / "sweep.csv", text.getvalue())
+        log.info("\nJobs by validation Dice (%s):\n%s", folder / "sweep.csv", _aligned(table))
+
+
+def sweep_table(folder: Path) -> list[dict[str, Any]]:
+    """A row for each job that finished, best validation Dice first."""
+    rows = [_job_row(summary) for summary in folder.glob("*/summary.json")]
+    return sorted(rows, key=lambda row: row["validation_dice"], reverse=True)
+
+
+def _job_row(path: Path) -> dict[str, Any]:
+    summary = json.loads(path.read_text(encoding="utf-8"))
+    overrides = OmegaConf.load(path.parent / ".hydra" / "overrides.yaml")
+    return {
+        "validation_dice": round(summary["training"]["validation_dice"], 4),
+        "test_dice": round(summary["scores"]["all"]["dice"]["mean"], 4),
+        "seconds": summary["training"]["seconds"],
+        "job": path.parent.name,
+        "overrides": " ".join(str(override) for override in overrides),
+    }
+
+
+def _aligned(table: list[dict[str, Any]]) -> str:
+    lines = ["validation Dice  test Dice  seconds  job  overrides"]
+    for row in table:
+        numbers = f"{row['validation_dice']:15.4f}  {row['test_dice']:9.4f}  {row['seconds']:7.0f}"
+        lines.append(f"{numbers}  {row['job']:>3}  {row['overrides']}")
+    return "\n".join(lines)

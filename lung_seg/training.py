@@ -1,0 +1,146 @@
+"""Training: data, network, loss, trainer, callbacks and loggers, built in plain sight."""
+
+import dataclasses
+import time
+from collections.abc import Iterable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytorch_lightning as pl
+from hydra.errors import InstantiationException
+from hydra.utils import instantiate
+from pytorch_lightning.callbacks import Callback, EarlyStopping, ModelCheckpoint
+from pytorch_lightning.loggers import TensorBoardLogger
+from torch import nn
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LRScheduler
+
+from lung_seg.callbacks import EpochTable, Throughput, ValidationPanels, read_epochs
+from lung_seg.config import TrainConfig
+from lung_seg.data.datamodule import LungDataModule
+from lung_seg.errors import UserError
+from lung_seg.evaluation import score, write_evaluation
+from lung_seg.hardware import make_trainer
+from lung_seg.model.checkpoint import describe, load_network
+from lung_seg.model.losses import SegmentationLoss
+from lung_seg.model.segmenter import LungSegmenter
+from lung_seg.model.unet import UNet
+
+MONITORED = "validation/dice"
+
+
+def fit(config: TrainConfig, run_dir: Path) -> dict[str, Any]:
+    """Train a network, score its best checkpoint on the test split, and leave everything in the run directory.
+
+    Returns:
+        What summary.json holds.
+
+    Raises:
+        UserError: the settings do not fit the data or the hardware.
+    """
+    pl.seed_everything(config.seed, verbose=False)
+    data = LungDataModule(config.data, config.augmentation, config.seed)
+    network = dataclasses.asdict(config.model)
+    segmenter = LungSegmenter(
+        UNet(**network),
+        SegmentationLoss(**dataclasses.asdict(config.loss)),
+        partial(_optimizer, config.optimizer),
+        partial(_scheduler, config.scheduler),
+        config.seed,
+        describe(network, dataclasses.asdict(config.data)),
+    )
+    checkpoints = ModelCheckpoint(
+        run_dir / "checkpoints",
+        filename="best",
+        monitor=MONITORED,
+        mode="max",
+        save_last=True,
+        save_on_train_epoch_end=True,
+        enable_version_counter=False,
+    )
+    callbacks: list[Callback] = [checkpoints, Throughput(), ValidationPanels()]
+    if config.patience_epochs:
+        callbacks.append(EarlyStopping(MONITORED, mode="max", patience=config.patience_epochs))
+    tensorboard = TensorBoardLogger(run_dir / "tensorboard", name="", version="", default_hp_metric=False)
+    trainer = make_trainer(config.trainer, callbacks, [tensorboard, EpochTable(run_dir / "metrics.csv")])
+
+    started = time.perf_counter()
+    last = run_dir / "checkpoints" / "last.ckpt" if config.resume else None
+    trainer.fit(segmenter, data, ckpt_path=last, weights_only=True)
+    seconds = time.perf_counter() - started
+
+    best = run_dir / "checkpoints" / "best.ckpt"
+    best_network, _ = load_network(best)
+    cases = score(best_network, data, trainer)
+    facts: dict[str, Any] = {
+        "title": f"{config.data.name}: U-Net with {config.model.base_channels} base channels",
+        "checkpoint": str(best),
+        "split": "test",
+        "seen_in_training": 0,
+        "training": _training_facts(read_epochs(run_dir / "metrics.csv"), trainer.global_step, seconds),
+        "seed": config.seed,
+        "config": dataclasses.asdict(config),
+    }
+    summary = write_evaluation(run_dir, best_network, data, cases, facts)
+    tensorboard.log_hyperparams(_flat(facts["config"]), _final_metrics(summary))
+    tensorboard.finalize("success")
+    return summary
+
+
+def _optimizer(settings: dict[str, Any], parameters: Iterable[nn.Parameter]) -> Optimizer:
+    optimizer: Optimizer = _instantiate("optimizer", settings, params=list(parameters))
+    return optimizer
+
+
+def _scheduler(settings: dict[str, Any], optimizer: Optimizer, steps: int) -> LRScheduler:
+    """The scheduler of the settings; a setting left null is the number of optimizer steps."""
+    filled = {name: steps if value is None else value for name, value in settings.items()}
+    scheduler: LRScheduler = _instantiate("scheduler", filled, optimizer=optimizer)
+    return scheduler
+
+
+def _instantiate(group: str, settings: dict[str, Any], **arguments: Any) -> Any:
+    """An object of the class that a group of the configuration names in ``_target_``.
+
+    Raises:
+        UserError: there is no such class, or it refuses its arguments.
+    """
+    try:
+        return instantiate(settings, **arguments, _convert_="all")
+    except InstantiationException as error:
+        reason = str(error.__cause__ or error).splitlines()[0]
+        raise UserError(f"{group}: {settings.get('_target_')} cannot be made: {reason}.") from error
+
+
+def _training_facts(epochs: list[dict[str, float]], steps: int, seconds: float) -> dict[str, Any]:
+    """How long the training was and how well it validated."""
+    best = max(epochs, key=lambda epoch: epoch.get(MONITORED, 0.0))
+    return {
+        "epochs": len(epochs),
+        "steps": steps,
+        "seconds": round(seconds, 1),
+        "images_per_s": round(epochs[-1]["images_per_s"], 2),
+        "best_epoch": int(best["epoch"]),
+        "validation_dice": best[MONITORED],
+    }
+
+
+def _final_metrics(summary: dict[str, Any]) -> dict[str, float]:
+    """What TensorBoard's HPARAMS page compares runs by."""
+    scores = summary["scores"]["all"]
+    return {
+        MONITORED: summary["training"]["validation_dice"],
+        "test/dice": scores["dice"]["mean"],
+        "test/pooled_dice": scores["pooled_dice"],
+        "test/accuracy": scores["accuracy"]["mean"],
+        "test/bce": scores["bce"]["mean"],
+    }
+
+
+def _flat(settings: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested settings by their dotted keys."""
+    flat: dict[str, Any] = {}
+    for name, value in settings.items():
+        flat |= _flat(value, f"{prefix}{name}.") if isinstance(value, dict) else {prefix + name: value}
+    return flat

@@ -1,0 +1,110 @@
+"""Miniature data in the layouts of the public sets: a bright body with two dark ellipses for lungs."""
+
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+
+def draw_chest(seed: int, height_px: int, width_px: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """A radiograph (uint8) and the masks (bool) of the patient's right and left lung, all (H, W)."""
+    rng = np.random.default_rng(seed)
+    rows, columns = np.mgrid[:height_px, :width_px] / np.array([height_px, width_px]).reshape(2, 1, 1)
+    right, left = (
+        ((rows - rng.uniform(0.45, 0.55)) / rng.uniform(0.25, 0.35)) ** 2
+        + ((columns - center) / rng.uniform(0.12, 0.18)) ** 2
+        < 1
+        for center in (0.28, 0.72)
+    )
+    image = np.where(right | left, 60, 180) + rng.normal(0, 12, (height_px, width_px))
+    return image.clip(0, 255).astype(np.uint8), right, left
+
+
+def write_montgomery(raw_dir: Path, cases: int = 6, height_px: int = 96, width_px: int = 80) -> None:
+    """MontgomerySet: even numbers have label 1, and every third film is landscape."""
+    folder = raw_dir / "MontgomerySet"
+    for number in range(1, cases + 1):
+        size = (width_px, height_px) if number % 3 == 0 else (height_px, width_px)
+        image, right, left = draw_chest(number, *size)
+        stem = f"MCUCXR_{number:04d}_{(number + 1) % 2}"
+        write_image(folder / "CXR_png" / f"{stem}.png", image)
+        write_mask(folder / "ManualMask" / "rightMask" / f"{stem}.png", right)
+        write_mask(folder / "ManualMask" / "leftMask" / f"{stem}.png", left)
+        sex, age = "FM"[number % 2], f"{20 + number:03d}Y"
+        write_reading(folder, stem, f"Patient's Sex: {sex} \nPatient's Age: {age}\nnormal\n")
+
+
+def write_shenzhen(
+    raw_dir: Path,
+    cases: int = 6,
+    without_mask: int = 2,
+    mask_dir: str = "mask",
+    height_px: int = 96,
+    width_px: int = 96,
+) -> None:
+    """ChinaSet_AllFiles with palette radiographs; the last ``without_mask`` of ``cases`` have no mask."""
+    folder = raw_dir / "ChinaSet_AllFiles"
+    for number in range(1, cases + 1):
+        image, right, left = draw_chest(1000 + number, height_px, width_px)
+        stem = f"CHNCXR_{number:04d}_{(number + 1) % 2}"
+        palette = Image.fromarray(image).convert("P")
+        save(palette, folder / "CXR_png" / f"{stem}.png")
+        write_reading(folder, stem, f"{('female', 'male')[number % 2]} {20 + number}yrs\nnormal\n")
+        if number <= cases - without_mask:
+            write_mask(folder / mask_dir / f"{stem}_mask.png", right | left)
+
+
+def write_kaggle(raw_dir: Path, cases: int = 4, without_mask: int = 2) -> None:
+    """Kaggle's "Lung Segmentation": ``cases`` of each set with masks, and Shenzhen ones without."""
+    folder = raw_dir / "Lung Segmentation"
+    for number in range(1, cases + 1):
+        image, right, left = draw_chest(number, 96, 80)
+        write_image(folder / "CXR_png" / f"MCUCXR_{number:04d}_0.png", image)
+        write_mask(folder / "masks" / f"MCUCXR_{number:04d}_0.png", right | left)
+    for number in range(1, cases + without_mask + 1):
+        image, right, left = draw_chest(1000 + number, 96, 96)
+        write_image(folder / "CXR_png" / f"CHNCXR_{number:04d}_1.png", image)
+        if number <= cases:
+            write_mask(folder / "masks" / f"CHNCXR_{number:04d}_1_mask.png", right | left)
+        else:
+            write_image(folder / "test" / f"CHNCXR_{number:04d}_1.png", image)
+
+
+def write_jsrt(raw_dir: Path, cases: int = 4, size_px: int = 128) -> None:
+    """JSRT films as raw .IMG, 12 bits in big-endian 16, air bright; SCR masks of half their size."""
+    for number in range(1, cases + 1):
+        image, right, left = draw_chest(2000 + number, size_px, size_px)
+        film = raw_dir / "All247images" / f"JPCLN{number:03d}.IMG"
+        film.parent.mkdir(parents=True, exist_ok=True)
+        film.write_bytes(((255 - image.astype(np.uint16)) * 16).astype(">u2").tobytes())
+        for side, mask in (("right", right), ("left", left)):
+            masks = raw_dir / "scratch" / f"fold{2 - number % 2}" / "masks" / f"{side} lung"
+            write_mask(masks / f"{film.stem}.gif", mask[::2, ::2])
+
+
+def write_folder(raw_dir: Path, cases: int = 6, height_px: int = 96, width_px: int = 80) -> None:
+    """JPEGs in ``images``, PNGs in ``masks``, two radiographs of each patient: p01_1, p01_2, p02_1."""
+    for number in range(cases):
+        image, right, left = draw_chest(3000 + number, height_px, width_px)
+        stem = f"p{number // 2 + 1:02d}_{number % 2 + 1}"
+        write_image(raw_dir / "images" / f"{stem}.jpg", image)
+        write_mask(raw_dir / "masks" / f"{stem}.png", right | left)
+
+
+def write_image(path: Path, image: np.ndarray) -> None:
+    save(Image.fromarray(image), path)
+
+
+def write_mask(path: Path, mask: np.ndarray) -> None:
+    save(Image.fromarray(mask.astype(np.uint8) * 255), path)
+
+
+def write_reading(folder: Path, stem: str, text: str) -> None:
+    path = folder / "ClinicalReadings" / f"{stem}.txt"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text, encoding="utf-8")
+
+
+def save(image: Image.Image, path: Path) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    image.save(path)
