@@ -19,7 +19,7 @@ PANEL_CASES = 4
 
 
 class Throughput(pl.Callback):
-    """Logs how many images a second the training takes, all devices together, since the epoch began."""
+    """Logs how many images a second an epoch trains on, all devices together."""
 
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Start the clock."""
@@ -31,8 +31,12 @@ class Throughput(pl.Callback):
     ) -> None:
         """Log the rate so far."""
         self.images += len(batch.image) * trainer.world_size
-        rate = self.images / (time.perf_counter() - self.started)
-        pl_module.log("images_per_s", rate, prog_bar=True)
+        self.rate = self.images / (time.perf_counter() - self.started)
+        pl_module.log("images_per_s", self.rate, prog_bar=True, logger=False)
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Log the epoch's rate, its validation not counted."""
+        pl_module.log("train/images_per_s", self.rate)
 
 
 class ValidationPanels(pl.Callback):

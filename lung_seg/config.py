@@ -1,7 +1,8 @@
 """What every configuration key means, its unit and its range.
 
 One dataclass per group of ``conf/``. Hydra composes the YAML files against these, and ``settings`` turns the result
-into plain dataclasses at once, so a misspelt key, a wrong type and a value out of range are refused before any work starts.
+into plain dataclasses at once, so a misspelt key, a wrong type and a value out of range are refused before any work
+starts.
 """
 
 import dataclasses
@@ -45,7 +46,7 @@ def group(of: Callable[[], object]) -> Any:
     return dataclasses.field(default_factory=of)
 
 
-_HOLDS = {
+_HOLDS: dict[str, Callable[[Any, Any], bool]] = {
     "at least": lambda value, bound: value >= bound,
     "above": lambda value, bound: value > bound,
     "at most": lambda value, bound: value <= bound,
@@ -197,8 +198,6 @@ class TrainerConfig(Group):
     strategy: str = key("auto", "How several devices share the work, e.g. ddp.")
     precision: str = key("auto", "auto takes bf16-mixed where the hardware multiplies bf16, else 32-true.")
     max_epochs: int = key(II("data.epochs"), "Passes over the training cases.", at_least=1)
-    max_steps: int = key(-1, "Optimizer steps after which to end; -1: no limit.", at_least=-1)
-    max_time: str | None = key(None, "Time after which to end, as DD:HH:MM:SS.")
     accumulate_grad_batches: int = key(1, "Batches whose gradients make one step.", at_least=1)
     gradient_clip_val: float | None = key(None, "Largest norm of the gradient; null: any.", above=0)
     sync_batchnorm: bool = key(False, "Batch statistics over all devices.")
@@ -231,7 +230,7 @@ class TrainConfig(Group):
             nearest = max(step, round(self.data.image_size_px / step) * step)
             self.data.refuse(
                 "image_size_px",
-                f"must be a multiple of {step}, since model.depth={self.model.depth} halves it {self.model.depth} times",
+                f"must be a multiple of {step}, since model.depth={self.model.depth} halves it so many times",
                 f"The nearest is data.image_size_px={nearest}.",
             )
 
@@ -327,7 +326,7 @@ def _help_lines(schema: type[Group], prefix: str = "") -> Iterator[str]:
     """A line per key: name, default, meaning and range."""
     for field in dataclasses.fields(schema):
         if field.metadata:
-            default = "" if field.default in (MISSING, None) else f" [{field.default}]"
+            default = "" if field.default in (MISSING, None) else f" [{str(field.default).strip('${}')}]"
             rules = _rule_text(field.metadata["rules"])
             yield f"  {prefix}{field.name}{default}  {field.metadata['meaning']}" + (f" ({rules})" if rules else "")
     for name, inner in _groups(schema):

@@ -22,7 +22,7 @@ from lung_seg.data.dataset import Draw
 from lung_seg.data.manifest import TB_LABELS, Row
 from lung_seg.data.prepared import MANIFEST
 from lung_seg.files import sha256, write_text
-from lung_seg.hardware import make_trainer
+from lung_seg.hardware import is_main_process, make_trainer
 from lung_seg.model.checkpoint import find_checkpoint, load_network
 from lung_seg.model.metrics import (
     COUNTS,
@@ -91,7 +91,7 @@ class CaseScorer(pl.LightningModule):
 
     def on_test_epoch_end(self) -> None:
         """Gather the table while all devices are there."""
-        self.rows, self.values = self.cases.compute()
+        self.table = self.cases.compute()
 
 
 def evaluate(config: EvaluateConfig, run_dir: Path) -> dict[str, Any]:
@@ -125,16 +125,13 @@ def score(network: nn.Module, datamodule: LungDataModule, trainer: pl.Trainer) -
     """Score every case of the data module's test splits once."""
     scorer = CaseScorer(network)
     trainer.test(scorer, datamodule, verbose=False)
-    return [
-        _scored(datamodule.rows[number], number, values)
-        for number, values in zip(scorer.rows.tolist(), scorer.values, strict=True)
-    ]
+    return [_scored(datamodule.rows, case) for case in scorer.table]
 
 
 def write_evaluation(
     run_dir: Path, network: nn.Module, datamodule: LungDataModule, cases: list[Scored], facts: dict[str, Any]
 ) -> dict[str, Any]:
-    """Write cases.csv, summary.json, report.html and overlays/ into a run directory, and return the summary."""
+    """Summarise, and let the main process write cases.csv, summary.json, report.html and overlays/."""
     manifest = sha256(datamodule.folder / MANIFEST)
     sizes = {split: sum(row.split == split for row in datamodule.rows) for split in SPLITS}
     summary = facts | {
@@ -144,6 +141,8 @@ def write_evaluation(
         "versions": versions(),
         "git_revision": git_revision(),
     }
+    if not is_main_process():
+        return summary
     table = [_case_line(case) for case in cases]
     overlays = _overlays(network, datamodule, cases)
     for case_id, picture in overlays.items():
@@ -185,11 +184,12 @@ def _group(cases: list[Scored]) -> dict[str, Any]:
     }
 
 
-def _scored(row: Row, position: int, values: Tensor) -> Scored:
-    counts = values[: len(COUNTS)]
-    hd95_px, assd_px, failed = values[len(COUNTS) :].tolist()
+def _scored(rows: list[Row], case: Tensor) -> Scored:
+    """One line of the scorer's table: row number, counts, surface scores."""
+    position, counts, surfaces = int(case[0]), case[1 : 1 + len(COUNTS)], case[1 + len(COUNTS) :]
+    hd95_px, assd_px, failed = surfaces.tolist()
     scores = {name: float(score) for name, score in overlap_scores(counts[None]).items()}
-    return Scored(row, position, counts, scores | {"hd95_px": hd95_px, "assd_px": assd_px}, bool(failed))
+    return Scored(rows[position], position, counts, scores | {"hd95_px": hd95_px, "assd_px": assd_px}, bool(failed))
 
 
 def _case_line(case: Scored) -> dict[str, Any]:

@@ -1,8 +1,7 @@
 """Files that appear whole or not at all, and their hashes."""
 
 import hashlib
-import os
-import tempfile
+import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,12 +15,9 @@ def atomic_path(path: Path) -> Iterator[Path]:
     choose the format by it.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.stem}-", suffix=path.suffix)
-    os.close(handle)
-    temporary = Path(name)
+    temporary = path.with_name(f".part-{uuid.uuid4().hex}{path.suffix}")
     try:
         yield temporary
-        temporary.chmod(0o666 & ~_umask())
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
@@ -37,10 +33,3 @@ def sha256(path: Path) -> str:
     """Hexadecimal SHA-256 of a file, as ``sha256sum`` prints it."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def _umask() -> int:
-    """The process's umask: mkstemp ignores it and makes files that nobody else can read."""
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask

@@ -1,6 +1,8 @@
 """The Trainer that the settings and this machine allow."""
 
 import dataclasses
+import logging
+import warnings
 from collections.abc import Iterable
 
 import pytorch_lightning as pl
@@ -8,9 +10,16 @@ import torch
 from lightning_fabric.utilities.exceptions import MisconfigurationException
 from pytorch_lightning.callbacks import Callback
 from pytorch_lightning.loggers import Logger
+from pytorch_lightning.utilities import rank_zero_only
 
 from lung_seg.config import TrainerConfig
 from lung_seg.errors import UserError
+
+
+def is_main_process() -> bool:
+    """Whether this is the one process of a run that writes files and speaks."""
+    rank: int | None = getattr(rank_zero_only, "rank", None)  # set by Lightning once a Trainer knows its place
+    return not rank
 
 
 def make_trainer(
@@ -21,6 +30,7 @@ def make_trainer(
     Raises:
         UserError: the machine lacks the hardware asked for.
     """
+    _hush_lightning()
     arguments = dataclasses.asdict(settings)
     if settings.precision == "auto":
         arguments["precision"] = fastest_precision(settings.accelerator)
@@ -39,6 +49,20 @@ def make_trainer(
             f"trainer.accelerator={settings.accelerator} with trainer.devices={settings.devices} cannot be used here: "
             f"{str(error).splitlines()[0]}\nUse trainer=cpu, or trainer=auto, which takes what there is."
         ) from error
+
+
+def _hush_lightning() -> None:
+    """Keep off the screen what no user of this project can act on."""
+    logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)  # greetings and advertisements
+    for message in (
+        r".*isinstance\(treespec, LeafSpec\)",  # Lightning calls an old function of torch
+        "The number of training batches",  # a small set has epochs of a few batches: nothing is lost
+        ".*does not have many workers",  # a CPU has no core to spare for them
+        ".*GPU available but not used",  # trainer=cpu was asked for
+        "Checkpoint directory .* exists and is not empty",  # a resumed run goes on in its own
+        ".*It is recommended to use `self.log",  # every device logs the same score, gathered from all of them
+    ):
+        warnings.filterwarnings("ignore", message)
 
 
 def fastest_precision(accelerator: str) -> str:

@@ -48,7 +48,7 @@ _STYLE: dict[Any, Any] = {
 _CURVES = {
     "Loss": {"train/loss": _MUTED, "validation/loss": _ACCENT},
     "Dice": {"train/dice": _MUTED, "validation/dice": _ACCENT},
-    "Learning rate": {"learning_rate": _ACCENT},
+    "Learning rate": {"train/learning_rate": _ACCENT},
 }
 
 

@@ -66,11 +66,13 @@ def fit(config: TrainConfig, run_dir: Path) -> dict[str, Any]:
     trainer = make_trainer(config.trainer, callbacks, [tensorboard, EpochTable(run_dir / "metrics.csv")])
 
     started = time.perf_counter()
-    last = run_dir / "checkpoints" / "last.ckpt" if config.resume else None
-    trainer.fit(segmenter, data, ckpt_path=last, weights_only=True)
+    best, last = (run_dir / "checkpoints" / f"{name}.ckpt" for name in ("best", "last"))
+    try:
+        trainer.fit(segmenter, data, ckpt_path=last if config.resume else None, weights_only=True)
+    except SystemExit as leaving:  # what Lightning makes of Ctrl-C
+        raise KeyboardInterrupt(f"go on with: python train.py resume={run_dir}" if last.is_file() else "") from leaving
     seconds = time.perf_counter() - started
 
-    best = run_dir / "checkpoints" / "best.ckpt"
     best_network, _ = load_network(best)
     cases = score(best_network, data, trainer)
     facts: dict[str, Any] = {
@@ -109,8 +111,11 @@ def _instantiate(group: str, settings: dict[str, Any], **arguments: Any) -> Any:
     try:
         return instantiate(settings, **arguments, _convert_="all")
     except InstantiationException as error:
-        reason = str(error.__cause__ or error).splitlines()[0]
-        raise UserError(f"{group}: {settings.get('_target_')} cannot be made: {reason}.") from error
+        reason = str(error.__cause__ or error).splitlines()[0].rstrip(".:")
+        raise UserError(
+            f"{group}: {settings.get('_target_')} cannot be made: {reason}.\n"
+            f"Look at its documentation and at the {group}.… settings (--cfg job prints them)."
+        ) from error
 
 
 def _training_facts(epochs: list[dict[str, float]], steps: int, seconds: float) -> dict[str, Any]:
@@ -120,7 +125,7 @@ def _training_facts(epochs: list[dict[str, float]], steps: int, seconds: float) 
         "epochs": len(epochs),
         "steps": steps,
         "seconds": round(seconds, 1),
-        "images_per_s": round(epochs[-1]["images_per_s"], 2),
+        "images_per_s": round(epochs[-1]["train/images_per_s"], 2),
         "best_epoch": int(best["epoch"]),
         "validation_dice": best[MONITORED],
     }
@@ -130,11 +135,11 @@ def _final_metrics(summary: dict[str, Any]) -> dict[str, float]:
     """What TensorBoard's HPARAMS page compares runs by."""
     scores = summary["scores"]["all"]
     return {
-        MONITORED: summary["training"]["validation_dice"],
-        "test/dice": scores["dice"]["mean"],
-        "test/pooled_dice": scores["pooled_dice"],
-        "test/accuracy": scores["accuracy"]["mean"],
-        "test/bce": scores["bce"]["mean"],
+        "final/validation_dice": summary["training"]["validation_dice"],
+        "final/test_dice": scores["dice"]["mean"],
+        "final/test_pooled_dice": scores["pooled_dice"],
+        "final/test_accuracy": scores["accuracy"]["mean"],
+        "final/test_bce": scores["bce"]["mean"],
     }
 
 

@@ -40,9 +40,9 @@ CASES = [
 ]
 OVERLAYS = {row["case_id"]: np.full((40, 30, 3), index, np.uint8) for index, row in enumerate(CASES)}
 CURVES = [
-    {"epoch": 0, "learning_rate": 0.001, "train/loss": 0.6, "train/dice": 0.5},
+    {"epoch": 0, "train/learning_rate": 0.001, "train/loss": 0.6, "train/dice": 0.5},
     {"epoch": 0, "validation/loss": 0.5, "validation/dice": math.nan},
-    {"epoch": 1, "learning_rate": 0.0005, "train/loss": 0.3, "train/dice": 0.8},
+    {"epoch": 1, "train/learning_rate": 0.0005, "train/loss": 0.3, "train/dice": 0.8},
     {"epoch": 1, "validation/loss": 0.4, "validation/dice": 0.7},
 ]
 SUMMARY: dict[str, Any] = {

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from lung_seg.config import SPLITS
 from lung_seg.errors import UserError
 from lung_seg.files import atomic_path
 
@@ -45,18 +46,23 @@ def read_manifest(path: Path) -> list[Row]:
     """Read manifest.csv.
 
     Raises:
-        UserError: the file is not there, or its columns are others.
+        UserError: the file is not there, its columns are others, or a cell does not hold what it should.
     """
     if not path.is_file():
         raise UserError(f"{path} is not there.\nPrepare the set first: python prepare_data.py data=…")
-    with path.open(newline="", encoding="utf-8") as file:
+    with path.open(newline="", encoding="utf-8-sig") as file:  # spreadsheets put a mark in front
         lines = csv.DictReader(file)
         if lines.fieldnames != COLUMNS:
             raise UserError(f"{path} has the columns {lines.fieldnames}, not {COLUMNS}.\nPrepare the set anew.")
-        return [Row(**_typed(line)) for line in lines]
+        return [_row(line, f"{path}, line {lines.line_num},") for line in lines]
 
 
-def _typed(line: dict[str, str]) -> dict[str, Any]:
+def _row(line: dict[str, str], place: str) -> Row:
+    if line["split"] not in SPLITS:
+        raise UserError(f"{place} has the split {line['split']!r}.\nThere are: {', '.join(SPLITS)}.")
     values: dict[str, Any] = dict(line)
-    values.update({name: int(line[name]) if line[name] else None for name in WHOLE_NUMBERS})
-    return values | {"sex": line["sex"] or None}
+    for name in WHOLE_NUMBERS:
+        if line[name] and not line[name].isdecimal():
+            raise UserError(f"{place} has {name}={line[name]}.\nIt must be a whole number or empty.")
+        values[name] = int(line[name]) if line[name] else None
+    return Row(**values | {"sex": line["sex"] or None})

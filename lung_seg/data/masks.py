@@ -1,11 +1,12 @@
 """What counts as a lung pixel: masks of any encoding, their union and their resizing."""
 
 from collections.abc import Sequence
+from functools import reduce
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
+from PIL import Image, ImageChops
 
 from lung_seg.data.radiograph import open_image, to_square
 from lung_seg.errors import UserError
@@ -13,33 +14,30 @@ from lung_seg.errors import UserError
 Mask = NDArray[np.bool_]
 
 LOSSY_FORMATS = ("JPEG", "WEBP", "MPO")
-LABEL_MAP_LEVELS = (
-    4  # a lossless file with so few levels numbers its labels (0, left 1, right 2); one with more is a ramp
-)
+FAINTEST_LUNG = 32  # of 255: what compression leaves of an empty mask stays below
+MOST_LABELS = 4  # a lossless file with so few levels numbers its labels (0, left 1, right 2); one with more is a ramp
 
 
 def read_mask(path: Path) -> Mask:
     """Read a mask of any encoding, (H, W) bool.
 
     A file that numbers its labels (0/1, 0/255, left 1 and right 2, palettes, 16-bit) has lung wherever it is not zero.
-    A ramp, as JPEG and smoothed resizing leave it, has lung above half of its scale. Of colours the brightest channel
-    counts; a picture that is all of one colour carries its mask in the alpha channel.
+    A ramp, as JPEG and smoothed resizing leave it, has lung above half of its brightest level. Of colours the brightest
+    channel counts; a picture that is all of one colour carries its mask in the alpha channel.
 
     Raises:
         UserError: the file cannot be read as an image.
     """
-    levels = _levels(open_image(path))
-    mask: Mask = levels > _threshold(levels, path)
+    image = open_image(path)
+    levels = _levels(image)
+    pixels = np.asarray(levels)
+    half = float(pixels.max()) / 2
+    if image.format in LOSSY_FORMATS:
+        threshold = max(half, FAINTEST_LUNG)
+    else:
+        threshold = 0 if levels.getcolors(MOST_LABELS) else half
+    mask: Mask = pixels > threshold
     return mask
-
-
-def _threshold(levels: NDArray[np.float32], path: Path) -> float:
-    """The level above which a pixel is lung."""
-    with Image.open(path) as header:
-        lossy = header.format in LOSSY_FORMATS
-    if lossy:
-        return 127
-    return 0 if len(np.unique(levels)) <= LABEL_MAP_LEVELS else float(levels.max()) / 2
 
 
 def merge_masks(masks: Sequence[Mask]) -> Mask:
@@ -69,15 +67,19 @@ def size_text(pixels: NDArray[np.generic]) -> str:
     return f"{pixels.shape[1]}x{pixels.shape[0]}"
 
 
-def _levels(image: Image.Image) -> NDArray[np.float32]:
+def _levels(image: Image.Image) -> Image.Image:
     """One channel of an image of any mode."""
-    if image.mode == "P":
-        image = image.convert("RGBA" if "transparency" in image.info else "RGB")
-    pixels: NDArray[np.float32] = np.asarray(image).astype(np.float32)
-    if pixels.ndim == 2:
-        return pixels
-    if image.mode in ("LA", "RGBA"):
-        colours, alpha = pixels[..., :-1].max(axis=2), pixels[..., -1]
-        pixels = alpha[..., None] if np.ptp(colours) == 0 else np.where(alpha > 127, colours, 0)[..., None]
-    brightest: NDArray[np.float32] = pixels.max(axis=2)
-    return brightest
+    if image.mode in ("L", "I", "F"):
+        return image
+    if image.mode == "1":
+        return image.convert("L")
+    if image.mode.startswith("I;16"):
+        return image.convert("I")
+    *colours, alpha = image.convert("RGBA").split()
+    brightest = reduce(ImageChops.lighter, colours)
+    return alpha if _is_flat(brightest) and not _is_flat(alpha) else ImageChops.multiply(brightest, alpha)
+
+
+def _is_flat(channel: Image.Image) -> bool:
+    lowest, highest = channel.getextrema()
+    return lowest == highest

@@ -1,12 +1,14 @@
 """Synthetic frontal chest radiographs with lung masks, drawn from a seed.
 
-A network trained on phantoms alone finds the lungs in real radiographs, so the whole project runs, and its tests
-mean something, without any patient's image. Realism is not the aim: every contrast, position and exposure varies
-more widely than in any hospital, so that to a network a real radiograph is one more phantom (domain randomisation, Tobin
-et al. 2017, doi:10.1109/IROS.2017.8202133).
+A network trained on phantoms alone finds the lungs in real radiographs, so the whole project runs, and its
+tests mean something, without any patient's image. Realism is not the aim: contrasts, positions and exposures
+vary more widely than in any hospital, so that to a network a real radiograph is one more phantom (domain
+randomisation, Tobin et al. 2017, doi:10.1109/IROS.2017.8202133).
 
-Masks follow the convention of the Montgomery set: heart, mediastinum and what lies below the domes of the diaphragm
-stay outside, opacities inside the lung stay inside.
+A radiograph shows a sum of attenuations, so structures are added up: positive values block X-rays and look
+bright.
+Masks follow the convention of the Montgomery set: heart, mediastinum and what lies below the domes of the
+diaphragm stay outside, opacities inside the lung and fluid over its base stay inside.
 """
 
 from dataclasses import dataclass
@@ -15,7 +17,11 @@ import cv2
 import numpy as np
 
 from lung_seg.data import phantom_anatomy as anatomy
-from lung_seg.data.phantom_anatomy import LEFT, RIGHT, Board, Lung
+from lung_seg.data.phantom_anatomy import Lung
+from lung_seg.data.phantom_board import LEFT, RIGHT, Board, ellipse
+
+# Side, how often its leaf is seen, and how much of the frame it covers at most.
+_COLLIMATOR = (("top", 0.1, 0.06), ("bottom", 0.45, 0.25), ("left", 0.15, 0.15), ("right", 0.15, 0.15))
 
 
 @dataclass(frozen=True)
@@ -70,7 +76,7 @@ def _collapse(rng: np.random.Generator, tb_label: int) -> float:
 
 
 def _strength(rng: np.random.Generator, typical: float, flips: float = 0.0) -> float:
-    """A random contrast around the typical one, absent now and then, of the opposite sign with probability `flips`."""
+    """A contrast around the typical one, absent now and then, negative with probability `flips`."""
     if rng.random() < 0.06:
         return 0.0
     sign = -1 if rng.random() < flips else 1
@@ -78,17 +84,12 @@ def _strength(rng: np.random.Generator, typical: float, flips: float = 0.0) -> f
 
 
 def _soft_tissue(rng: np.random.Generator, board: Board, right: Lung, left: Lung, midline: float) -> np.ndarray:
-    """Torso with air in the lungs, heart, abdomen, windpipe, breasts and arms."""
+    """Torso and arms, with everything in them that is not bone."""
     body = board.fill(anatomy.torso(rng))
     attenuation = body * (0.45 + 0.55 * board.blur(body, rng.uniform(0.03, 0.1)))
     arms = board.fill(*anatomy.arms(rng))
     attenuation = np.maximum(attenuation, arms * rng.uniform(0.4, 1.1) * (rng.random() < 0.7))
-
-    lungs = board.blur(board.fill(*anatomy.air(rng, right, left)), rng.uniform(0, 0.008))
-    depth = rng.uniform(0.5, 1.2) + rng.uniform(0, 0.8) * board.blur(lungs, rng.uniform(0.02, 0.06))
-    depth += rng.uniform(0, 0.25) * board.clouds(rng, 4)
-    attenuation -= rng.uniform(0.3, 0.75) * lungs * depth
-    attenuation -= rng.uniform(0, 0.3) * board.blur(board.fill(anatomy.neck_hollows(rng)), rng.uniform(0.01, 0.03))
+    attenuation -= _air(rng, board, right, left, midline)
 
     # Lung lies behind the heart too, so between the lungs' borders a film may be darker than beside the neck.
     heart = board.fill(anatomy.mediastinum(right, left, rng.uniform(0.8, 1.0)))
@@ -96,14 +97,25 @@ def _soft_tissue(rng: np.random.Generator, board: Board, right: Lung, left: Lung
     below = board.fill(anatomy.abdomen(right, left))
     fade = rng.uniform(0, 1) + board.blur(below, rng.uniform(0.02, 0.08))
     attenuation += rng.uniform(0.05, 0.5) * board.blur(below, rng.uniform(0, 0.006)) * fade * body
+    if rng.random() < 0.5:
+        breasts = board.fill(anatomy.breasts(rng)) * body
+        attenuation += _strength(rng, 0.15) * board.blur(breasts, rng.uniform(0.002, 0.03))
+    return attenuation
+
+
+def _air(rng: np.random.Generator, board: Board, right: Lung, left: Lung, midline: float) -> np.ndarray:
+    """What the attenuation lacks where air or thin tissue is: lungs, neck, bowel, windpipe."""
+    lungs = board.blur(board.fill(*anatomy.air(rng, right, left)), rng.uniform(0, 0.008))
+    depth = rng.uniform(0.5, 1.2) + rng.uniform(0, 0.8) * board.blur(lungs, rng.uniform(0.02, 0.06))
+    depth += rng.uniform(0, 0.25) * board.clouds(rng, 4)
+    lack = rng.uniform(0.3, 0.75) * lungs * depth
+    lack += rng.uniform(0, 0.4) * board.blur(board.fill(anatomy.neck_hollows(rng)), rng.uniform(0.01, 0.03))
     gas = board.fill(*anatomy.bowel_gas(rng, left))
     gas *= 1 + rng.uniform(0, 0.4) * board.clouds(rng, 24)
-    attenuation -= _strength(rng, 0.5) * board.blur(gas, rng.uniform(0.001, 0.008))
-    air = board.fill(*anatomy.trachea(rng, midline))
-    attenuation -= _strength(rng, 0.15) * board.blur(air, rng.uniform(0.002, 0.01))
-    breasts = board.fill(anatomy.breasts(rng))
-    attenuation += _strength(rng, 0.15) * (rng.random() < 0.5) * board.blur(breasts, rng.uniform(0.002, 0.03)) * body
-    return attenuation
+    lack += _strength(rng, 0.5) * board.blur(gas, rng.uniform(0.001, 0.008))
+    windpipe = board.fill(*anatomy.trachea(rng, midline))
+    lack += _strength(rng, 0.15) * board.blur(windpipe, rng.uniform(0.002, 0.01))
+    return lack
 
 
 def _bones(rng: np.random.Generator, board: Board, midline: float) -> np.ndarray:
@@ -137,34 +149,29 @@ def _lung_markings(
 
 
 def _opacities(rng: np.random.Generator, board: Board) -> np.ndarray:
-    """Patchy infiltrates, nodules and cavities, mostly in the upper zones; haze over one base at times."""
+    """Infiltrates and cavities, mostly in the upper zones; nodules anywhere; at times fluid over one base."""
     opacities = np.zeros((board.height_px, board.width_px), np.float32)
     for _ in range(rng.integers(1, 4)):
         x, y = rng.choice((RIGHT, LEFT)) * rng.uniform(0.25, 0.9), rng.beta(1.5, 2.2)
-        patch = board.fill(anatomy.ellipse(x, y, rng.uniform(0.1, 0.4), rng.uniform(0.08, 0.3)))
+        patch = board.fill(ellipse(x, y, rng.uniform(0.1, 0.4), rng.uniform(0.08, 0.3)))
         texture = (board.clouds(rng, int(rng.integers(12, 50))) * rng.uniform(0.3, 1) + 0.6).clip(0, 2)
         opacities += rng.uniform(0.1, 0.5) * board.blur(patch, rng.uniform(0.01, 0.06)) * texture
         if rng.random() < 0.3:
-            radius = rng.uniform(0.05, 0.15)
-            ring = board.fill(anatomy.ellipse(x, y, radius, radius)) - board.fill(
-                anatomy.ellipse(x, y, radius * 0.75, radius * 0.75)
-            )
-            opacities += rng.uniform(0.1, 0.4) * board.blur(ring, 0.003)
-    spots = [
-        anatomy.ellipse(*rng.uniform((-0.95, 0.0, 0.01, 0.01), (0.95, 1.0, 0.03, 0.03)))
-        for _ in range(rng.integers(0, 30))
-    ]
-    opacities += rng.uniform(0.05, 0.25) * board.fill(*spots)
-    if rng.random() < 0.35:
-        base = board.fill(
-            anatomy.ellipse(rng.choice((RIGHT, LEFT)) * rng.uniform(0.5, 0.9), 1.0, 0.7, rng.uniform(0.1, 0.6))
-        )
-        opacities += rng.uniform(0.1, 1) * board.blur(base, rng.uniform(0.005, 0.05))
+            outer = rng.uniform(0.05, 0.15)
+            inner = 0.75 * outer
+            wall = board.fill(ellipse(x, y, outer, outer)) - board.fill(ellipse(x, y, inner, inner))
+            opacities += rng.uniform(0.1, 0.4) * board.blur(wall, 0.003)
+    nodules = rng.uniform((-0.95, 0.0, 0.01, 0.01), (0.95, 1.0, 0.03, 0.03), (rng.integers(0, 30), 4))
+    opacities += rng.uniform(0.05, 0.25) * board.fill(*(ellipse(*nodule) for nodule in nodules))
+    if rng.random() < 0.45:
+        x = rng.choice((RIGHT, LEFT)) * rng.uniform(0.5, 0.9)
+        fluid = board.fill(ellipse(x, 1.0, 0.7, rng.uniform(0.1, 0.6)))
+        opacities += rng.uniform(0.1, 1) * board.blur(fluid, rng.uniform(0.005, 0.05))
     return opacities
 
 
 def _expose(rng: np.random.Generator, board: Board, attenuation: np.ndarray) -> np.ndarray:
-    """Attenuation to a film, (H, W) uint8: uneven beam, scatter, local contrast, film curve, window, gamma."""
+    """Attenuation to a film, (H, W) uint8: uneven beam, local contrast, film curve, window, gamma, grain."""
     attenuation = board.blur(attenuation, rng.uniform(0, 0.004))
     attenuation += rng.uniform(0, 0.15) * board.clouds(rng, 3)
     if rng.random() < 0.5:
@@ -178,19 +185,15 @@ def _expose(rng: np.random.Generator, board: Board, attenuation: np.ndarray) -> 
     # Grain has a generator of its own: how many numbers it takes depends on the size, what follows must not.
     grain = rng.spawn(1)[0].standard_normal(film.shape, dtype=np.float32)
     film = black + (white - black) * film + min(rng.exponential(0.012), 0.04) * grain
-    return (film.clip(0, 1) * 255).astype(np.uint8)
+    pixels: np.ndarray = (film.clip(0, 1) * 255).astype(np.uint8)
+    return pixels
 
 
 def _mark_film(rng: np.random.Generator, film: np.ndarray) -> np.ndarray:
     """Collimator borders and burnt-in letters and labels."""
     height, width = film.shape
     shade = int(rng.choice((0, 5, 255), p=(0.7, 0.2, 0.1)))
-    for side, chance, reach in (
-        ("top", 0.1, 0.06),
-        ("bottom", 0.45, 0.25),
-        ("left", 0.15, 0.15),
-        ("right", 0.15, 0.15),
-    ):
+    for side, chance, reach in _COLLIMATOR:
         if rng.random() < chance:
             leaf = _collimator_leaf(side, rng.uniform(0, reach), rng.normal(0, 0.01))
             cv2.fillPoly(film, [np.round(leaf * (width, height)).astype(np.int32)], shade)
@@ -215,12 +218,7 @@ def _burn_in_label(rng: np.random.Generator, film: np.ndarray) -> None:
     text, boxed = str(rng.choice(("R", "L", "PA", "AP", "ERECT", "12:04"))), rng.random() < 0.35
     corner = (round(x * width), round(y * height))
     if boxed:
-        cv2.rectangle(
-            film,
-            corner,
-            (round((x + 0.5 * size * (len(text) + 1)) * width), round((y - size) * height)),
-            tone,
-            -1,
-        )
+        opposite = (x + 0.5 * size * (len(text) + 1)) * width, (y - size) * height
+        cv2.rectangle(film, corner, (round(opposite[0]), round(opposite[1])), tone, cv2.FILLED)
     ink, thickness = (0 if boxed else tone), max(1, height // 300)
     cv2.putText(film, text, corner, cv2.FONT_HERSHEY_SIMPLEX, size * height / 25, ink, thickness)

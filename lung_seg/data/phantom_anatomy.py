@@ -1,99 +1,13 @@
 """What a phantom is drawn from: one function per anatomical structure.
 
-Body coordinates, fixed to the patient and free of pixels: x is 0 on the midline and about 1 at the widest reach of a
-lung (negative on the patient's right, which is the image's left); y is 0 at the apex of the lungs and 1 at the costophrenic
-angles. Every outline is a float array (N, 2) of such points, several of the same length an array (K, N, 2). `Board` carries them to pixels.
-
-A radiograph shows a sum of attenuations, so structures are added up: positive values block X-rays and look bright.
+All outlines are in the body coordinates of `phantom_board`.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
-import cv2
 import numpy as np
 
-RIGHT, LEFT = -1, 1  # sign of x in body coordinates
-SIDES = (RIGHT, LEFT)
-
-_STEPS = np.linspace(0, 1, 6, endpoint=False)
-_CATMULL_ROM = np.stack([_STEPS**i for i in range(4)], axis=1) @ (
-    0.5 * np.array([[0, 2, 0, 0], [-1, 0, 1, 0], [2, -5, 4, -1], [-1, 3, -3, 1]])
-)
-_CIRCLE = np.linspace(0, 2 * np.pi, 24, endpoint=False)
-_CIRCLE = np.stack([np.cos(_CIRCLE), np.sin(_CIRCLE)], axis=1)
-
-
-@dataclass(frozen=True)
-class Board:
-    """Where the body lies in the frame.
-
-    Attributes:
-        height_px: rows of the image.
-        width_px: columns of the image.
-        to_frame: (2, 3) affine map from body coordinates to fractions of the frame.
-    """
-
-    height_px: int
-    width_px: int
-    to_frame: np.ndarray
-
-    def fill(self, *outlines: np.ndarray) -> np.ndarray:
-        """Share of each pixel that the outlines cover, (H, W) float32 in 0..1."""
-        cover = np.zeros((self.height_px, self.width_px), np.uint8)
-        for outline in outlines:
-            frame = outline @ self.to_frame[:, :2].T + self.to_frame[:, 2]
-            sixteenths = np.rint((frame * (self.width_px, self.height_px) - 0.5) * 16).astype(np.int32)
-            for polygon in sixteenths.reshape(-1, *outline.shape[-2:]):
-                cv2.fillPoly(cover, [polygon], 255, cv2.LINE_AA, 4)
-        return np.multiply(cover, 1 / 255, dtype=np.float32)
-
-    def blur(self, picture: np.ndarray, radius: float) -> np.ndarray:
-        """Gaussian blur whose standard deviation is a fraction of the frame; wide ones run on a reduced picture."""
-        sigma_px = radius * (self.height_px * self.width_px) ** 0.5
-        if sigma_px < 0.3:
-            return picture
-        step = max(1, int(sigma_px / 1.2))
-        small_px = (max(2, self.width_px // step), max(2, self.height_px // step))
-        small = cv2.resize(picture, small_px, interpolation=cv2.INTER_AREA) if step > 1 else picture
-        kernel_px = 2 * int(2.5 * sigma_px / step + 0.5) + 1
-        small = cv2.GaussianBlur(small, (kernel_px, kernel_px), sigma_px / step)
-        return cv2.resize(small, (self.width_px, self.height_px), interpolation=cv2.INTER_LINEAR) if step > 1 else small
-
-    def clouds(self, rng: np.random.Generator, cells: int) -> np.ndarray:
-        """Smooth noise in about -2..2 with `cells` bumps along each side, the same at any size of the frame."""
-        bumps = rng.standard_normal((cells, cells)).astype(np.float32)
-        return cv2.resize(bumps, (self.width_px, self.height_px), interpolation=cv2.INTER_CUBIC)
-
-
-def smooth_curve(points: Sequence[tuple[float, float]] | np.ndarray) -> np.ndarray:
-    """Catmull-Rom spline through the points (..., N, 2), from the first to the last."""
-    inner = np.asarray(points, dtype=np.float64)
-    first, last = inner[..., :1, :], inner[..., -1:, :]
-    knots = np.concatenate([2 * first - inner[..., 1:2, :], inner, 2 * last - inner[..., -2:-1, :]], axis=-2)
-    windows = np.stack([knots[..., i : knots.shape[-2] - 3 + i, :] for i in range(4)], axis=-2)
-    curve = (_CATMULL_ROM @ windows).reshape(*inner.shape[:-2], -1, 2)
-    return np.concatenate([curve, last], axis=-2)
-
-
-def ribbon(curve: np.ndarray, half_width: float | np.ndarray) -> np.ndarray:
-    """Outline of a band that follows a curve (..., N, 2), as wide at each point as half_width (N,) says."""
-    ahead = np.concatenate([curve[..., 1:, :], curve[..., -1:, :]], axis=-2)
-    behind = np.concatenate([curve[..., :1, :], curve[..., :-1, :]], axis=-2)
-    run, rise = (ahead - behind)[..., 0], (ahead - behind)[..., 1]
-    normal = np.stack([-rise, run], axis=-1) * (half_width / (np.hypot(run, rise) + 1e-9))[..., None]
-    return np.concatenate([curve + normal, (curve - normal)[..., ::-1, :]], axis=-2)
-
-
-def ellipse(x: float, y: float, radius_x: float, radius_y: float) -> np.ndarray:
-    """Outline of an upright ellipse."""
-    return _CIRCLE * (radius_x, radius_y) + (x, y)
-
-
-def both_sides(outline: np.ndarray) -> np.ndarray:
-    """An outline (..., N, 2) of the left side together with its mirror image, (K, N, 2)."""
-    pair = np.stack([outline, outline * (-1, 1)])
-    return pair.reshape(-1, *outline.shape[-2:])
+from lung_seg.data.phantom_board import RIGHT, SIDES, both_sides, ellipse, ribbon, smooth_curve
 
 
 @dataclass(frozen=True)
@@ -169,11 +83,11 @@ def _dome(corner: np.ndarray, top: tuple[float, float], angle: np.ndarray, steep
 def air(rng: np.random.Generator, right: Lung, left: Lung) -> list[np.ndarray]:
     """The lungs as they darken a film: a little below and inside of where people draw them.
 
-    On real films the outer rim is bright already where annotators still see lung, while aerated lung shows through heart and
-    diaphragm beyond the border that they draw.
+    On real films the outer rim is bright already where annotators still see lung, while aerated lung shows
+    through heart and diaphragm beyond the border that they draw.
     """
-    inward, down = rng.uniform(-0.005, 0.04), rng.uniform(-0.005, 0.03)
-    return [right.outline + (inward, down), left.outline + (-inward, down)]
+    inward, down = rng.uniform(-0.005, 0.04), rng.uniform(-0.005, 0.05)
+    return [np.add(right.outline, (inward, down)), np.add(left.outline, (-inward, down))]
 
 
 def torso(rng: np.random.Generator) -> np.ndarray:
@@ -241,7 +155,7 @@ def spine(rng: np.random.Generator, midline: float) -> tuple[np.ndarray, np.ndar
     half_width = rng.uniform(0.09, 0.15)
     rows = np.arange(-0.6, 2.4, rng.uniform(0.085, 0.13))
     middles = np.stack([np.interp(rows, curve[:, 1], curve[:, 0]), rows], axis=1)
-    body = np.array([(-0.95, -0.036), (0.95, -0.036), (0.85, 0.0), (0.95, 0.036), (-0.95, 0.036), (-0.85, 0.0)])
+    body = np.array([(-0.95, -0.036), (0.95, -0.036), (0.85, 0), (0.95, 0.036), (-0.95, 0.036), (-0.85, 0)])
     return ribbon(curve, half_width), body * (half_width, 1) + middles[:, None]
 
 
@@ -255,7 +169,7 @@ def trachea(rng: np.random.Generator, midline: float) -> list[np.ndarray]:
 
 
 def ribs(rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-    """Posterior ribs (falling away from the spine) and the fainter anterior ones (rising from the sternum)."""
+    """Posterior ribs, falling away from the spine, and anterior ones, rising towards the flanks."""
     half_width, fall = rng.uniform(0.014, 0.026), rng.uniform(0.05, 0.3)
     number = np.arange(11)
     y = rng.uniform(-0.04, 0.04) + number * rng.uniform(0.085, 0.12) + rng.normal(0, 0.006, 11)
@@ -272,17 +186,17 @@ def clavicles(rng: np.random.Generator) -> np.ndarray:
     """Both collar bones, from the sternum to the shoulder."""
     y, rise = rng.uniform(0.06, 0.24), rng.uniform(-0.02, 0.26)
     curve = smooth_curve([(0.1, y), (0.4, y - 0.25 * rise), (0.75, y - 0.85 * rise), (1.15, y - rise)])
-    return both_sides(ribbon(curve, np.linspace(0.038, 0.026, len(curve)))) + (0, rng.normal(0, 0.01))
+    return both_sides(ribbon(curve, np.linspace(0.038, 0.026, len(curve))))
 
 
 def scapulae(rng: np.random.Generator) -> list[np.ndarray]:
-    """Shoulder blades, over the lungs' outer edges or turned away from them, and the heads of the upper arms."""
+    """Shoulder blades, over the lungs' outer edges or turned away from them, and the heads of the arms."""
     turned = rng.uniform(-0.12, 0.3)
     tip_y = rng.uniform(0.42, 0.68)
     blade = np.array(
         [(0.78, 0.08), (1.2, 0.0), (1.25, 0.12), (1.0, 0.3), (0.93, tip_y), (0.84, tip_y - 0.03), (0.74, 0.2)]
     )
-    blade = smooth_curve(np.concatenate([blade, blade[:1]])) + (turned, 0)
+    blade = np.add(smooth_curve(np.concatenate([blade, blade[:1]])), (turned, 0))
     head = ellipse(1.33 + turned * 0.5, 0.08, 0.13, 0.09)
     return [both_sides(blade), both_sides(head)]
 
@@ -291,7 +205,7 @@ def breasts(rng: np.random.Generator) -> np.ndarray:
     """Soft tissue over the lower chest."""
     radius = rng.uniform(0.35, 0.65)
     disc = ellipse(rng.uniform(0.5, 0.8), rng.uniform(0.55, 1.0), radius, radius * rng.uniform(0.45, 0.8))
-    return both_sides(disc) + (0, rng.normal(0, 0.02))
+    return both_sides(disc)
 
 
 def neck_hollows(rng: np.random.Generator) -> np.ndarray:
@@ -312,7 +226,8 @@ def bowel_gas(rng: np.random.Generator, left: Lung) -> list[np.ndarray]:
     bubbles = []
     if rng.random() < 0.75:
         width, height = rng.uniform(0.08, 0.36), rng.uniform(0.03, 0.18)
-        bubble = ellipse(top_x + rng.uniform(-0.1, 0.25), top_y + height + rng.uniform(0.01, 0.09), width, height)
+        x, y = top_x + rng.uniform(-0.1, 0.25), top_y + height + rng.uniform(0.01, 0.09)
+        bubble = ellipse(x, y, width, height)
         if rng.random() < 0.4:  # upright, the stomach's fluid has a level
             bubble[:, 1] = np.minimum(bubble[:, 1], top_y + height * rng.uniform(1, 2))
         bubbles.append(bubble)
@@ -329,12 +244,12 @@ def vessels(rng: np.random.Generator, midline: float) -> list[np.ndarray]:
     fans = []
     for side in SIDES:
         root = np.array((0.2 * side + midline, rng.uniform(0.38, 0.48)))
-        heading = (
-            np.linspace(-1.3, 1.4, count)[:, None] + rng.normal(0, 0.1, (count, 1)) + rng.normal(0, 0.2, (count, 1)) * t
-        )
+        spread = np.linspace(-1.3, 1.4, count)[:, None] + rng.normal(0, 0.1, (count, 1))
+        heading = spread + rng.normal(0, 0.2, (count, 1)) * t
         length = rng.uniform(0.25, 0.6, (count, 1)) * t
         curves = np.stack([length * np.cos(heading) * side, 0.8 * length * np.sin(heading)], axis=-1) + root
-        fans += [ribbon(curves, np.linspace(rng.uniform(0.012, 0.03), 0.004, 6)), ellipse(*root, 0.08, 0.1)]
+        fans += [ribbon(curves, np.linspace(rng.uniform(0.012, 0.03), 0.004, 6))]
+        fans += [ellipse(root[0], root[1], 0.08, 0.1)]
     return fans
 
 

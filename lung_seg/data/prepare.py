@@ -39,12 +39,7 @@ from lung_seg.files import sha256
 from lung_seg.pictures import contact_sheet, overlay, write_png
 
 PREVIEW_CASES = 24
-SPLIT_KEYS = (
-    "source",
-    "test_cases",
-    "validation_fraction",
-    "split_seed",
-)  # what a set cannot change once it is split
+SPLIT_KEYS = ("source", "test_cases", "validation_fraction", "split_seed")  # fixed once a set is split
 
 log = logging.getLogger(__name__)
 
@@ -88,8 +83,8 @@ def _listing(data: DataConfig, folder: Path, ready: bool) -> Listing | None:
 
 def _prepare_cases(data: DataConfig, folder: Path, cases: list[Case], fingerprints: dict[str, str]) -> dict[str, str]:
     """Prepare what is not prepared yet, on all cores; returns the reason of each case that is skipped."""
-    done = already_done(folder)
-    todo = [case for case in cases if fingerprints[case.case_id] != getattr(done.get(case.case_id), "fingerprint", "")]
+    prepared_from = {case_id: done.fingerprint for case_id, done in already_done(folder).items()}
+    todo = [case for case in cases if prepared_from.get(case.case_id) != fingerprints[case.case_id]]
     skipped: dict[str, str] = {}
     folder.mkdir(parents=True, exist_ok=True)
     with _all_cores() as pool:
@@ -114,9 +109,9 @@ def _attempt(case: Case, folder: Path, data: DataConfig) -> Row | str:
 
 def _prepare_case(case: Case, folder: Path, size_px: int, resize: str) -> Row:
     image = read_radiograph(case.image_path, case.inverted)
-    mask = merge_masks([read_mask(path) for path in case.mask_paths])
-    _check_fits(case, image, mask)
-    square_mask = mask_to_square(mask, size_px, resize).astype(np.uint8) * np.uint8(255)
+    masks = [read_mask(path) for path in case.mask_paths]
+    _check_fit(case, image, masks)
+    square_mask = mask_to_square(merge_masks(masks), size_px, resize).astype(np.uint8) * np.uint8(255)
     image_path = write_case_png(folder, "images", case.case_id, to_square(image, size_px, resize))
     mask_path = write_case_png(folder, "masks", case.case_id, square_mask)
     return Row(
@@ -134,11 +129,14 @@ def _prepare_case(case: Case, folder: Path, size_px: int, resize: str) -> Row:
     )
 
 
-def _check_fits(case: Case, image: Grey, mask: Mask) -> None:
-    drawn_at = tuple(side // case.mask_downscale for side in image.shape)
-    if mask.shape != drawn_at:
-        raise UserError(f"{case.image_path} is {size_text(image)}, but its mask is {size_text(mask)}.")
-    if not mask.any():
+def _check_fit(case: Case, image: Grey, masks: list[Mask]) -> None:
+    height_px, width_px = (side // case.mask_downscale for side in image.shape)
+    for path, mask in zip(case.mask_paths, masks, strict=True):
+        if mask.shape != (height_px, width_px):
+            raise UserError(
+                f"{path} is {size_text(mask)}, but {case.image_path} needs a mask of {width_px}x{height_px}."
+            )
+    if not any(mask.any() for mask in masks):
         raise UserError(f"{case.mask_paths[0]} is empty: no pixel is lung.")
 
 
@@ -177,7 +175,7 @@ def _check_same_settings(data: DataConfig, record: dict[str, Any], folder: Path)
 
 
 def _check_none_gone(record: dict[str, Any], fingerprints: dict[str, str], data: DataConfig, folder: Path) -> None:
-    gone = sorted(set(record.get("raw", {})) - set(fingerprints))
+    gone = sorted(set(record.get("raw", {})) - set(record.get("skipped", {})) - set(fingerprints))
     if gone:
         raise UserError(
             f"{len(gone)} cases of {folder} are not in data.raw_dir={data.raw_dir} any more, the first is {gone[0]}.\n"
@@ -220,5 +218,5 @@ def _all_cores() -> Iterator[ThreadPoolExecutor]:
 
 
 def _with_progress(outcomes: Iterable[Row | str], total: int) -> Iterable[Row | str]:
-    bar: Iterable[Row | str] = tqdm(outcomes, "Preparing", total, unit="case", disable=not total)
+    bar: Iterable[Row | str] = tqdm(outcomes, "Preparing", total, unit="case", disable=None if total else True)
     return bar

@@ -3,6 +3,7 @@
 import dataclasses
 import json
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ from PIL import Image
 from lung_seg.config import DataConfig
 from lung_seg.data.manifest import Row, read_manifest
 from lung_seg.data.masks import Mask
-from lung_seg.data.radiograph import Grey
+from lung_seg.data.radiograph import Grey, open_image
 from lung_seg.files import atomic_path, write_text
 
 MANIFEST = "manifest.csv"
@@ -34,9 +35,13 @@ def prepared_folder(data: DataConfig) -> Path:
 
 
 def read_case(folder: Path, case_id: str) -> tuple[Grey, Mask]:
-    """Image and mask of a prepared case, (S, S) uint8 and (S, S) bool."""
-    image = np.asarray(Image.open(folder / "images" / f"{case_id}.png"))
-    return image, np.asarray(Image.open(folder / "masks" / f"{case_id}.png")) > 0
+    """Image and mask of a prepared case, (S, S) uint8 and (S, S) bool.
+
+    Raises:
+        UserError: a file of the set was deleted or broken.
+    """
+    image, mask = (np.asarray(open_image(folder / kind / f"{case_id}.png")) for kind in ("images", "masks"))
+    return image, mask > 0
 
 
 def write_case_png(folder: Path, kind: str, case_id: str, pixels: Grey) -> Path:
@@ -64,7 +69,7 @@ def append_to_journal(folder: Path, done: Done) -> None:
     """Note a finished case, so that preparing can go on from there."""
     line = dataclasses.asdict(done.row) | {"fingerprint": done.fingerprint}
     with (folder / "journal.jsonl").open("a", encoding="utf-8") as journal:
-        journal.write(json.dumps(line) + "\n")
+        journal.write("\n" + json.dumps(line))  # a line that was cut off stays alone
 
 
 def already_done(folder: Path) -> dict[str, Done]:
@@ -80,9 +85,9 @@ def already_done(folder: Path) -> dict[str, Done]:
 
 
 def _journal_lines(folder: Path) -> Iterator[dict[str, Any]]:
-    """Whole lines of the journal; a last one that was cut off is left out."""
+    """Whole lines of the journal; one that was cut off is left out."""
     path = folder / "journal.jsonl"
-    if path.is_file():
-        for line in path.read_text(encoding="utf-8").splitlines(keepends=True):
-            if line.endswith("\n"):
-                yield json.loads(line)
+    lines = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
+    for line in lines:
+        with suppress(json.JSONDecodeError):
+            yield json.loads(line)

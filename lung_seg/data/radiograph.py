@@ -1,18 +1,31 @@
 """From a radiograph's file to the network's input: the one way, shared by preparing and predicting."""
 
+import math
 import struct
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageOps
 
 from lung_seg.errors import UserError
 
 Grey = NDArray[np.uint8]
 
 JSRT_BITS = 12  # JSRT's raw files: big-endian words of 12 bits, square, without a header (Shiraishi et al. 2000)
+MOST_PIXELS = 80_000_000  # four times the largest public film, and a file of a few kB may claim to hold billions
+UNREADABLE = (
+    OSError,
+    SyntaxError,  # Pillow's word for a broken PNG
+    ValueError,
+    struct.error,
+    Image.DecompressionBombError,
+    Image.DecompressionBombWarning,  # where warnings are errors
+)
 
 
 def read_radiograph(path: Path, inverted: bool = False) -> Grey:
@@ -33,38 +46,28 @@ def read_radiograph(path: Path, inverted: bool = False) -> Grey:
 
 
 def open_image(path: Path) -> Image.Image:
-    """Decode an image file with its EXIF orientation applied.
+    """Decode an image file with its EXIF orientation applied; ``format`` stays known.
 
     Raises:
-        UserError: the file is missing, broken or no image.
+        UserError: the file is missing, broken, no image or larger than any radiograph.
     """
-    try:
-        with Image.open(path) as image:
-            image.load()
-            return ImageOps.exif_transpose(image) or image
-    except FileNotFoundError as error:
-        raise UserError(f"{path} is not there.") from error
-    except (
-        OSError,
-        SyntaxError,
-        ValueError,
-        struct.error,
-        UnidentifiedImageError,
-        Image.DecompressionBombError,
-    ) as error:
-        raise UserError(f"{path} cannot be read as an image: {error}.") from error
+    with _reading(path), Image.open(path) as image:
+        _check_pixels(image.width * image.height)
+        image.load()
+        ImageOps.exif_transpose(image, in_place=True)
+        return image
 
 
 def to_square(image: Grey, size_px: int, resize: str) -> Grey:
     """Resize to (size_px, size_px): ``stretch`` both axes, or ``letterbox`` with black bars on the short one.
 
-    Shrinking averages over the area of each pixel, so that fine structure does not alias.
+    An axis that shrinks is averaged over the area of each pixel, so that fine structure does not alias.
     """
     if resize == "letterbox":
         image = _pad_to_square(image)
-    shrinks = max(image.shape) > size_px
-    interpolation = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
-    return cv2.resize(image, (size_px, size_px), interpolation=interpolation).astype(np.uint8, copy=False)
+    height_px, width_px = image.shape
+    shrunk = cv2.resize(image, (min(width_px, size_px), min(height_px, size_px)), interpolation=cv2.INTER_AREA)
+    return cv2.resize(shrunk, (size_px, size_px), interpolation=cv2.INTER_LINEAR).astype(np.uint8, copy=False)
 
 
 def _pad_to_square(image: Grey) -> Grey:
@@ -79,25 +82,42 @@ def _to_grey(image: Image.Image) -> Grey:
     if image.mode in ("L", "1"):
         return np.asarray(image.convert("L"))
     if image.mode.startswith(("I", "F")):
-        return _stretch_to_8_bits(np.asarray(image, dtype=np.float32))
+        return _stretch_to_8_bits(np.asarray(image))
     if image.mode in ("LA", "PA", "RGBA") or "transparency" in image.info:
         rgba = image.convert("RGBA")
         image = Image.alpha_composite(Image.new("RGBA", image.size, (0, 0, 0, 255)), rgba)
     return np.asarray(image.convert("L"))
 
 
-def _stretch_to_8_bits(values: NDArray[np.float32]) -> Grey:
-    darkest, brightest = float(values.min()), float(values.max())
-    span = max(brightest - darkest, 1.0)  # a blank film stays black
-    grey: Grey = np.rint((values - darkest) * (255 / span)).astype(np.uint8)
-    return grey
+def _stretch_to_8_bits(values: NDArray[Any]) -> Grey:
+    """Darkest value to 0 and brightest to 255; a blank film is black."""
+    native = values.astype(values.dtype.newbyteorder("="), copy=False)  # TIFF may be big-endian
+    grey = np.empty(values.shape, np.uint8)
+    return cv2.normalize(native, grey, 0, 255, cv2.NORM_MINMAX, cv2.CV_8U).astype(np.uint8, copy=False)
 
 
 def _read_jsrt_raw(path: Path) -> Grey:
-    if not path.is_file():
-        raise UserError(f"{path} is not there.")
-    words = np.fromfile(path, dtype=">u2")
-    side = round(len(words) ** 0.5)
-    if side == 0 or side * side != len(words):
-        raise UserError(f"{path} cannot be read as an image: {len(words)} 16-bit words make no square.")
+    with _reading(path):
+        count = path.stat().st_size // 2
+        side = math.isqrt(count)
+        _check_pixels(count)
+        if side == 0 or side * side != count:
+            raise ValueError(f"{count} 16-bit words make no square")
+        words = np.fromfile(path, dtype=">u2", count=count)
     return (words.reshape(side, side) >> (JSRT_BITS - 8)).clip(0, 255).astype(np.uint8)
+
+
+def _check_pixels(count: int) -> None:
+    if count > MOST_PIXELS:
+        raise ValueError(f"{count / 1e6:.0f} megapixels are more than the {MOST_PIXELS / 1e6:.0f} allowed")
+
+
+@contextmanager
+def _reading(path: Path) -> Iterator[None]:
+    """Every error of a reader of images becomes the user's, with the file's name."""
+    try:
+        yield
+    except FileNotFoundError as error:
+        raise UserError(f"{path} is not there.") from error
+    except UNREADABLE as error:
+        raise UserError(f"{path} cannot be read as an image: {error}.") from error

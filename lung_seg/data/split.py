@@ -7,8 +7,8 @@ depends neither on the order of files nor on how many cases come later.
 
 import dataclasses
 import hashlib
-from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable
+from collections import Counter
+from itertools import chain
 
 from lung_seg.data.manifest import Row
 from lung_seg.errors import UserError
@@ -19,6 +19,8 @@ Stratum = tuple[str, int | None]
 def assign_splits(rows: list[Row], test_cases: float, validation_fraction: float, seed: int) -> list[Row]:
     """Give every row a split; rows that have one keep it.
 
+    Old cases move only where a new one shows two patients to be the same: to test, else to validation.
+
     Args:
         rows: cases, with or without a split.
         test_cases: how many cases to put aside first, or below 1 the fraction of all cases.
@@ -28,13 +30,12 @@ def assign_splits(rows: list[Row], test_cases: float, validation_fraction: float
     Raises:
         UserError: a split would be left without a case.
     """
-    wanted = round(test_cases * len(rows)) if test_cases < 1 else int(test_cases)
-    if test_cases > 0 and wanted == 0:
-        wanted = 1
-    rows = _deal(rows, lambda _: True, wanted, "test", seed)
-    rest = sum(row.split != "test" for row in rows)
-    rows = _deal(rows, lambda row: row.split != "test", max(1, round(validation_fraction * rest)), "validation", seed)
-    rows = [row if row.split else dataclasses.replace(row, split="train") for row in rows]
+    to_test = round(test_cases * len(rows)) if test_cases < 1 else int(test_cases)
+    rows = _put(rows, "test", _draw(rows, "test", max(1, to_test) if test_cases else 0, seed))
+    rest = [row for row in rows if row.split != "test"]
+    to_validate = max(1, round(validation_fraction * len(rest)))
+    rows = _put(rows, "validation", _draw(rest, "validation", to_validate, seed))
+    rows = _put(rows, "train", {row.case_id for row in rows if not row.split})
     _check_sizes(rows, test_cases)
     return rows
 
@@ -53,48 +54,46 @@ def assign_folds(rows: list[Row], folds: int, fold: int, seed: int) -> list[Row]
         raise UserError(
             f"data.folds={folds} exceeds the {len(dealt)} patients outside the test split.\nLower data.folds."
         )
-    validates = {row.case_id for number, patient in enumerate(dealt) if number % folds == fold for row in patient}
-    return [
-        row
-        if row.split == "test"
-        else dataclasses.replace(row, split="validation" if row.case_id in validates else "train")
-        for row in rows
-    ]
+    validation = {row.case_id for patient in dealt[fold::folds] for row in patient}
+    training = {row.case_id for row in rest} - validation
+    return _put(_put(rows, "validation", validation), "train", training)
 
 
-def _deal(rows: list[Row], eligible: Callable[[Row], bool], wanted: int, split: str, seed: int) -> list[Row]:
-    """Put ``wanted`` of the eligible cases into a split, its strata in proportion; those already there count."""
-    patients = _patients([row for row in rows if eligible(row)])
-    quotas = _quotas(Counter(_stratum(row) for patient in patients for row in patient), wanted)
-    chosen: set[str] = set()
-    _join_kept(patients, split, quotas, chosen)
-    for patient in _in_order(patients, seed):
-        free = all(not row.split for row in patient)
-        if free and quotas[_stratum(patient[0])] >= len(patient):
-            quotas[_stratum(patient[0])] -= len(patient)
-            chosen.update(row.case_id for row in patient)
-    return [dataclasses.replace(row, split=split) if row.case_id in chosen else row for row in rows]
+def _put(rows: list[Row], split: str, case_ids: set[str]) -> list[Row]:
+    return [dataclasses.replace(row, split=split) if row.case_id in case_ids else row for row in rows]
 
 
-def _join_kept(patients: list[list[Row]], split: str, quotas: dict[Stratum, int], chosen: set[str]) -> None:
-    """A patient with a case already in a split brings its new cases there."""
-    for patient in patients:
-        if any(row.split == split for row in patient):
-            quotas[_stratum(patient[0])] -= len(patient)
-            chosen.update(row.case_id for row in patient)
+def _draw(candidates: list[Row], split: str, wanted: int, seed: int) -> set[str]:
+    """The case ids of a split: the cases it has already, their patients' new ones, and as many more as are wanted.
+
+    Each stratum gives its share. Patients go whole, so that a share may stay a few cases short, but no split empty.
+    """
+    patients = _in_order(_patients(candidates), seed)
+    drawn = [patient for patient in patients if any(row.split == split for row in patient)]
+    free = [patient for patient in patients if not any(row.split for row in patient)]
+    missing = _shares(_strata(candidates), wanted) - sum(map(_strata, drawn), Counter())
+    for patient in free:
+        if _strata(patient) <= missing:
+            missing -= _strata(patient)
+            drawn.append(patient)
+    if wanted and not drawn:
+        drawn = sorted(free, key=len)[:1]
+    return {row.case_id for patient in drawn for row in patient}
 
 
-def _patients(rows: Iterable[Row]) -> list[list[Row]]:
+def _patients(rows: list[Row]) -> list[list[Row]]:
     """Cases that must stay together: of one patient, or with the same pixels, directly or through others."""
     together: dict[str, list[Row]] = {}
-    for row in rows:
-        names = (f"patient {row.source}/{row.patient_id}", f"pixels {row.image_sha256}")
-        met = {id(group): group for name in names if (group := together.get(name)) is not None}
-        merged = [row for group in met.values() for row in group] + [row]
-        for member in merged:
-            together[f"patient {member.source}/{member.patient_id}"] = merged
-            together[f"pixels {member.image_sha256}"] = merged
+    for row in sorted(rows, key=lambda row: row.case_id):
+        met = {id(group): group for name in _names(row) if (group := together.get(name)) is not None}
+        merged = [*chain.from_iterable(met.values()), row]
+        together.update((name, merged) for member in merged for name in _names(member))
     return list({id(group): group for group in together.values()}.values())
+
+
+def _names(row: Row) -> tuple[str, str]:
+    """What cases that must stay together have in common, one of the two."""
+    return f"patient {row.source}/{row.patient_id}", f"pixels {row.image_sha256}"
 
 
 def _in_order(patients: list[list[Row]], seed: int) -> list[list[Row]]:
@@ -109,25 +108,26 @@ def _in_order(patients: list[list[Row]], seed: int) -> list[list[Row]]:
 
 def _in_strata(patients: list[list[Row]], seed: int) -> list[list[Row]]:
     """Patients in seeded order, stratum after stratum."""
-    strata: dict[Stratum, list[list[Row]]] = defaultdict(list)
-    for patient in _in_order(patients, seed):
-        strata[_stratum(patient[0])].append(patient)
-    return [patient for stratum in sorted(strata, key=str) for patient in strata[stratum]]
+    return sorted(_in_order(patients, seed), key=lambda patient: str(_stratum(patient[0])))
 
 
-def _quotas(sizes: Counter[Stratum], wanted: int) -> dict[Stratum, int]:
-    """Share ``wanted`` cases among the strata in proportion to their sizes, by largest remainder."""
-    total = max(sizes.total(), 1)
-    exact = {stratum: wanted * size / total for stratum, size in sizes.items()}
-    quotas = {stratum: int(share) for stratum, share in exact.items()}
-    by_remainder = sorted(exact, key=lambda stratum: (quotas[stratum] - exact[stratum], str(stratum)))
-    for stratum in by_remainder[: wanted - sum(quotas.values())]:
-        quotas[stratum] += 1
-    return quotas
+def _strata(rows: list[Row]) -> Counter[Stratum]:
+    """How many cases are in each stratum."""
+    return Counter(map(_stratum, rows))
 
 
 def _stratum(row: Row) -> Stratum:
     return row.source, row.tb_label
+
+
+def _shares(sizes: Counter[Stratum], wanted: int) -> Counter[Stratum]:
+    """``wanted`` cases shared among the strata in proportion to their sizes, by largest remainder."""
+    total = max(sizes.total(), 1)
+    exact = {stratum: wanted * size / total for stratum, size in sizes.items()}
+    shares = Counter({stratum: int(share) for stratum, share in exact.items()})
+    by_remainder = sorted(exact, key=lambda stratum: (shares[stratum] - exact[stratum], str(stratum)))
+    shares.update(by_remainder[: wanted - shares.total()])
+    return shares
 
 
 def _check_sizes(rows: list[Row], test_cases: float) -> None:
@@ -137,5 +137,5 @@ def _check_sizes(rows: list[Row], test_cases: float) -> None:
         raise UserError(
             f"data.test_cases={test_cases:g} of {len(rows)} cases leaves {sizes['train']} to train, "
             f"{sizes['validation']} to validate and {sizes['test']} to test.\n"
-            "Each split needs a case: lower data.test_cases (a fraction such as 0.2 will do) or add cases."
+            "Each needs a patient of its own: lower data.test_cases (a fraction such as 0.2 will do) or add cases."
         )

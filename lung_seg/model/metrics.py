@@ -1,8 +1,9 @@
 """What a good score is.
 
 Everything is counted per case and averaged at the end, so that a score depends neither on the batch size nor on the
-number of devices. torchmetrics' DiceScore is not used: with one class it takes an argmax over the single channel, by
-which a wholly wrong mask scores 1, and it leaves a case out of the mean where both masks are empty.
+number of devices. torchmetrics gathers the cases of all devices, but does not score them: in version 1.9 its DiceScore
+takes an argmax over the single channel, by which a wholly wrong mask scores 1, and leaves a case out of the mean where
+both masks are empty; its binary_stat_scores fails on a batch of one case.
 """
 
 import math
@@ -14,7 +15,6 @@ from scipy.ndimage import binary_erosion, distance_transform_edt
 from torch import Tensor
 from torch.nn import functional as F
 from torchmetrics import Metric
-from torchmetrics.functional.classification import binary_stat_scores
 from torchmetrics.utilities import dim_zero_cat
 
 COUNTS = ("true_positive", "false_positive", "true_negative", "false_negative", "bce")
@@ -36,11 +36,10 @@ def overlap_counts(logits: Tensor, mask: Tensor) -> Tensor:
         logits: (N, 1, H, W).
         mask: (N, 1, H, W) bool.
     """
-    counts = binary_stat_scores(
-        predict_mask(logits).long(), mask.long(), multidim_average="samplewise", validate_args=False
-    )
+    prediction = predict_mask(logits)
+    outcomes = (prediction & mask, prediction & ~mask, ~prediction & ~mask, ~prediction & mask)
     bce = F.binary_cross_entropy_with_logits(logits.float(), mask.float(), reduction="none").flatten(1).mean(1)
-    return torch.cat([counts[:, :4].float(), bce[:, None]], dim=1)
+    return torch.stack([outcome.flatten(1).sum(1) for outcome in outcomes] + [bce], dim=1).float()
 
 
 def overlap_scores(counts: Tensor) -> dict[str, Tensor]:
@@ -108,13 +107,13 @@ class CaseTable(Metric):
         self.rows.append(row)
         self.values.append(values)
 
-    def compute(self) -> tuple[Tensor, Tensor]:
-        """Manifest rows in ascending order, (N,), and the numbers, (N, columns) float64, on the CPU."""
+    def compute(self) -> Tensor:
+        """(N, 1 + columns) float64 on the CPU: the case's row in the manifest, ascending, then its numbers."""
         rows, values = dim_zero_cat(self.rows).cpu(), dim_zero_cat(self.values).cpu().double()
         unique, position = torch.unique(rows, return_inverse=True)
         table = values.new_zeros(len(unique), self.columns)
         table[position] = values
-        return unique, table
+        return torch.cat([unique.double()[:, None], table], dim=1)
 
 
 def _fraction(part: Tensor, whole: Tensor, of_nothing: Tensor) -> Tensor:

@@ -9,8 +9,11 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
+from lung_seg.errors import UserError
 from lung_seg.model.checkpoint import FORMAT_KEY
 from lung_seg.model.metrics import COUNTS, CaseTable, overlap_counts, overlap_scores, pooled_dice
+
+STEPS_KEY = "planned_steps"  # where a checkpoint holds how many optimizer steps its schedule was made for
 
 Batch = tuple[Tensor, Tensor, Tensor]  # image (N, 1, S, S) uint8, mask (N, 1, S, S) bool, row in the manifest (N,)
 
@@ -44,6 +47,7 @@ class LungSegmenter(pl.LightningModule):
         self.make_scheduler = make_scheduler
         self.seed = seed
         self.description = description
+        self.planned_steps: int | None = None  # of the checkpoint that training goes on from
         self.train_cases = CaseTable(len(COUNTS) + 1)
         self.validation_cases = CaseTable(len(COUNTS) + 1)
 
@@ -53,9 +57,20 @@ class LungSegmenter(pl.LightningModule):
         return logits
 
     def configure_optimizers(self) -> Any:
-        """The optimizer, and the scheduler for as many steps as the training will take."""
+        """The optimizer, and the scheduler for as many steps as the training will take.
+
+        Raises:
+            UserError: a resumed training would take more or fewer steps than its schedule was made for.
+        """
+        steps = int(self.trainer.estimated_stepping_batches)
+        if self.planned_steps not in (None, steps):
+            raise UserError(
+                f"The training to go on with was planned for {self.planned_steps} optimizer steps, now for {steps}.\n"
+                "Resume it without changing its length, its data or its devices, or start a new run."
+            )
+        self.planned_steps = steps
         optimizer = self.make_optimizer(self.network.parameters())
-        scheduler = self.make_scheduler(optimizer, int(self.trainer.estimated_stepping_batches))
+        scheduler = self.make_scheduler(optimizer, steps)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
 
     def on_train_epoch_start(self) -> None:
@@ -66,12 +81,12 @@ class LungSegmenter(pl.LightningModule):
         """Mean loss of a batch."""
         loss = self._count(batch, self.train_cases).mean()
         self.log("loss", loss.detach(), prog_bar=True)
-        self.log("learning_rate", self.trainer.optimizers[0].param_groups[0]["lr"])
         return loss
 
     def on_train_epoch_end(self) -> None:
         """Log the epoch's scores on the augmented training samples."""
         self._log_scores("train", self.train_cases)
+        self.log("train/learning_rate", self.trainer.optimizers[0].param_groups[0]["lr"])
 
     def validation_step(self, batch: Batch) -> None:
         """Count a batch."""
@@ -84,6 +99,22 @@ class LungSegmenter(pl.LightningModule):
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Add what rebuilds the network."""
         checkpoint[FORMAT_KEY] = self.description
+        checkpoint[STEPS_KEY] = self.planned_steps
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Before going on, refuse another network than the one that was trained.
+
+        Raises:
+            UserError: the networks differ.
+        """
+        theirs, ours = checkpoint[FORMAT_KEY]["network"], self.description["network"]
+        if theirs != ours:
+            key = next(key for key in ours if ours[key] != theirs.get(key))
+            raise UserError(
+                f"model.{key}={ours[key]}, but the checkpoint holds a network with {theirs.get(key)}.\n"
+                "Resume with the model it was trained with, or start a new run."
+            )
+        self.planned_steps = checkpoint[STEPS_KEY]
 
     def _count(self, batch: Batch, table: CaseTable) -> Tensor:
         """Loss of each case of a batch, (N,), its counts noted in a table."""
@@ -95,9 +126,9 @@ class LungSegmenter(pl.LightningModule):
 
     def _log_scores(self, split: str, table: CaseTable) -> None:
         """Mean of each score over the cases of a split, and their pooled Dice."""
-        _, values = table.compute()
+        cases = table.compute()
         table.reset()
-        counts, loss = values[:, :-1], values[:, -1]
+        counts, loss = cases[:, 1:-1], cases[:, -1]
         for name, score in (overlap_scores(counts) | {"loss": loss}).items():
             self.log(f"{split}/{name}", score.mean().float(), prog_bar=name == "dice")
         self.log(f"{split}/pooled_dice", pooled_dice(counts))

@@ -28,4 +28,7 @@ def find_cases(data: DataConfig) -> Listing:
             return jsrt.find_cases(raw_dir)
         case "folder":
             return folder.find_cases(raw_dir, data.folder)
-    raise UserError(f"data.source={data.source} is unknown.\nSources are listed in lung_seg/data/sources.")
+    raise UserError(
+        f"data.source={data.source} is no set of radiographs: only evaluate.py knows which cases were trained with.\n"
+        "Choose a set, e.g. data=montgomery."
+    )

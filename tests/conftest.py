@@ -1,0 +1,93 @@
+"""What tests share: a command line inside the process, and one training that many tests look at."""
+
+import importlib
+import os
+import shutil
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+import torch
+
+from tests.layouts import write_montgomery
+
+os.environ["NO_ALBUMENTATIONS_UPDATE"] = "1"  # as the scripts do: no test asks the network
+
+# The smallest training that goes through everything: 20 Montgomery cases, 32 px, a network of 7 thousand weights.
+SMALL = (
+    "data=montgomery",
+    "data.raw_dir=raw",
+    "data.image_size_px=32",
+    "data.test_cases=5",
+    "data.batch_size=4",
+    "model.base_channels=4",
+    "model.depth=2",
+    "trainer=cpu",
+    "trainer.max_epochs=3",
+    "trainer.enable_progress_bar=false",
+    "trainer.log_every_n_steps=1",
+    "optimizer.lr=1e-2",
+)
+
+
+class Outcome(NamedTuple):
+    code: int
+    out: str
+    err: str
+
+
+Run = Callable[..., Outcome]
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _one_thread() -> None:
+    """Sums in one order on every machine; small tensors gain nothing from more."""
+    torch.set_num_threads(1)
+
+
+@pytest.fixture
+def run(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Run:
+    """Run a script as from the command line, in this process: run("train", "model=unet_tiny")."""
+
+    def run_script(script: str, *arguments: str) -> Outcome:
+        monkeypatch.setattr(sys, "argv", [f"{script}.py", *arguments])
+        capfd.readouterr()
+        try:
+            importlib.import_module(script).main()
+            code = 0
+        except SystemExit as leaving:
+            code = int(leaving.code or 0)
+        captured = capfd.readouterr()
+        return Outcome(code, captured.out, captured.err)
+
+    return run_script
+
+
+@pytest.fixture
+def workplace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty folder to work in, with raw radiographs in ./raw."""
+    write_montgomery(tmp_path / "raw", cases=20)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.fixture(scope="session")
+def _trained_once(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("trained")
+    write_montgomery(folder / "raw", cases=20)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        patch.setattr(sys, "argv", ["train.py", *SMALL, "hydra.run.dir=runs/first"])
+        importlib.import_module("train").main()
+    return folder
+
+
+@pytest.fixture
+def trained(_trained_once: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A copy of a folder with a finished training in runs/first, to work in."""
+    folder = tmp_path / "copy"
+    shutil.copytree(_trained_once, folder)
+    monkeypatch.chdir(folder)
+    return folder

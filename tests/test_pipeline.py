@@ -1,0 +1,228 @@
+"""The whole way, through the scripts: raw radiographs, training, scores, report, resuming, sweeping, devices."""
+
+import csv
+import json
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+from lung_seg import callbacks
+from tests.conftest import SMALL, Run
+
+ROOT = Path(__file__).parents[1]
+
+
+def table(path: Path) -> list[dict[str, str]]:
+    with path.open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def weights(path: Path) -> dict[str, torch.Tensor]:
+    state: dict[str, torch.Tensor] = torch.load(path, weights_only=True)["state_dict"]
+    return state
+
+
+def events(run_dir: Path) -> EventAccumulator:
+    accumulator = EventAccumulator(str(run_dir / "tensorboard"), size_guidance={"images": 0, "scalars": 0})
+    return accumulator.Reload()
+
+
+def test_a_training_leaves_every_file_it_promises(trained: Path) -> None:
+    run_dir = trained / "runs" / "first"
+    left = {path.relative_to(run_dir).as_posix() for path in run_dir.rglob("*") if path.is_file()}
+    expected = {".hydra/config.yaml", ".hydra/overrides.yaml", "checkpoints/best.ckpt", "checkpoints/last.ckpt"}
+    assert expected | {"metrics.csv", "cases.csv", "summary.json", "report.html"} <= left
+    assert any(name.startswith("tensorboard/events") for name in left)
+
+
+def test_the_summary_says_how_to_repeat_the_run(trained: Path) -> None:
+    summary = json.loads((trained / "runs/first/summary.json").read_text())
+    assert summary["seed"] == 0
+    assert summary["versions"]["torch"] == torch.__version__
+    assert summary["config"]["optimizer"]["lr"] == 0.01
+    assert summary["data"]["cases"] == {"train": 12, "validation": 3, "test": 5}
+    assert len(summary["data"]["manifest_sha256"]) == 64
+    assert summary["command"].startswith("python train.py data=montgomery")
+    assert summary["training"]["epochs"] == 3
+    assert summary["training"]["steps"] == 9
+
+
+def test_cases_csv_has_a_row_for_each_test_case_and_the_summary_is_their_mean(trained: Path) -> None:
+    cases = table(trained / "runs/first/cases.csv")
+    manifest = table(trained / "data/segmentation/montgomery-32/manifest.csv")
+    assert list(cases[0]) == (
+        ["case_id", "source", "tb_label", "accuracy", "dice", "iou", "precision", "recall", "bce", "hd95_px", "assd_px"]
+    )
+    assert [case["case_id"] for case in cases] == [row["case_id"] for row in manifest if row["split"] == "test"]
+    scores = json.loads((trained / "runs/first/summary.json").read_text())["scores"]
+    for name in ("accuracy", "dice", "bce", "hd95_px"):
+        mean = np.mean([float(case[name]) for case in cases])
+        assert scores["all"][name]["mean"] == pytest.approx(mean)
+        assert scores["all"][name]["low"] <= mean <= scores["all"][name]["high"]
+    assert scores["all"]["cases"] == scores["source"]["montgomery"]["cases"] == 5
+    assert sum(group["cases"] for group in scores["tb_label"].values()) == 5
+
+
+def test_metrics_csv_has_one_row_per_epoch(trained: Path) -> None:
+    rows = table(trained / "runs/first/metrics.csv")
+    assert [row["epoch"] for row in rows] == ["0", "1", "2"]
+    for name in ("train/loss", "validation/loss", "train/dice", "validation/dice", "train/images_per_s"):
+        assert all(float(row[name]) > 0 for row in rows)
+    assert float(rows[-1]["train/learning_rate"]) < float(rows[0]["train/learning_rate"])
+    assert float(rows[-1]["train/loss"]) < float(rows[0]["train/loss"])
+
+
+def test_tensorboard_shows_curves_the_same_cases_each_epoch_and_hyperparameters(trained: Path) -> None:
+    log = events(trained / "runs/first")
+    assert {"loss", "train/dice", "validation/dice", "train/learning_rate"} <= set(log.Tags()["scalars"])
+    assert [event.step for event in log.Scalars("validation/dice")] == [2, 5, 8]
+    assert log.Tags()["images"] == [f"validation/{number}" for number in range(3)]
+    panels = log.Images("validation/0")
+    assert [panel.step for panel in panels] == [3, 6, 9]
+    assert (panels[0].width, panels[0].height) == (3 * 32, 32)
+    assert (
+        "_hparams_/session_start_info" in log.Tags().get("tensors", [])
+        or (trained / "runs/first/tensorboard/hparams.yaml").is_file()
+    )
+
+
+def test_the_report_opens_offline_and_names_the_worst_case(trained: Path) -> None:
+    page = (trained / "runs/first/report.html").read_text()
+    worst = min(table(trained / "runs/first/cases.csv"), key=lambda case: float(case["dice"]))
+    assert worst["case_id"] in page
+    assert "<script src" not in page
+    assert 'href="http' not in page
+
+
+def test_the_checkpoint_opens_safely_and_rebuilds_the_network(trained: Path) -> None:
+    checkpoint = torch.load(trained / "runs/first/checkpoints/best.ckpt", weights_only=True)
+    assert checkpoint["lung_seg"]["network"]["base_channels"] == 4
+    assert len(checkpoint["LungDataModule"]["seen"]) == 15
+
+
+def test_evaluate_scores_what_training_scored(trained: Path, run: Run) -> None:
+    outcome = run("evaluate", "checkpoint=runs/first", "trainer=cpu", "hydra.run.dir=runs/again")
+    assert outcome.code == 0, outcome.err
+    assert "Beware" not in outcome.out
+    first, again = table(trained / "runs/first/cases.csv"), table(trained / "runs/again/cases.csv")
+    assert again == first
+    assert (trained / "runs/again/report.html").is_file()
+    for path in (trained / "runs/again/overlays").iterdir():
+        with Image.open(path) as picture:
+            assert (picture.size, picture.mode) == ((32, 32), "RGB")
+    assert len(list((trained / "runs/again/overlays").iterdir())) == 5
+
+
+def test_evaluate_tells_of_cases_that_training_saw(trained: Path, run: Run) -> None:
+    outcome = run("evaluate", "checkpoint=runs/first", "split=all", "trainer=cpu", "hydra.run.dir=runs/all")
+    assert len(table(trained / "runs/all/cases.csv")) == 20
+    assert "saw 15 of these cases" in outcome.out
+
+
+def test_evaluate_takes_other_data_at_the_size_the_network_knows(trained: Path, run: Run) -> None:
+    arguments = ["data=montgomery", "data.name=other", "data.raw_dir=raw", "data.test_cases=7", "trainer=cpu"]
+    outcome = run("evaluate", "checkpoint=runs/first", *arguments, "hydra.run.dir=runs/other")
+    assert outcome.code == 0, outcome.err
+    assert (trained / "data/segmentation/other-32").is_dir()
+    assert len(table(trained / "runs/other/cases.csv")) == 7
+
+
+def test_the_same_seed_gives_the_same_weights_and_another_seed_others(trained: Path, run: Run) -> None:
+    assert run("train", *SMALL, "hydra.run.dir=runs/second").code == 0
+    assert run("train", *SMALL, "seed=1", "hydra.run.dir=runs/third").code == 0
+    first, second, third = (
+        weights(trained / f"runs/{name}/checkpoints/last.ckpt") for name in ("first", "second", "third")
+    )
+    assert all(torch.equal(first[name], second[name]) for name in first)
+    assert not all(torch.equal(first[name], third[name]) for name in first)
+
+
+def test_the_number_of_workers_does_not_change_the_training(trained: Path, run: Run) -> None:
+    assert run("train", *SMALL, "data.workers=2", "hydra.run.dir=runs/workers").code == 0
+    first, second = (weights(trained / f"runs/{name}/checkpoints/last.ckpt") for name in ("first", "workers"))
+    assert all(torch.equal(first[name], second[name]) for name in first)
+
+
+def test_a_resumed_training_ends_as_one_that_never_stopped(
+    trained: Path, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stop_in_the_third_epoch(self: Any, trainer: Any, module: Any) -> None:
+        if trainer.current_epoch == 2:
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(callbacks.Throughput, "on_train_epoch_start", stop_in_the_third_epoch)
+        patch.setattr(callbacks.Throughput, "on_train_batch_end", lambda *_, **__: None)
+        patch.setattr(callbacks.Throughput, "on_train_epoch_end", lambda *_: None)
+        stopped = run("train", *SMALL, "hydra.run.dir=runs/stopped")
+        signal.signal(signal.SIGINT, signal.default_int_handler)  # Lightning switched it off to leave in peace
+    assert stopped.code == 130
+    assert "resume=runs/stopped" in stopped.err
+    outcome = run("train", "resume=runs/stopped")
+    assert outcome.code == 0, outcome.err
+    whole, resumed = (torch.load(trained / f"runs/{name}/checkpoints/last.ckpt") for name in ("first", "stopped"))
+    assert all(torch.equal(whole["state_dict"][name], weight) for name, weight in resumed["state_dict"].items())
+    assert whole["lr_schedulers"] == resumed["lr_schedulers"]
+    assert [row["epoch"] for row in table(trained / "runs/stopped/metrics.csv")] == ["0", "1", "2"]
+    assert table(trained / "runs/stopped/cases.csv") == table(trained / "runs/first/cases.csv")
+
+
+def test_folds_validate_every_case_once(workplace: Path, run: Run) -> None:
+    folds = ("data.folds=3", "data.fold=0,1,2", "trainer.max_epochs=1")
+    outcome = run("train", "--multirun", *SMALL, *folds, "hydra.sweep.dir=runs/folds")
+    assert outcome.code == 0, outcome.err
+    summaries = [json.loads(path.read_text()) for path in sorted(workplace.glob("runs/folds/*/summary.json"))]
+    assert [summary["data"]["cases"] for summary in summaries] == [{"train": 10, "validation": 5, "test": 5}] * 3
+
+
+def test_a_sweep_leaves_a_directory_per_job_and_a_table_best_first(workplace: Path, run: Run) -> None:
+    outcome = run("train", "--multirun", *SMALL, "optimizer.lr=1e-2,1e-9", "hydra.sweep.dir=runs/sweep")
+    assert outcome.code == 0, outcome.err
+    jobs = table(workplace / "runs/sweep/sweep.csv")
+    assert [job["job"] for job in jobs] == ["0", "1"]
+    assert "optimizer.lr=0.01" in jobs[0]["overrides"]
+    assert float(jobs[0]["validation_dice"]) > float(jobs[1]["validation_dice"])
+    assert "Jobs by validation Dice" in outcome.out
+    assert (workplace / "runs/sweep/1/report.html").is_file()
+
+
+def test_a_job_that_fails_does_not_stop_the_others(workplace: Path, run: Run) -> None:
+    outcome = run("train", "--multirun", *SMALL, "data.batch_size=99,4", "hydra.sweep.dir=runs/sweep")
+    assert outcome.code == 2
+    assert "data.batch_size=99" in outcome.err
+    assert [job["job"] for job in table(workplace / "runs/sweep/sweep.csv")] == ["1"]
+
+
+def test_two_processes_score_as_one(trained: Path) -> None:
+    def evaluate(*arguments: str) -> None:
+        command = [sys.executable, str(ROOT / "evaluate.py"), "checkpoint=runs/first", "split=all", *arguments]
+        finished = subprocess.run(command, capture_output=True, text=True, check=False)
+        assert finished.returncode == 0, finished.stderr
+        assert finished.stdout.count("The report is") == 1
+
+    evaluate("trainer=cpu", "hydra.run.dir=runs/one")
+    # 19 cases in batches of 3 on two devices: neither batches nor devices divide evenly.
+    evaluate("trainer=ddp_cpu", "data.batch_size=3", "hydra.run.dir=runs/two")
+    one, two = table(trained / "runs/one/cases.csv"), table(trained / "runs/two/cases.csv")
+    assert [case["case_id"] for case in two] == [case["case_id"] for case in one]
+    for ours, theirs in zip(one, two, strict=True):
+        for name in ("dice", "bce", "accuracy", "hd95_px", "assd_px"):
+            assert float(ours[name]) == pytest.approx(float(theirs[name]), abs=1e-6)
+
+
+def test_two_processes_train_one_network(workplace: Path) -> None:
+    command = [sys.executable, str(ROOT / "train.py"), *SMALL, "trainer=ddp_cpu", "hydra.run.dir=runs/ddp"]
+    finished = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert finished.returncode == 0, finished.stderr
+    assert finished.stdout.count("test cases: Dice") == 1
+    assert len(table(workplace / "runs/ddp/metrics.csv")) == 3
+    assert len(table(workplace / "runs/ddp/cases.csv")) == 5
+    assert [path.name for path in (workplace / "runs").iterdir()] == ["ddp"]
