@@ -88,7 +88,7 @@ class EpochTable(Logger):
         if "epoch" not in metrics:
             return
         epoch = int(metrics["epoch"])
-        self.epochs[epoch] = self.epochs.get(epoch, {}) | metrics | {"epoch": epoch, "step": float(step or 0)}
+        self.epochs[epoch] = self.epochs.get(epoch, {}) | metrics | {"epoch": epoch, "step": step or 0}
         if "train/loss" in metrics:
             self._write()
 
@@ -107,7 +107,8 @@ def read_epochs(path: Path) -> list[dict[str, float]]:
     if not path.is_file():
         return []
     with path.open(newline="", encoding="utf-8") as file:
-        return [{name: float(value) for name, value in row.items() if value} for row in csv.DictReader(file)]
+        rows = [{name: float(value) for name, value in row.items() if value} for row in csv.DictReader(file)]
+    return [row | {"epoch": int(row["epoch"]), "step": int(row["step"])} for row in rows]
 
 
 def _writer(trainer: pl.Trainer) -> Any:

@@ -50,16 +50,12 @@ def fit(config: TrainConfig, run_dir: Path) -> dict[str, Any]:
         config.seed,
         describe(network, dataclasses.asdict(config.data)),
     )
-    checkpoints = ModelCheckpoint(
-        run_dir / "checkpoints",
-        filename="best",
-        monitor=MONITORED,
-        mode="max",
-        save_last=True,
-        save_on_train_epoch_end=True,
-        enable_version_counter=False,
+    # Two callbacks, since with save_last=True a last.ckpt is only written when the epoch is also the best one.
+    every_epoch = partial(
+        ModelCheckpoint, run_dir / "checkpoints", save_on_train_epoch_end=True, enable_version_counter=False
     )
-    callbacks: list[Callback] = [checkpoints, Throughput(), ValidationPanels()]
+    keep_best = every_epoch(filename="best", monitor=MONITORED, mode="max")
+    callbacks: list[Callback] = [keep_best, every_epoch(filename="last"), Throughput(), ValidationPanels()]
     if config.patience_epochs:
         callbacks.append(EarlyStopping(MONITORED, mode="max", patience=config.patience_epochs))
     tensorboard = TensorBoardLogger(run_dir / "tensorboard", name="", version="", default_hp_metric=False)

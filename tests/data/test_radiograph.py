@@ -158,7 +158,7 @@ def test_half_a_png_is_refused(tmp_path):
     layouts.write_image(path, GREY)
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
 
-    with pytest.raises(UserError, match="film.png cannot be read as an image"):
+    with pytest.raises(UserError, match=r"film\.png cannot be read as an image"):
         read_radiograph(path)
 
 
