@@ -15,8 +15,8 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from lung_seg.config import ConfigT, key_names, register, settings
 from lung_seg.errors import UserError
+from lung_seg.schema import ConfigT, key_names, register, settings
 
 CONF_DIR = Path(__file__).resolve().parents[1] / "conf"
 INTERRUPTED, USER_MISTAKE, FAILURE = 130, 2, 1

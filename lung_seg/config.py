@@ -1,25 +1,21 @@
 """What every configuration key means, its unit and its range.
 
-One dataclass per group of ``conf/``. Hydra composes the YAML files against these, and ``settings`` turns the result
-into plain dataclasses at once, so a misspelt key, a wrong type and a value out of range are refused before any work
-starts.
+One dataclass per group of ``conf/``; each refuses a value out of range by its key's name. ``schema.py`` has Hydra compose
+the YAML files against them.
 """
 
 import dataclasses
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, ClassVar, TypeVar
+from typing import Any, ClassVar
 
-from hydra.core.config_store import ConfigStore
-from omegaconf import II, MISSING, DictConfig, OmegaConf
+from omegaconf import II, MISSING
 
 from lung_seg.errors import UserError
 
 AS_TRAINED = "as_trained"  # evaluate.py: the cases that the checkpoint was trained with
 SOURCES = ("phantom", "montgomery", "shenzhen", "montgomery_shenzhen", "jsrt", "folder", AS_TRAINED)
 SPLITS = ("train", "validation", "test")
-
-ConfigT = TypeVar("ConfigT", bound="Group")
 
 
 def key(
@@ -55,7 +51,7 @@ _HOLDS: dict[str, Callable[[Any, Any], bool]] = {
 }
 
 
-def _rule_text(rules: dict[str, Any]) -> str:
+def rule_text(rules: dict[str, Any]) -> str:
     """The range of a key in words: "at least 1, at most 8"."""
     return ", ".join(f"{name} {' | '.join(b) if name == 'one of' else b}" for name, b in rules.items())
 
@@ -72,7 +68,7 @@ class Group:
             open_yet = value in (None, MISSING) or str(value).startswith("${")
             if not open_yet and not all(_HOLDS[name](value, bound) for name, bound in rules.items()):
                 meaning = field.metadata["meaning"]
-                self.refuse(field.name, f"must be {_rule_text(rules)}", f"It means: {meaning}")
+                self.refuse(field.name, f"must be {rule_text(rules)}", f"It means: {meaning}")
 
     def refuse(self, name: str, rule: str, remedy: str) -> None:
         """Raise the UserError of one key."""
@@ -250,85 +246,3 @@ class PrepareConfig(Group):
     """prepare_data.py: raw radiographs into a prepared set."""
 
     data: DataConfig = group(DataConfig)
-
-
-def settings(composed: DictConfig, of: type[ConfigT]) -> ConfigT:
-    """The composed configuration as plain dataclasses, every rule held.
-
-    Raises:
-        UserError: a value is out of its range or missing, or a key was added that nothing reads.
-    """
-    added = sorted(_added_keys(composed, of))
-    if added:
-        raise UserError(f"{added[0]} is no key of this program.\n--help lists the keys and what they mean.")
-    missing = sorted(OmegaConf.missing_keys(composed))
-    if missing:
-        raise UserError(f"{missing[0]} is not set and has no default.\nGive it on the command line: {missing[0]}=…")
-    result = OmegaConf.to_object(composed)
-    assert isinstance(result, of)
-    return result
-
-
-def _added_keys(composed: DictConfig, of: type[Group], prefix: str = "") -> Iterator[str]:
-    """Keys that `+key=value` put beside the schema's."""
-    groups = dict(_groups(of))
-    yield from (prefix + str(name) for name in set(composed) - {field.name for field in dataclasses.fields(of)})
-    for name, inner in groups.items():
-        yield from _added_keys(composed[name], inner, f"{prefix}{name}.")
-
-
-def _groups(of: type[Group]) -> Iterator[tuple[str, type[Group]]]:
-    """The groups inside a group."""
-    for field in dataclasses.fields(of):
-        inner: Any = field.default_factory
-        if isinstance(inner, type) and issubclass(inner, Group):
-            yield field.name, inner
-
-
-def register() -> None:
-    """Make the schemas and their help pages known to Hydra; ``conf/*.yaml`` name them."""
-    store = ConfigStore.instance()
-    for name, schema in (
-        ("train", TrainConfig),
-        ("evaluate", EvaluateConfig),
-        ("prepare_data", PrepareConfig),
-    ):
-        store.store(name=f"{name}_schema", node=schema)
-        store.store(group="hydra/help", name=f"{name}_help", node={"app_name": name, "template": _help(name, schema)})
-
-
-def key_names(of: type[Group], prefix: str = "") -> list[str]:
-    """Every key of a schema, dotted."""
-    inner = dict(_groups(of))
-    own = [prefix + field.name for field in dataclasses.fields(of) if field.name not in inner]
-    return own + [name for group_name, group in inner.items() for name in key_names(group, f"{prefix}{group_name}.")]
-
-
-def _help(script: str, schema: type[Group]) -> str:
-    """The page of ``python <script>.py --help``."""
-    summary = (schema.__doc__ or "").strip()
-    keys = "\n".join(_help_lines(schema))
-    return f"""{summary}
-
-  python {script}.py [group=name] [key=value] ...
-
-== Groups: choose a file of conf/ (data=montgomery, trainer=gpu) ==
-$APP_CONFIG_GROUPS
-== Keys: override any value (data.batch_size=16) ==
-{keys}
-
-Several values and --multirun run one job for each: model=unet_tiny,unet_small --multirun
---cfg job prints the configuration without running it; conf/ holds the values of every group.
-"""
-
-
-def _help_lines(schema: type[Group], prefix: str = "") -> Iterator[str]:
-    """A line per key: name, default, meaning and range."""
-    for field in dataclasses.fields(schema):
-        if field.metadata:
-            default = "" if field.default in (MISSING, None) else f" [{str(field.default).strip('${}')}]"
-            rules = _rule_text(field.metadata["rules"])
-            yield f"  {prefix}{field.name}{default}  {field.metadata['meaning']}" + (f" ({rules})" if rules else "")
-    for name, inner in _groups(schema):
-        yield f"\n{prefix}{name}: {(inner.__doc__ or '').strip()}"
-        yield from _help_lines(inner, f"{prefix}{name}.")

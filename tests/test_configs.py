@@ -8,7 +8,8 @@ from hydra import compose, initialize_config_dir
 from hydra.utils import get_class
 from omegaconf import OmegaConf
 
-from lung_seg.config import EvaluateConfig, PrepareConfig, TrainConfig, key_names, register, settings
+from lung_seg.config import EvaluateConfig, PrepareConfig, TrainConfig
+from lung_seg.schema import key_names, register, settings
 
 CONF = Path(__file__).parents[1] / "conf"
 GROUPS = sorted(path for path in CONF.glob("*/*.yaml"))

@@ -1,0 +1,109 @@
+"""Every command of the README does what it says, on small data; those for other hardware compose."""
+
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+from hydra import compose, initialize_config_dir
+
+from lung_seg.config import TrainConfig
+from lung_seg.schema import register, settings
+from tests.conftest import Run
+from tests.layouts import write_folder, write_montgomery, write_shenzhen
+
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+COMMANDS = [
+    line.split("#")[0].strip()
+    for block in re.findall(r"```bash\n(.*?)```", README, re.DOTALL)
+    for line in block.splitlines()
+]
+IN_TABLES = re.findall(r"`(python [^`]*)`", README)
+
+# What makes a command small; the command's own words stand before, so that they are the ones that are tested.
+SMALLER = ("trainer.max_epochs=1", "trainer.enable_progress_bar=false", "model.base_channels=2", "model.depth=2")
+SMALL_DATA = ("data.image_size_px=16", "data.test_cases=4", "data.batch_size=2", "data.phantom.cases=16")
+OTHER_HARDWARE = ("trainer=gpu", "trainer=mps", "trainer=ddp ", "trainer=slurm")
+
+
+def scripts(name: str) -> list[str]:
+    """Commands of one script that this machine can run."""
+    found = [line for line in COMMANDS if line.startswith(f"python {name}.py")]
+    return [line for line in found if not any(word in f"{line} " for word in OTHER_HARDWARE)]
+
+
+@pytest.fixture
+def data(workplace: Path) -> Path:
+    write_montgomery(workplace / "data" / "raw", cases=16)
+    write_shenzhen(workplace / "data" / "raw", cases=16)
+    write_folder(workplace / "my_films", cases=16)
+    for mask in (workplace / "my_films" / "masks").iterdir():
+        mask.rename(mask.with_stem(f"{mask.stem.removesuffix('_mask')}_mask"))
+    return workplace
+
+
+def test_the_readme_is_short_and_complete() -> None:
+    assert len(README.splitlines()) <= 250
+    assert "pip install -r requirements.txt && python train.py" in COMMANDS
+    assert "pip install -r requirements-dev.txt && pytest" in COMMANDS
+    assert "Not a medical device" in README
+    assert (ROOT / "docs" / "example.png").is_file()
+    assert len(COMMANDS) > 15
+
+
+def test_the_map_names_every_module() -> None:
+    missing = [
+        path.name
+        for path in (ROOT / "lung_seg").rglob("*.py")
+        if path.parent.name != "sources"
+        and path.stem not in ("__init__",)
+        and path.name not in README
+        and not path.stem.startswith("phantom_")
+    ]
+    assert not missing
+
+
+@pytest.mark.parametrize("command", scripts("prepare_data"))
+def test_preparing(data: Path, run: Run, command: str) -> None:
+    outcome = run("prepare_data", *shlex.split(command)[2:], "data.test_cases=4")
+    assert outcome.code == 0, outcome.err
+    assert "Prepared 16 cases" in outcome.out
+
+
+@pytest.mark.parametrize(
+    "command", [line for line in scripts("train") if "resume=" not in line and "download" not in line]
+)
+def test_training(data: Path, run: Run, command: str) -> None:
+    words = shlex.split(command)[2:]
+    if "--multirun" in words or "trainer=ddp_cpu" in words:
+        pytest.skip("held by tests/test_pipeline.py")
+    kept = [word for word in SMALL_DATA if word.split("=")[0] not in command]
+    outcome = run("train", *words, *SMALLER, *kept, "data.image_size_px=16")
+    assert outcome.code == 0, outcome.err
+    assert list((data / "runs" / "train").glob("*/report.html"))
+
+
+def test_evaluating_and_resuming(data: Path, run: Run) -> None:
+    assert run("train", "data=montgomery", *SMALLER, *SMALL_DATA).code == 0
+    (first,) = (data / "runs" / "train").iterdir()
+    for command in scripts("evaluate"):
+        words = shlex.split(command.replace("runs/train/<time>", str(first)))[2:]
+        outcome = run("evaluate", *words, *(["data.test_cases=4"] if "data=shenzhen" in words else []))
+        assert outcome.code == 0, outcome.err
+        assert "report.html" in outcome.out
+    assert len(list((data / "runs" / "evaluate").glob("*/cases.csv"))) == len(scripts("evaluate")) == 2
+    (command,) = (line for line in scripts("train") if "resume=" in line)
+    outcome = run("train", *shlex.split(command.replace("runs/train/<time>", str(first)))[2:])
+    assert outcome.code == 0, outcome.err
+    assert list((data / "runs" / "train").iterdir()) == [first]
+
+
+@pytest.mark.parametrize(
+    "command", sorted({line for line in COMMANDS + IN_TABLES if any(word in f"{line} " for word in OTHER_HARDWARE)})
+)
+def test_commands_for_other_hardware_compose(command: str) -> None:
+    register()
+    overrides = command.partition("train.py")[2].split()
+    with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
+        assert settings(compose("train", overrides), TrainConfig).trainer.accelerator in ("gpu", "mps")
