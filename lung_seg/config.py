@@ -1,7 +1,7 @@
 """What every configuration key means, its unit and its range.
 
-One dataclass per group of ``conf/``; each refuses a value out of range by its key's name. ``schema.py`` has Hydra compose
-the YAML files against them.
+One dataclass per group of ``conf/``; each refuses a value out of range by its key's name. ``schema.py`` has Hydra
+compose the YAML files against them.
 """
 
 import dataclasses
@@ -80,8 +80,8 @@ class PhantomConfig(Group):
     """Generated radiographs, the embedded default."""
 
     prefix: ClassVar[str] = "data.phantom."
-    cases: int = key(600, "Radiographs to draw.", at_least=1)
-    size_px: int = key(160, "Height of the drawn radiographs in pixels.", at_least=32, at_most=4096)
+    cases: int = key(1600, "Radiographs to draw.", at_least=1)
+    size_px: int = key(128, "Height of the drawn radiographs in pixels.", at_least=32, at_most=4096)
     seed: int = key(0, "Another seed draws other radiographs.", at_least=0)
 
 
@@ -158,7 +158,7 @@ class AugmentationConfig(Group):
         0.0, "Largest standard deviation of Gaussian noise, as a fraction of white.", at_least=0, at_most=1
     )
     blur_px: float = key(0.0, "Largest standard deviation of a Gaussian blur, in pixels.", at_least=0, at_most=32)
-    elastic: float = key(0.0, "Largest elastic displacement, as a fraction of the size.", at_least=0, at_most=0.2)
+    elastic: float = key(0.0, "Largest elastic displacement, as a fraction of the size.", at_least=0, at_most=0.1)
     invert: float = key(0.0, "Probability of swapping bright and dark.", at_least=0, at_most=1)
 
 

@@ -6,8 +6,7 @@ vary more widely than in any hospital, so that to a network a real radiograph is
 randomisation, Tobin et al. 2017, doi:10.1109/IROS.2017.8202133).
 
 A radiograph shows a sum of attenuations, so structures are added up: positive values block X-rays and look
-bright.
-Masks follow the convention of the Montgomery set: heart, mediastinum and what lies below the domes of the
+bright. Masks follow the convention of the Montgomery set: heart, mediastinum and what lies below the domes of the
 diaphragm stay outside, opacities inside the lung and fluid over its base stay inside.
 """
 
