@@ -19,6 +19,8 @@ from lung_seg.data import phantom_anatomy as anatomy
 from lung_seg.data.phantom_anatomy import Lung
 from lung_seg.data.phantom_board import LEFT, RIGHT, Board, ellipse
 
+VERSION = 1  # raised whenever a seed comes to draw another phantom; sets drawn before are then not mixed with new ones
+
 # Side, how often its leaf is seen, and how much of the frame it covers at most.
 _COLLIMATOR = (("top", 0.1, 0.06), ("bottom", 0.45, 0.25), ("left", 0.15, 0.15), ("right", 0.15, 0.15))
 
@@ -53,8 +55,11 @@ def draw_phantom(seed: int, height_px: int, width_px: int) -> Phantom:
     attenuation = _soft_tissue(rng, board, right, left, midline)
     attenuation += _bones(rng, board, midline)
     attenuation += _lung_markings(rng, board, right, left, midline, tb_label)
-    image = _mark_film(rng, _expose(rng, board, attenuation))
-    return Phantom(image, right_mask, left_mask & ~right_mask, tb_label)
+    image = _expose(rng, board, attenuation)
+    exposed = _collimate(rng, image)
+    for _ in range(rng.integers(0, 4)):
+        _burn_in_label(rng, image)
+    return Phantom(image, right_mask & exposed, left_mask & ~right_mask & exposed, tb_label)
 
 
 def _placement(rng: np.random.Generator) -> np.ndarray:
@@ -188,17 +193,18 @@ def _expose(rng: np.random.Generator, board: Board, attenuation: np.ndarray) -> 
     return pixels
 
 
-def _mark_film(rng: np.random.Generator, film: np.ndarray) -> np.ndarray:
-    """Collimator borders and burnt-in letters and labels."""
+def _collimate(rng: np.random.Generator, film: np.ndarray) -> np.ndarray:
+    """Shut leaves of the collimator over the film; returns where it stays exposed, (H, W) bool."""
     height, width = film.shape
+    shut = np.zeros((height, width), np.uint8)
     shade = int(rng.choice((0, 5, 255), p=(0.7, 0.2, 0.1)))
     for side, chance, reach in _COLLIMATOR:
         if rng.random() < chance:
             leaf = _collimator_leaf(side, rng.uniform(0, reach), rng.normal(0, 0.01))
-            cv2.fillPoly(film, [np.round(leaf * (width, height)).astype(np.int32)], shade)
-    for _ in range(rng.integers(0, 4)):
-        _burn_in_label(rng, film)
-    return film
+            cv2.fillPoly(shut, [np.round(leaf * (width, height)).astype(np.int32)], 1)
+    exposed: np.ndarray = shut == 0
+    film[~exposed] = shade
+    return exposed
 
 
 def _collimator_leaf(side: str, depth: float, slant: float) -> np.ndarray:

@@ -14,7 +14,7 @@ from tqdm import tqdm
 
 from lung_seg.config import PhantomConfig
 from lung_seg.data.case import Listing
-from lung_seg.data.phantom import draw_phantom
+from lung_seg.data.phantom import VERSION, draw_phantom
 from lung_seg.data.sources import montgomery
 from lung_seg.files import atomic_path
 
@@ -38,7 +38,7 @@ def find_cases(raw_dir: Path, phantom: PhantomConfig) -> Listing:
 
     A phantom depends on its number, seed and size only: asking for more keeps the earlier ones.
     """
-    folder = raw_dir / f"phantom-{phantom.size_px}-seed{phantom.seed}" / "MontgomerySet"
+    folder = raw_dir / f"phantom-v{VERSION}-{phantom.size_px}-seed{phantom.seed}" / "MontgomerySet"
     wanted = {_name(number): number for number in range(1, phantom.cases + 1)}
     drawn = {_without_label(path.stem) for path in (folder / "CXR_png").glob("MCUCXR_*.png")}
     missing = [number for name, number in wanted.items() if name not in drawn]
