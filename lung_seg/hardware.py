@@ -60,6 +60,7 @@ def _hush_lightning() -> None:
         ".*does not have many workers",  # a CPU has no core to spare for them
         ".*GPU available but not used",  # trainer=cpu was asked for
         "Checkpoint directory .* exists and is not empty",  # a resumed run goes on in its own
+        "The dirpath has changed",  # a run directory may be moved
         ".*It is recommended to use `self.log",  # every device logs the same score, gathered from all of them
     ):
         warnings.filterwarnings("ignore", message)

@@ -186,7 +186,8 @@ def _check_none_gone(record: dict[str, Any], fingerprints: dict[str, str], data:
 def _preview(folder: Path, rows: list[Row]) -> Grey:
     """Contact sheet of cases spread evenly over the set, lungs outlined."""
     chosen = rows[:: max(1, len(rows) // PREVIEW_CASES)][:PREVIEW_CASES]
-    pictures = [overlay(*read_case(folder, row.case_id), truth=None) for row in chosen]
+    cases = [read_case(folder, row.case_id) for row in chosen]
+    pictures = [overlay(image, None, mask) for image, mask in cases]
     captions = [f"{row.case_id} {row.split}" for row in chosen]
     return contact_sheet(pictures, captions, columns=6, tile_px=200)
 

@@ -98,3 +98,16 @@ def test_the_same_anatomy_at_every_size() -> None:
         shrunk_image = cv2.resize(large.image, (128, 128), interpolation=cv2.INTER_AREA)
         smooth = [cv2.blur(image, (5, 5)).ravel() for image in (small.image, shrunk_image)]
         assert np.corrcoef(*smooth)[0, 1] > 0.9
+
+
+def test_what_the_collimator_shuts_off_is_no_lung(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("lung_seg.data.phantom._COLLIMATOR", (("bottom", 1.0, 0.9),))
+    shut_films = 0
+    for seed in range(20):
+        drawn = draw_phantom(seed, 64, 64)
+        shut = (drawn.image == drawn.image[-1, 0]).all(
+            axis=1
+        )  # rows of one shade: all but the labels' are behind the leaf
+        shut_films += shut.sum() > 20
+        assert not (drawn.left_mask | drawn.right_mask)[shut].any()
+    assert shut_films > 5
