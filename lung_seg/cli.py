@@ -4,6 +4,7 @@ import difflib
 import os
 import re
 import sys
+import threading
 from collections.abc import Callable
 from pathlib import Path
 
@@ -48,6 +49,7 @@ def command(name: str, of: type[ConfigT]) -> Callable[[Function[ConfigT]], Calla
             os.environ["HYDRA_FULL_ERROR"] = "1"  # errors come here instead of to Hydra's own page of them
             os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")  # else its import calls the package index
             register()
+            threading.excepthook = _of_a_thread
             codes.clear()
             try:
                 sys.argv[1:] = resumed_arguments(sys.argv[1:])
@@ -119,11 +121,17 @@ def _tell(error: BaseException, of: type[ConfigT], job_name: str = "") -> int:
 
 def _of_the_machine(error: BaseException) -> str:
     """A full disk, a folder that cannot be written to, a file that went away."""
-    where, what = getattr(error, "filename", None) or "A file", getattr(error, "strerror", None) or error
+    where, what = getattr(error, "filename", None) or "Writing a file", getattr(error, "strerror", None) or error
     return (
         f"{where}: {what}.\n"
         "Mend that (free space, rights, another folder) and run the same command again; what was saved is kept."
     )
+
+
+def _of_a_thread(failure: threading.ExceptHookArgs) -> None:
+    """TensorBoard writes in a thread of its own; of a full disk the main thread tells, which meets the error too."""
+    if not issubclass(failure.exc_type, OSError):
+        threading.__excepthook__(failure)
 
 
 def _of_the_settings(error: BaseException, keys: list[str]) -> str:

@@ -40,7 +40,7 @@ from lung_seg.provenance import command_line, git_revision, versions
 from lung_seg.report import write_report
 
 RESAMPLES = 2000  # of the bootstrap: intervals differ by less than 0.0005 from one seed to the next
-SHOWN_CASES = 6  # overlays of so many worst and so many best cases
+SHOWN_CASES = 4  # overlays of so many worst and so many best cases
 CASE_SCORES = (*OVERLAP_SCORES, "hd95_px", "assd_px")
 CASE_COLUMNS = (
     "case_id",

@@ -50,6 +50,7 @@ SUMMARY: dict[str, Any] = {
     "command": "python train.py data=montgomery",
     "checkpoint": "runs/train/now/checkpoints/best.ckpt",
     "split": "test",
+    "seen_in_training": 0,
     "data": {
         "name": "two-256",
         "manifest_sha256": "abc123",

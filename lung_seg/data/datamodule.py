@@ -29,6 +29,7 @@ class LungDataModule(pl.LightningDataModule):
 
     def __init__(self, data: DataConfig, augmentation: AugmentationConfig, seed: int):
         super().__init__()
+        self.prepare_data_per_node = False  # the nodes of a cluster share the folder: one of them prepares
         self.data = data
         self.augmentation = augmentation
         self.seed = seed
@@ -41,7 +42,7 @@ class LungDataModule(pl.LightningDataModule):
         return prepared_folder(self.data)
 
     def prepare_data(self) -> None:
-        """Prepare and pack the set; only one process of a machine does."""
+        """Prepare and pack the set; only one process of a run does."""
         if not self.rows:  # Lightning asks again before the test that follows a training
             pack(prepare(self.data))
 
