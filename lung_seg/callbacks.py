@@ -35,8 +35,9 @@ class Throughput(pl.Callback):
         pl_module.log("images_per_s", self.rate, prog_bar=True, logger=False)
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Log the epoch's rate, its validation not counted."""
+        """Log the epoch's rate, its validation not counted, and how long it took, validation counted."""
         pl_module.log("train/images_per_s", self.rate)
+        pl_module.log("train/seconds", time.perf_counter() - self.started)
 
 
 class ValidationPanels(pl.Callback):

@@ -1,7 +1,6 @@
 """Training: data, network, loss, trainer, callbacks and loggers, built in plain sight."""
 
 import dataclasses
-import time
 from collections.abc import Iterable
 from functools import partial
 from pathlib import Path
@@ -61,13 +60,11 @@ def fit(config: TrainConfig, run_dir: Path) -> dict[str, Any]:
     tensorboard = TensorBoardLogger(run_dir / "tensorboard", name="", version="", default_hp_metric=False)
     trainer = make_trainer(config.trainer, callbacks, [tensorboard, EpochTable(run_dir / "metrics.csv")])
 
-    started = time.perf_counter()
     best, last = (run_dir / "checkpoints" / f"{name}.ckpt" for name in ("best", "last"))
     try:
         trainer.fit(segmenter, data, ckpt_path=last if config.resume else None, weights_only=True)
     except SystemExit as leaving:  # what Lightning makes of Ctrl-C
         raise KeyboardInterrupt(f"go on with: python train.py resume={run_dir}" if last.is_file() else "") from leaving
-    seconds = time.perf_counter() - started
 
     best_network, _ = load_network(best)
     cases = score(best_network, data, trainer)
@@ -76,7 +73,7 @@ def fit(config: TrainConfig, run_dir: Path) -> dict[str, Any]:
         "checkpoint": str(best),
         "split": "test",
         "seen_in_training": 0,
-        "training": _training_facts(read_epochs(run_dir / "metrics.csv"), trainer.global_step, seconds),
+        "training": _training_facts(read_epochs(run_dir / "metrics.csv"), trainer.global_step),
         "seed": config.seed,
         "config": dataclasses.asdict(config),
     }
@@ -114,13 +111,13 @@ def _instantiate(group: str, settings: dict[str, Any], **arguments: Any) -> Any:
         ) from error
 
 
-def _training_facts(epochs: list[dict[str, float]], steps: int, seconds: float) -> dict[str, Any]:
-    """How long the training was and how well it validated."""
+def _training_facts(epochs: list[dict[str, float]], steps: int) -> dict[str, Any]:
+    """How long the training was, all its parts if it was resumed, and how well it validated."""
     best = max(epochs, key=lambda epoch: epoch.get(MONITORED, 0.0))
     return {
         "epochs": len(epochs),
         "steps": steps,
-        "seconds": round(seconds, 1),
+        "seconds": round(sum(epoch["train/seconds"] for epoch in epochs), 1),
         "images_per_s": round(epochs[-1]["train/images_per_s"], 2),
         "best_epoch": int(best["epoch"]),
         "validation_dice": best[MONITORED],
