@@ -2,6 +2,7 @@
 
 import csv
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -201,16 +202,20 @@ def test_a_job_that_fails_does_not_stop_the_others(workplace: Path, run: Run) ->
     assert [job["job"] for job in table(workplace / "runs/sweep/sweep.csv")] == ["1"]
 
 
-def test_two_processes_score_as_one(trained: Path) -> None:
-    def evaluate(*arguments: str) -> None:
-        command = [sys.executable, str(ROOT / "evaluate.py"), "checkpoint=runs/first", "split=all", *arguments]
-        finished = subprocess.run(command, capture_output=True, text=True, check=False)
-        assert finished.returncode == 0, finished.stderr
-        assert finished.stdout.count("The report is") == 1
+def in_a_process_of_its_own(script: str, *arguments: str) -> str:
+    """What a script prints; it may start further processes."""
+    command = [sys.executable, str(ROOT / f"{script}.py"), *arguments]
+    one_thread = os.environ | {"OMP_NUM_THREADS": "1"}
+    finished = subprocess.run(command, capture_output=True, text=True, check=False, env=one_thread)
+    assert finished.returncode == 0, finished.stderr
+    return finished.stdout
 
-    evaluate("trainer=cpu", "hydra.run.dir=runs/one")
-    # 19 cases in batches of 3 on two devices: neither batches nor devices divide evenly.
-    evaluate("trainer=ddp_cpu", "data.batch_size=3", "hydra.run.dir=runs/two")
+
+def test_two_processes_score_as_one(trained: Path, run: Run) -> None:
+    # Five cases on two devices in batches of two: neither divides evenly, and the sampler repeats a case.
+    assert run("evaluate", "checkpoint=runs/first", "trainer=cpu", "hydra.run.dir=runs/one").code == 0
+    several = ("trainer=ddp_cpu", "data.batch_size=2", "hydra.run.dir=runs/two")
+    assert in_a_process_of_its_own("evaluate", "checkpoint=runs/first", *several).count("The report is") == 1
     one, two = table(trained / "runs/one/cases.csv"), table(trained / "runs/two/cases.csv")
     assert [case["case_id"] for case in two] == [case["case_id"] for case in one]
     for ours, theirs in zip(one, two, strict=True):
@@ -219,10 +224,8 @@ def test_two_processes_score_as_one(trained: Path) -> None:
 
 
 def test_two_processes_train_one_network(workplace: Path) -> None:
-    command = [sys.executable, str(ROOT / "train.py"), *SMALL, "trainer=ddp_cpu", "hydra.run.dir=runs/ddp"]
-    finished = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert finished.returncode == 0, finished.stderr
-    assert finished.stdout.count("test cases: Dice") == 1
+    words = in_a_process_of_its_own("train", *SMALL, "trainer=ddp_cpu", "hydra.run.dir=runs/ddp")
+    assert words.count("test cases: Dice") == 1
     assert len(table(workplace / "runs/ddp/metrics.csv")) == 3
     assert len(table(workplace / "runs/ddp/cases.csv")) == 5
     assert [path.name for path in (workplace / "runs").iterdir()] == ["ddp"]

@@ -21,6 +21,7 @@ import pooch
 import requests
 from tqdm import tqdm
 
+from lung_seg.config import AS_TRAINED
 from lung_seg.data.sources import jsrt, montgomery, nlm, shenzhen
 from lung_seg.errors import UserError
 from lung_seg.files import sha256, write_text
@@ -58,6 +59,7 @@ ARCHIVES = {
 NOTHING_TO_FETCH = {
     "jsrt": jsrt.LAYOUT.remedy,
     "phantom": "Phantoms are drawn: leave data.download=false.",
+    AS_TRAINED: "Choose a set, e.g. data=montgomery.",
     "folder": "Put your files into data.raw_dir and leave data.download=false.",
 }
 
