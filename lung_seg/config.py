@@ -42,6 +42,11 @@ def group(of: Callable[[], object]) -> Any:
     return dataclasses.field(default_factory=of)
 
 
+def foreign(meaning: str) -> Any:
+    """A group whose keys are the arguments of somebody else's class, named in ``_target_``."""
+    return dataclasses.field(default_factory=dict, metadata={"meaning": meaning, "rules": {}})
+
+
 _HOLDS: dict[str, Callable[[Any, Any], bool]] = {
     "at least": lambda value, bound: value >= bound,
     "above": lambda value, bound: value > bound,
@@ -215,8 +220,8 @@ class TrainConfig(Group):
     augmentation: AugmentationConfig = group(AugmentationConfig)
     model: ModelConfig = group(ModelConfig)
     loss: LossConfig = group(LossConfig)
-    optimizer: dict[str, Any] = group(dict)
-    scheduler: dict[str, Any] = group(dict)
+    optimizer: dict[str, Any] = foreign("Class in optimizer._target_ and its arguments, e.g. optimizer.lr=1e-3.")
+    scheduler: dict[str, Any] = foreign("Class in scheduler._target_ and its arguments, e.g. scheduler.pct_start=0.1.")
     trainer: TrainerConfig = group(TrainerConfig)
 
     def __post_init__(self) -> None:

@@ -91,9 +91,16 @@ def _help_lines(schema: type[Group], prefix: str = "") -> Iterator[str]:
     """A line per key: name, default, meaning and range."""
     for field in dataclasses.fields(schema):
         if field.metadata:
-            default = "" if field.default in (MISSING, None) else f" [{str(field.default).strip('${}')}]"
             rules = rule_text(field.metadata["rules"])
-            yield f"  {prefix}{field.name}{default}  {field.metadata['meaning']}" + (f" ({rules})" if rules else "")
+            assignment = f"{prefix}{field.name}={_as_typed(field.default)}"
+            yield f"  {assignment:38} {field.metadata['meaning']}" + (f" ({rules})" if rules else "")
     for name, inner in _groups(schema):
         yield f"\n{prefix}{name}: {(inner.__doc__ or '').strip()}"
         yield from _help_lines(inner, f"{prefix}{name}.")
+
+
+def _as_typed(default: Any) -> str:
+    """A default as one would type it; of one that follows another key, that key."""
+    if default in (None, MISSING, dataclasses.MISSING):
+        return "null" if default is None else "…"
+    return str(default).lower() if isinstance(default, bool) else str(default).strip("${}")

@@ -81,5 +81,6 @@ def test_help_does_not_import_torch() -> None:
     )
     finished = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
     assert finished.returncode == 0, finished.stderr
-    assert "data.image_size_px [512]  Height and width of the network's input in pixels." in finished.stdout
+    assert "  data.image_size_px=512                 Height and width of the network's input" in finished.stdout
+    assert "  trainer.max_epochs=data.epochs         Passes over the training cases." in finished.stdout
     assert "model: unet, unet_small, unet_tiny" in finished.stdout

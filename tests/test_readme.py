@@ -2,6 +2,7 @@
 
 import re
 import shlex
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -97,6 +98,12 @@ def test_evaluating_and_resuming(data: Path, run: Run) -> None:
     outcome = run("train", *shlex.split(command.replace("runs/train/<time>", str(first)))[2:])
     assert outcome.code == 0, outcome.err
     assert list((data / "runs" / "train").iterdir()) == [first]
+
+
+def test_tensorboard_reads_what_runs_leave(trained: Path) -> None:
+    (command,) = (line for line in COMMANDS if line.startswith("tensorboard"))
+    looked = subprocess.run([*shlex.split(command), "--inspect"], capture_output=True, text=True, check=False)
+    assert "validation/dice" in looked.stdout, looked.stderr
 
 
 @pytest.mark.parametrize(
