@@ -8,6 +8,7 @@ from typing import Any
 
 import pytorch_lightning as pl
 import torch
+from pytorch_lightning.callbacks import ModelCheckpoint
 from pytorch_lightning.loggers import Logger, TensorBoardLogger
 from pytorch_lightning.utilities import rank_zero_only
 
@@ -16,6 +17,21 @@ from lung_seg.files import write_text
 from lung_seg.pictures import panel
 
 PANEL_CASES = 4
+
+
+class MovableCheckpoint(ModelCheckpoint):
+    """A ModelCheckpoint that still knows its best score when the run directory was moved between two parts of a run."""
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Take over the scores, the files being looked for where they lie now."""
+
+        def here(path: str) -> str:
+            return str(Path(str(self.dirpath)) / Path(path).name) if path else path
+
+        paths = ("best_model_path", "kth_best_model_path", "last_model_path")
+        moved = {name: here(state_dict[name]) for name in paths} | {"dirpath": self.dirpath}
+        best = {here(path): score for path, score in state_dict["best_k_models"].items()}
+        super().load_state_dict(state_dict | moved | {"best_k_models": best})
 
 
 class Throughput(pl.Callback):

@@ -22,6 +22,8 @@ from lung_seg.schema import ConfigT, key_names, register, settings
 CONF_DIR = Path(__file__).resolve().parents[1] / "conf"
 INTERRUPTED, USER_MISTAKE, FAILURE = 130, 2, 1
 FORESEEN = (UserError, HydraException, OmegaConfBaseException, OSError)
+PATH_MISTAKES = (NotADirectoryError, IsADirectoryError, FileExistsError)
+RANKS = ("RANK", "SLURM_PROCID", "LOCAL_RANK")  # where torchrun, SLURM and Lightning put the number of a process
 
 Function = Callable[[ConfigT, Path], float | None]
 
@@ -34,15 +36,21 @@ def command(name: str, of: type[ConfigT]) -> Callable[[Function[ConfigT]], Calla
 
     def decorate(function: Function[ConfigT]) -> Callable[[], None]:
         codes: list[int] = []  # of the jobs that failed
+        composed_once: list[bool] = []
 
         @hydra.main(version_base="1.3", config_path=str(CONF_DIR), config_name=name)
         def job(composed: DictConfig) -> float | None:
+            composed_once.append(True)
             context = HydraConfig.get()
+            sweeping = context.mode == RunMode.MULTIRUN
             try:
+                if sweeping:
+                    _check_one_process(composed)
                 return function(settings(composed, of), _as_typed(Path(context.runtime.output_dir)))
-            except FORESEEN as error:  # of a sweep the other jobs go on
-                job_name = f"Job {context.job.num}: " if context.mode == RunMode.MULTIRUN else ""
-                codes.append(_tell(error, of, job_name))
+            except Exception as error:  # of a sweep the other jobs go on
+                if not isinstance(error, FORESEEN) and not _is_out_of_memory(error):
+                    raise
+                codes.append(_tell(error, of, f"Job {context.job.num}: " if sweeping else ""))
                 return None
 
         def script() -> None:
@@ -51,11 +59,17 @@ def command(name: str, of: type[ConfigT]) -> Callable[[Function[ConfigT]], Calla
             register()
             threading.excepthook = _of_a_thread
             codes.clear()
+            composed_once.clear()
             try:
                 sys.argv[1:] = resumed_arguments(sys.argv[1:])
                 job()
             except (KeyboardInterrupt, *FORESEEN) as error:
                 codes.append(_tell(error, of))
+            except ValueError as error:  # how Hydra refuses e.g. optimizer=null
+                if composed_once:
+                    raise
+                remedy = "A group takes the name of one of its files, e.g. optimizer=sgd; --help lists them."
+                codes.append(_tell(UserError(f"{str(error).splitlines()[0]}.\n{remedy}"), of))
             finally:
                 GlobalHydra.instance().clear()
             if codes:
@@ -76,9 +90,9 @@ def resumed_arguments(arguments: list[str]) -> list[str]:
         UserError: the directory holds no training to go on with.
     """
     given = _by_key(arguments)
-    if not given.get("resume"):
+    run_dir = Path(given.get("resume", "").partition("=")[2])
+    if run_dir == Path():
         return arguments
-    run_dir = Path(given["resume"])
     overrides = run_dir / ".hydra" / "overrides.yaml"
     if not (run_dir / "checkpoints" / "last.ckpt").is_file() or not overrides.is_file():
         raise UserError(
@@ -86,10 +100,20 @@ def resumed_arguments(arguments: list[str]) -> list[str]:
             "Give the run directory of a training that finished at least one epoch, e.g. resume=runs/train/<time>."
         )
     saved = _by_key([str(line) for line in OmegaConf.load(overrides)])
-    flags = [argument for argument in arguments if "=" not in argument]
+    flags = [argument for argument in arguments if argument.startswith("-")]
     # Without output_subdir Hydra leaves the run's own overrides as they were, should the new ones be refused.
-    merged = saved | given | {"hydra.run.dir": str(run_dir), "hydra.output_subdir": "null"}
-    return [f"{key}={value}" for key, value in merged.items()] + flags
+    place = _by_key([f"hydra.run.dir={run_dir}", "hydra.output_subdir=null"])
+    return [*(saved | given | place).values(), *flags]
+
+
+def _check_one_process(composed: DictConfig) -> None:
+    """Raise a UserError if a job of a sweep would start further processes: each would start the sweep again."""
+    strategy = OmegaConf.select(composed, "trainer.strategy")
+    if strategy not in (None, "auto"):
+        raise UserError(
+            f"trainer.strategy={strategy} starts a process per device, and each would start the sweep again.\n"
+            "Sweep on one device (trainer=auto, cpu or gpu), or run the jobs one by one without --multirun."
+        )
 
 
 def _as_typed(folder: Path) -> Path:
@@ -98,9 +122,13 @@ def _as_typed(folder: Path) -> Path:
 
 
 def _by_key(overrides: list[str]) -> dict[str, str]:
-    """Overrides by their keys, the last one winning."""
-    pairs = (override.partition("=") for override in overrides if "=" in override)
-    return {key: value for key, _, value in pairs}
+    """Overrides by the keys they set, add (+) or delete (~), the last one winning."""
+    return {line.partition("=")[0].lstrip("+~"): line for line in overrides if not line.startswith("-")}
+
+
+def _is_out_of_memory(error: Exception) -> bool:
+    """Whether a GPU is full; by name, since importing torch takes seconds that --help does not have."""
+    return type(error).__name__ == "OutOfMemoryError"
 
 
 def _tell(error: BaseException, of: type[ConfigT], job_name: str = "") -> int:
@@ -112,18 +140,23 @@ def _tell(error: BaseException, of: type[ConfigT], job_name: str = "") -> int:
             code, message = USER_MISTAKE, str(error)
         case HydraException() | OmegaConfBaseException():  # before OSError: some of Hydra's errors are both
             code, message = USER_MISTAKE, _of_the_settings(error, key_names(of))
+        case OSError():
+            code = USER_MISTAKE if isinstance(error, PATH_MISTAKES) else FAILURE
+            message = _of_the_machine(error)
         case _:
-            code, message = FAILURE, _of_the_machine(error)
-    if os.environ.get("LOCAL_RANK", "0") == "0":
+            code, message = FAILURE, "The GPU's memory is full.\nLower data.batch_size, data.image_size_px or model."
+    rank = next((os.environ[name] for name in RANKS if name in os.environ), "0")
+    if rank == "0":
         sys.stderr.write(f"{job_name}{message}\n")
+    elif code == FAILURE:  # the others meet the user's mistakes all alike, and their troubles apart
+        sys.stderr.write(f"Process {rank}: {message}\n")
     return code
 
 
-def _of_the_machine(error: BaseException) -> str:
+def _of_the_machine(error: OSError) -> str:
     """A full disk, a folder that cannot be written to, a file that went away."""
-    where, what = getattr(error, "filename", None) or "Writing a file", getattr(error, "strerror", None) or error
     return (
-        f"{where}: {what}.\n"
+        f"{error.filename or 'Writing a file'}: {error.strerror or error}.\n"
         "Mend that (free space, rights, another folder) and run the same command again; what was saved is kept."
     )
 
@@ -140,7 +173,7 @@ def _of_the_settings(error: BaseException, keys: list[str]) -> str:
     unknown = re.match(r"Could not override '(.+)'", lines[0])
     if unknown:
         near = difflib.get_close_matches(unknown[1], keys, n=1)
-        hint = f"Did you mean {near[0]}? " if near else ""
+        hint = f"Did you mean {near[0]}? " if near and near[0] != unknown[1] else ""
         return f"{unknown[1]} is no key of this program.\n{hint}--help lists the keys and what they mean."
     if "Available options" in str(error):
         options = [line for line in lines[2:] if "=" not in line and ":" not in line]

@@ -5,6 +5,7 @@ compose the YAML files against them.
 """
 
 import dataclasses
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, ClassVar
@@ -115,7 +116,7 @@ class DataConfig(Group):
     download: bool = key(False, "Fetch the official archives into data.raw_dir first.")
     image_size_px: int = key(512, "Height and width of the network's input in pixels.", at_least=16, at_most=4096)
     resize: str = key("stretch", "How a radiograph becomes square.", choices=("stretch", "letterbox"))
-    test_cases: float = key(0.15, "Cases put aside for the test: a number, or a fraction below 1.", at_least=0)
+    test_cases: float = key(0.15, "Cases put aside for the test: a number, or a fraction below 1.", above=0)
     validation_fraction: float = key(0.2, "Fraction of the rest used for validation.", above=0, below=1)
     split_seed: int = key(0, "Another seed splits the cases otherwise.", at_least=0)
     folds: int = key(0, "k-fold cross-validation instead of validation_fraction; 0: off.", at_least=0)
@@ -133,7 +134,9 @@ class DataConfig(Group):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.test_cases > 1 and self.test_cases != int(self.test_cases):
+        if self.name != MISSING and not self.name.startswith("${") and not re.fullmatch(r"\w[\w.-]*", self.name):
+            self.refuse("name", "must be letters, digits, '.', '-' and '_'", "It names the prepared set's folder.")
+        if self.test_cases > 1 and self.test_cases % 1:
             self.refuse("test_cases", "must be a whole number or a fraction below 1", "Try data.test_cases=0.2.")
         if self.folds == 1:
             self.refuse("folds", "must be 0 (off) or at least 2", "Try data.folds=5.")
@@ -153,7 +156,7 @@ class AugmentationConfig(Group):
 
     prefix: ClassVar[str] = "augmentation."
     rotation_deg: float = key(0.0, "Largest rotation either way, in degrees.", at_least=0, at_most=180)
-    scale: float = key(0.0, "Largest enlargement or reduction, as a fraction of the size.", at_least=0, below=1)
+    scale: float = key(0.0, "Largest enlargement or reduction of each axis, as a fraction.", at_least=0, below=1)
     shift: float = key(0.0, "Largest shift along each axis, as a fraction of the size.", at_least=0, below=1)
     horizontal_flip: float = key(0.0, "Probability of swapping left and right.", at_least=0, at_most=1)
     brightness: float = key(0.0, "Largest change of brightness, as a fraction of white.", at_least=0, at_most=1)
@@ -196,8 +199,12 @@ class TrainerConfig(Group):
     accelerator: str = key("auto", "Hardware.", choices=("auto", "cpu", "gpu", "cuda", "mps"))
     devices: Any = key(1, "How many devices on each machine, or a list of their numbers, or auto.")
     num_nodes: int = key(1, "Machines.", at_least=1)
-    strategy: str = key("auto", "How several devices share the work, e.g. ddp.")
-    precision: str = key("auto", "auto takes bf16-mixed where the hardware multiplies bf16, else 32-true.")
+    strategy: str = key("auto", "How several devices share the work.", choices=("auto", "ddp"))
+    precision: str = key(
+        "auto",
+        "auto takes bf16-mixed where the hardware multiplies bf16, else 32-true.",
+        choices=("auto", "32-true", "bf16-mixed", "16-mixed"),
+    )
     max_epochs: int = key(II("data.epochs"), "Passes over the training cases.", at_least=1)
     accumulate_grad_batches: int = key(1, "Batches whose gradients make one step.", at_least=1)
     gradient_clip_val: float | None = key(None, "Largest norm of the gradient; null: any.", above=0)
@@ -226,6 +233,10 @@ class TrainConfig(Group):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        epochs = str(self.trainer.max_epochs)  # the name of another key until Hydra looks it up
+        if epochs.isdecimal() and self.trainer.check_val_every_n_epoch > int(epochs):
+            rule = f"must be at most trainer.max_epochs={epochs}"
+            self.trainer.refuse("check_val_every_n_epoch", rule, "Without a validation no checkpoint is the best.")
         step = 2**self.model.depth
         if self.data.image_size_px % step:
             nearest = max(step, round(self.data.image_size_px / step) * step)

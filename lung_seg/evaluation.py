@@ -21,8 +21,9 @@ from lung_seg.data.datamodule import LungDataModule
 from lung_seg.data.dataset import Draw
 from lung_seg.data.manifest import TB_LABELS, Row
 from lung_seg.data.prepared import MANIFEST
+from lung_seg.errors import UserError
 from lung_seg.files import sha256, write_text
-from lung_seg.hardware import is_main_process, make_trainer
+from lung_seg.hardware import interruptible, is_main_process, make_trainer
 from lung_seg.model.checkpoint import find_checkpoint, load_network
 from lung_seg.model.metrics import (
     COUNTS,
@@ -40,6 +41,7 @@ from lung_seg.provenance import command_line, git_revision, versions
 from lung_seg.report import write_report
 
 RESAMPLES = 2000  # of the bootstrap: with 100 cases an interval moves by less than 0.001 from one seed to the next
+HOW_DATA_ARE_READ = {"batch_size", "workers", "raw_dir", "prepared_dir"}  # and not which they are
 SHOWN_CASES = 4  # overlays of so many worst and so many best cases
 CASE_SCORES = (*OVERLAP_SCORES, "hd95_px", "assd_px")
 CASE_COLUMNS = ("case_id", "source", "tb_label", *CASE_SCORES)
@@ -93,11 +95,13 @@ def evaluate(config: EvaluateConfig, run_dir: Path) -> dict[str, Any]:
     """
     path = find_checkpoint(Path(config.checkpoint))
     network, description = load_network(path)
-    datamodule = LungDataModule(_data(config.data, description["data"]), AugmentationConfig(), seed=0)
+    config = dataclasses.replace(config, data=_data(config.data, DataConfig.from_plain(description["data"])))
+    datamodule = LungDataModule(config.data, AugmentationConfig(), seed=0)
     trainer = make_trainer(config.trainer)
     datamodule.test_splits = SPLITS if config.split == "all" else (config.split,)
-    cases = score(network, datamodule, trainer)
-    seen = set(description["seen"])
+    with interruptible("nothing was written."):
+        cases = score(network, datamodule, trainer)
+    seen = {*description["train"], *description["validation"]}
     facts = {
         "title": f"{path} on {config.split} of {datamodule.data.name}",
         "checkpoint": str(path),
@@ -209,12 +213,26 @@ def _overlays(network: nn.Module, datamodule: LungDataModule, cases: list[Scored
     return pictures
 
 
-def _data(given: DataConfig, trained: dict[str, Any]) -> DataConfig:
-    """The data to score: always at the size the network was trained at."""
+def _data(given: DataConfig, trained: DataConfig) -> DataConfig:
+    """The data to score: always at the size the network was trained at.
+
+    Raises:
+        UserError: a setting would be without effect, since the cases are those of the training.
+    """
     if given.source != AS_TRAINED:
-        return dataclasses.replace(given, image_size_px=trained["image_size_px"], resize=trained["resize"])
-    data = DataConfig.from_plain(trained)
-    return dataclasses.replace(data, batch_size=given.batch_size, workers=given.workers)
+        return dataclasses.replace(given, image_size_px=trained.image_size_px, resize=trained.resize)
+    default = DataConfig(name=AS_TRAINED, source=AS_TRAINED)
+    changes = {
+        field.name: getattr(given, field.name)
+        for field in dataclasses.fields(given)
+        if getattr(given, field.name) != getattr(default, field.name)
+    }
+    if without_effect := sorted(changes.keys() - HOW_DATA_ARE_READ):
+        raise UserError(
+            f"data.{without_effect[0]} has no effect where the cases are those of the training.\n"
+            "Name the set to score as well, e.g. data=montgomery."
+        )
+    return dataclasses.replace(trained, **changes)
 
 
 def _to_numpy(masks: Tensor) -> NDArray[np.bool_]:

@@ -3,7 +3,8 @@
 import dataclasses
 import logging
 import warnings
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 
 import pytorch_lightning as pl
 import torch
@@ -44,11 +45,20 @@ def make_trainer(
             enable_model_summary=False,
             enable_checkpointing=any(isinstance(callback, pl.callbacks.Checkpoint) for callback in callbacks),
         )
-    except (MisconfigurationException, ValueError, RuntimeError) as error:
+    except (MisconfigurationException, TypeError, ValueError, RuntimeError) as error:
         raise UserError(
             f"trainer.accelerator={settings.accelerator} with trainer.devices={settings.devices} cannot be used here: "
             f"{str(error).splitlines()[0]}\nUse trainer=cpu, or trainer=auto, which takes what there is."
         ) from error
+
+
+@contextmanager
+def interruptible(remedy: str) -> Iterator[None]:
+    """Makes of Ctrl-C a KeyboardInterrupt that says how to go on; Lightning makes a bare SystemExit of it."""
+    try:
+        yield
+    except SystemExit as leaving:
+        raise KeyboardInterrupt(remedy) from leaving
 
 
 def _hush_lightning() -> None:
@@ -59,8 +69,7 @@ def _hush_lightning() -> None:
         "The number of training batches",  # a small set has epochs of a few batches: nothing is lost
         ".*does not have many workers",  # a CPU has no core to spare for them
         ".*GPU available but not used",  # trainer=cpu was asked for
-        "Checkpoint directory .* exists and is not empty",  # a resumed run goes on in its own
-        "The dirpath has changed",  # a run directory may be moved
+        "Checkpoint directory .* exists and is not empty",  # a resumed run goes on in its own; others are refused
         ".*It is recommended to use `self.log",  # every device logs the same score, gathered from all of them
     ):
         warnings.filterwarnings("ignore", message)

@@ -4,29 +4,31 @@ import dataclasses
 from collections.abc import Iterable
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import pytorch_lightning as pl
 from hydra.errors import InstantiationException
 from hydra.utils import instantiate
-from pytorch_lightning.callbacks import Callback, EarlyStopping, ModelCheckpoint
+from pytorch_lightning.callbacks import Callback, EarlyStopping
 from pytorch_lightning.loggers import TensorBoardLogger
 from torch import nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
-from lung_seg.callbacks import EpochTable, Throughput, ValidationPanels, read_epochs
+from lung_seg.callbacks import EpochTable, MovableCheckpoint, Throughput, ValidationPanels, read_epochs
 from lung_seg.config import TrainConfig
 from lung_seg.data.datamodule import LungDataModule
 from lung_seg.errors import UserError
 from lung_seg.evaluation import score, write_evaluation
-from lung_seg.hardware import make_trainer
+from lung_seg.hardware import interruptible, make_trainer
 from lung_seg.model.checkpoint import describe, load_network
 from lung_seg.model.losses import SegmentationLoss
 from lung_seg.model.segmenter import LungSegmenter
 from lung_seg.model.unet import UNet
 
 MONITORED = "validation/dice"
+
+KindT = TypeVar("KindT", Optimizer, LRScheduler)
 
 
 def fit(config: TrainConfig, run_dir: Path) -> dict[str, Any]:
@@ -38,6 +40,11 @@ def fit(config: TrainConfig, run_dir: Path) -> dict[str, Any]:
     Raises:
         UserError: the settings do not fit the data or the hardware.
     """
+    if not config.resume and (run_dir / "metrics.csv").exists():
+        raise UserError(
+            f"{run_dir} holds a training already, and two would mix.\n"
+            f"Go on with it by resume={run_dir}, or choose another hydra.run.dir."
+        )
     pl.seed_everything(config.seed, verbose=False)
     data = LungDataModule(config.data, config.augmentation, config.seed)
     network = dataclasses.asdict(config.model)
@@ -47,11 +54,11 @@ def fit(config: TrainConfig, run_dir: Path) -> dict[str, Any]:
         partial(_optimizer, config.optimizer),
         partial(_scheduler, config.scheduler),
         config.seed,
-        describe(network, dataclasses.asdict(config.data)),
+        describe(network, dataclasses.asdict(config.data), config.seed),
     )
     # Two callbacks, since with save_last=True a last.ckpt is only written when the epoch is also the best one.
     every_epoch = partial(
-        ModelCheckpoint, run_dir / "checkpoints", save_on_train_epoch_end=True, enable_version_counter=False
+        MovableCheckpoint, run_dir / "checkpoints", save_on_train_epoch_end=True, enable_version_counter=False
     )
     keep_best = every_epoch(filename="best", monitor=MONITORED, mode="max")
     callbacks: list[Callback] = [keep_best, every_epoch(filename="last"), Throughput(), ValidationPanels()]
@@ -60,14 +67,16 @@ def fit(config: TrainConfig, run_dir: Path) -> dict[str, Any]:
     tensorboard = TensorBoardLogger(run_dir / "tensorboard", name="", version="", default_hp_metric=False)
     trainer = make_trainer(config.trainer, callbacks, [tensorboard, EpochTable(run_dir / "metrics.csv")])
 
-    best, last = (run_dir / "checkpoints" / f"{name}.ckpt" for name in ("best", "last"))
-    try:
-        trainer.fit(segmenter, data, ckpt_path=last if config.resume else None, weights_only=True)
-    except SystemExit as leaving:  # what Lightning makes of Ctrl-C
-        raise KeyboardInterrupt(f"go on with: python train.py resume={run_dir}" if last.is_file() else "") from leaving
+    last = run_dir / "checkpoints" / "last.ckpt" if config.resume else None
+    with interruptible(f"after a whole epoch go on with: python train.py resume={run_dir}"):
+        trainer.fit(segmenter, data, ckpt_path=last, weights_only=True)
 
+    # Processes that a cluster started each have a run_dir of their own; Lightning told them all the first one's.
+    run_dir = Path(str(keep_best.dirpath)).parent
+    best = run_dir / "checkpoints" / "best.ckpt"
     best_network, _ = load_network(best)
-    cases = score(best_network, data, trainer)
+    with interruptible(f"the network is trained; score it with: python evaluate.py checkpoint={run_dir}"):
+        cases = score(best_network, data, trainer)
     facts: dict[str, Any] = {
         "title": f"{config.data.name}: U-Net with {config.model.base_channels} base channels",
         "checkpoint": str(best),
@@ -84,25 +93,26 @@ def fit(config: TrainConfig, run_dir: Path) -> dict[str, Any]:
 
 
 def _optimizer(settings: dict[str, Any], parameters: Iterable[nn.Parameter]) -> Optimizer:
-    optimizer: Optimizer = _instantiate("optimizer", settings, params=list(parameters))
-    return optimizer
+    return _instantiate("optimizer", Optimizer, settings, params=list(parameters))
 
 
 def _scheduler(settings: dict[str, Any], optimizer: Optimizer, steps: int) -> LRScheduler:
     """The scheduler of the settings; a setting left null is the number of optimizer steps."""
     filled = {name: steps if value is None else value for name, value in settings.items()}
-    scheduler: LRScheduler = _instantiate("scheduler", filled, optimizer=optimizer)
-    return scheduler
+    return _instantiate("scheduler", LRScheduler, filled, optimizer=optimizer)
 
 
-def _instantiate(group: str, settings: dict[str, Any], **arguments: Any) -> Any:
+def _instantiate(group: str, kind: type[KindT], settings: dict[str, Any], **arguments: Any) -> KindT:
     """An object of the class that a group of the configuration names in ``_target_``.
 
     Raises:
-        UserError: there is no such class, or it refuses its arguments.
+        UserError: there is no such class, it is of another kind, or it refuses its arguments.
     """
     try:
-        return instantiate(settings, **arguments, _convert_="all")
+        made = instantiate(settings, **arguments, _convert_="all")
+        if not isinstance(made, kind):
+            raise InstantiationException(f"it is no {kind.__name__}")
+        return made
     except InstantiationException as error:
         reason = str(error.__cause__ or error).splitlines()[0].rstrip(".:")
         raise UserError(
@@ -113,7 +123,7 @@ def _instantiate(group: str, settings: dict[str, Any], **arguments: Any) -> Any:
 
 def _training_facts(epochs: list[dict[str, float]], steps: int) -> dict[str, Any]:
     """How long the training was, all its parts if it was resumed, and how well it validated."""
-    best = max(epochs, key=lambda epoch: epoch.get(MONITORED, 0.0))
+    best = max(epochs, key=lambda epoch: epoch.get(MONITORED, -1.0))
     return {
         "epochs": len(epochs),
         "steps": steps,

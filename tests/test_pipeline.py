@@ -16,6 +16,7 @@ from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from lung_seg import callbacks
+from lung_seg.cli import resumed_arguments
 from tests.conftest import SMALL, Run
 
 ROOT = Path(__file__).parents[1]
@@ -105,7 +106,9 @@ def test_the_report_opens_offline_and_names_the_worst_case(trained: Path) -> Non
 def test_the_checkpoint_opens_safely_and_rebuilds_the_network(trained: Path) -> None:
     checkpoint = torch.load(trained / "runs/first/checkpoints/best.ckpt", weights_only=True)
     assert checkpoint["lung_seg"]["network"]["base_channels"] == 4
-    assert len(checkpoint["LungDataModule"]["seen"]) == 15
+    assert {split: len(seen) for split, seen in checkpoint["LungDataModule"].items()} == (
+        {"train": 12, "validation": 3, "test": 5}
+    )
 
 
 def test_evaluate_scores_what_training_scored(trained: Path, run: Run) -> None:
@@ -132,6 +135,9 @@ def test_evaluate_takes_other_data_at_the_size_the_network_knows(trained: Path, 
     outcome = run("evaluate", "checkpoint=runs/first", *arguments, "hydra.run.dir=runs/other")
     assert outcome.code == 0, outcome.err
     assert (trained / "data/segmentation/other-32").is_dir()
+    summary = json.loads((trained / "runs/other/summary.json").read_text())
+    assert (summary["config"]["data"]["name"], summary["config"]["data"]["image_size_px"]) == ("other", 32)
+    assert summary["seen_in_training"] > 0
     assert len(table(trained / "runs/other/cases.csv")) == 7
 
 
@@ -174,6 +180,46 @@ def test_a_resumed_training_ends_as_one_that_never_stopped(
     assert whole["lr_schedulers"] == resumed["lr_schedulers"]
     assert [row["epoch"] for row in table(trained / "runs/stopped/metrics.csv")] == ["0", "1", "2"]
     assert table(trained / "runs/stopped/cases.csv") == table(trained / "runs/first/cases.csv")
+
+
+def test_a_run_that_was_moved_still_knows_its_best_epoch(
+    workplace: Path, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The rate is so high that epochs after the first are worse; the run is stopped, moved and resumed."""
+    starts = callbacks.Throughput.on_train_epoch_start
+
+    def stop_in_the_second_epoch(self: Any, trainer: Any, module: Any) -> None:
+        if trainer.current_epoch == 1:
+            raise KeyboardInterrupt
+        starts(self, trainer, module)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(callbacks.Throughput, "on_train_epoch_start", stop_in_the_second_epoch)
+        assert run("train", *SMALL, "hydra.run.dir=runs/here").code == 130
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+    path = workplace / "runs/here/checkpoints/last.ckpt"
+    checkpoint = torch.load(path, weights_only=True)
+    (best_state,) = (
+        state for name, state in checkpoint["callbacks"].items() if "validation/dice" in name and "Mov" in name
+    )
+    best_state["best_model_score"] = torch.tensor(2.0)  # no later epoch can be better
+    best_state["best_k_models"] = dict.fromkeys(best_state["best_k_models"], torch.tensor(2.0))
+    best_state["kth_value"] = torch.tensor(2.0)
+    torch.save(checkpoint, path)
+    first_best = (workplace / "runs/here/checkpoints/best.ckpt").read_bytes()
+    (workplace / "runs/here").rename(workplace / "runs/there")
+    assert run("train", "resume=runs/there").code == 0
+    assert (workplace / "runs/there/checkpoints/best.ckpt").read_bytes() == first_best
+
+
+def test_a_resumed_run_keeps_the_keys_that_were_deleted(trained: Path, run: Run) -> None:
+    arguments = resumed_arguments(["resume=runs/first"])
+    assert set(SMALL) <= set(arguments)
+    (trained / "runs/first/.hydra/overrides.yaml").write_text("[~optimizer.weight_decay, +optimizer.amsgrad=true]")
+    arguments = resumed_arguments(["resume=runs/first", "optimizer.amsgrad=false"])
+    assert "~optimizer.weight_decay" in arguments
+    assert "optimizer.amsgrad=false" in arguments
+    assert "+optimizer.amsgrad=true" not in arguments
 
 
 def test_folds_validate_every_case_once(workplace: Path, run: Run) -> None:

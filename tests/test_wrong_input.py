@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from tests.conftest import SMALL, Run
-from tests.layouts import write_montgomery
+from tests.layouts import write_folder, write_montgomery
 
 ALWAYS = "hydra.run.dir=runs/one"
 
@@ -36,6 +36,17 @@ def assert_refused(outcome: object, *words: str) -> None:
         (["data.validation_fraction=1"], ["data.validation_fraction=1", "below 1"]),
         (["data.test_cases=2.5"], ["data.test_cases=2.5", "whole number"]),
         (["data.folds=1"], ["data.folds=1"]),
+        (["data.test_cases=0"], ["data.test_cases=0", "above 0"]),
+        (["data.test_cases=inf"], ["data.test_cases=inf", "whole number"]),
+        (["data.name=../elsewhere"], ["data.name=../elsewhere", "letters"]),
+        (["data.name=''"], ["data.name="]),
+        (["optimizer=null"], ["Config group", "optimizer=sgd"]),
+        (["trainer.precision=7"], ["trainer.precision=7", "bf16-mixed"]),
+        (["trainer.strategy=nonsense"], ["trainer.strategy=nonsense", "ddp"]),
+        (["trainer.max_epochs=2", "trainer.check_val_every_n_epoch=5"], ["check_val_every_n_epoch=5", "max_epochs=2"]),
+        ([*SMALL, "trainer.devices=abc"], ["trainer.devices=abc"]),
+        ([*SMALL, "scheduler=none", "scheduler._target_=builtins.dict"], ["scheduler", "no LRScheduler"]),
+        ([*SMALL, "optimizer.lr=1e30"], ["diverged", "Lower optimizer.lr"]),
         (["data.folds=5", "data.fold=5"], ["data.fold=5", "below data.folds=5"]),
         (["data.image_size_px=100"], ["data.image_size_px=100", "multiple of 16", "96"]),
         (["data=folder"], ["data.name", "not set"]),
@@ -82,8 +93,10 @@ def test_evaluate_refuses_what_is_no_checkpoint(workplace: Path, run: Run) -> No
     torch.save({"state_dict": {"layer.weight": torch.zeros(3)}}, workplace / "other.ckpt")
     assert_refused(run("evaluate", ALWAYS), "checkpoint is not set")
     assert_refused(run("evaluate", "checkpoint=nowhere", ALWAYS), "checkpoint=nowhere")
-    assert_refused(run("evaluate", "checkpoint=text.ckpt", ALWAYS), "text.ckpt is no checkpoint of this project")
-    assert_refused(run("evaluate", "checkpoint=other.ckpt", ALWAYS), "other.ckpt is no checkpoint of this project")
+    assert_refused(run("evaluate", "checkpoint=text.ckpt", ALWAYS), "text.ckpt is no whole checkpoint of this project")
+    assert_refused(
+        run("evaluate", "checkpoint=other.ckpt", ALWAYS), "other.ckpt is no whole checkpoint of this project"
+    )
 
 
 def test_a_hostile_checkpoint_is_not_executed(workplace: Path, run: Run) -> None:
@@ -99,6 +112,12 @@ def test_a_hostile_checkpoint_is_not_executed(workplace: Path, run: Run) -> None
 def test_resuming_with_another_network_or_length_is_refused_and_the_run_kept(trained: Path, run: Run) -> None:
     before = (trained / "runs/first/checkpoints/last.ckpt").read_bytes()
     assert_refused(run("train", "resume=runs/first", "model.base_channels=8"), "model.base_channels=8", "with 4")
+    assert_refused(run("train", "resume=runs/first", "seed=3"), "seed=3", "with 0")
+    assert_refused(
+        run("train", "resume=runs/first", "data.folds=5"), "cases of", "not those that the training began with"
+    )
+    other_split = ("data.name=other", "data.split_seed=5")
+    assert_refused(run("train", "resume=runs/first", *other_split), "not those that the training began with")
     assert_refused(run("train", "resume=runs/first", "trainer.max_epochs=9"), "for 9 optimizer steps, now for 27")
     assert (trained / "runs/first/checkpoints/last.ckpt").read_bytes() == before
 
@@ -115,8 +134,44 @@ def test_corrupt_cases_are_skipped_by_name_or_stop(workplace: Path, run: Run) ->
     assert broken.name in outcome.out
 
 
-def test_a_folder_that_cannot_be_written_to(workplace: Path, run: Run) -> None:
+def test_a_file_where_a_folder_should_be(workplace: Path, run: Run) -> None:
     (workplace / "data").write_text("a file where the folder should be")
-    outcome = run("train", *SMALL, ALWAYS)
-    assert outcome.code != 0
-    assert "Traceback" not in outcome.err
+    assert_refused(run("train", *SMALL, ALWAYS), "data/segmentation")
+
+
+def test_a_second_training_in_the_same_directory_is_refused(trained: Path, run: Run) -> None:
+    before = (trained / "runs/first/metrics.csv").read_bytes()
+    assert_refused(run("train", *SMALL, "hydra.run.dir=runs/first"), "runs/first holds a training", "resume=runs/first")
+    assert (trained / "runs/first/metrics.csv").read_bytes() == before
+
+
+def test_a_sweep_over_several_processes_per_job_is_refused(workplace: Path, run: Run) -> None:
+    outcome = run("train", "--multirun", *SMALL, "trainer=ddp_cpu", "seed=0,1", "hydra.sweep.dir=runs/sweep")
+    assert outcome.code == 2
+    assert outcome.err.count("starts a process per device") == 2
+
+
+def test_a_setting_without_effect_on_an_evaluation_is_refused(trained: Path, run: Run) -> None:
+    assert_refused(run("evaluate", "checkpoint=runs/first", "data.image_size_px=64", ALWAYS), "data.image_size_px")
+
+
+def test_a_checkpoint_cut_short_is_refused(trained: Path, run: Run) -> None:
+    best = trained / "runs/first/checkpoints/best.ckpt"
+    best.write_bytes(best.read_bytes()[:20_000])
+    assert_refused(run("evaluate", "checkpoint=runs/first", ALWAYS), "best.ckpt is no whole checkpoint")
+
+
+def test_a_broken_record_of_a_prepared_set_is_refused(trained: Path, run: Run) -> None:
+    (trained / "data/segmentation/montgomery-32/dataset.json").write_text('{"na')
+    assert_refused(run("evaluate", "checkpoint=runs/first", ALWAYS), "dataset.json is broken", "Delete")
+
+
+def test_other_patients_for_a_prepared_set_are_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, run: Run
+) -> None:
+    write_folder(tmp_path / "mine", cases=12)
+    monkeypatch.chdir(tmp_path)
+    data = ("data=folder", "data.name=mine", "data.raw_dir=mine", "data.image_size_px=32")
+    assert run("prepare_data", *data).code == 0
+    patients = "data.folder.patient_pattern='^(p[0-9]+)_'"
+    assert_refused(run("prepare_data", *data, patients), "data.folder", "another data.name")

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytorch_lightning as pl
 from torch.utils.data import DataLoader
 
-from lung_seg.config import AugmentationConfig, DataConfig
+from lung_seg.config import SPLITS, AugmentationConfig, DataConfig
 from lung_seg.data.augment import Augment
 from lung_seg.data.dataset import EpochSampler, LungDataset, Sample, pack
 from lung_seg.data.manifest import Row, read_manifest
@@ -54,8 +54,24 @@ class LungDataModule(pl.LightningDataModule):
             self.rows = assign_folds(self.rows, self.data.folds, self.data.fold, self.data.split_seed)
 
     def state_dict(self) -> dict[str, list[str]]:
-        """Kept in each checkpoint: SHA-256 of the prepared radiographs it has seen, so that an evaluation can tell."""
-        return {"seen": [row.image_sha256 for row in self.rows if row.split != "test"]}
+        """Kept in each checkpoint: SHA-256 of the prepared radiographs of each split.
+
+        By them an evaluation can tell which cases a network has seen, and a resumed training that nothing changed.
+        """
+        return {split: [row.image_sha256 for row in self.rows if row.split == split] for split in SPLITS}
+
+    def load_state_dict(self, state_dict: dict[str, list[str]]) -> None:
+        """Refuse to go on with other cases than the training began with.
+
+        Raises:
+            UserError: the splits differ.
+        """
+        changed = [split for split, ours in self.state_dict().items() if set(ours) != set(state_dict[split])]
+        if changed:
+            raise UserError(
+                f"The {changed[0]} cases of {self.folder} are not those that the training began with.\n"
+                "Resume it with the same data, split and fold, or start a new run."
+            )
 
     def dataset(self, *splits: str, augment: Augment | None = None) -> LungDataset:
         """The cases of some splits."""

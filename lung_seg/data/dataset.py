@@ -46,7 +46,7 @@ def pack(folder: Path) -> Path:
         pixels = np.lib.format.open_memmap(temporary, "w+", np.uint8, (len(rows), 2, size_px, size_px))
         for index, row in enumerate(rows):
             pixels[index] = read_case(folder, row.case_id)
-        pixels.flush()
+        del pixels  # flushed and closed: Windows renames no file that is mapped
     for old in folder.glob("pixels-*.npy"):
         if old != path:
             old.unlink()

@@ -3,6 +3,7 @@
 Stopped half-way it goes on where it was: each finished case is in the set's journal.
 """
 
+import dataclasses
 import hashlib
 import logging
 import os
@@ -39,7 +40,7 @@ from lung_seg.files import sha256
 from lung_seg.pictures import contact_sheet, overlay, write_png
 
 PREVIEW_CASES = 24
-SPLIT_KEYS = ("source", "test_cases", "validation_fraction", "split_seed")  # fixed once a set is split
+SPLIT_KEYS = ("source", "test_cases", "validation_fraction", "split_seed", "folder")  # fixed once a set is split
 
 log = logging.getLogger(__name__)
 
@@ -151,7 +152,8 @@ def _finish(
     rows = assign_splits(rows, data.test_cases, data.validation_fraction, data.split_seed)
     write_manifest(folder / MANIFEST, rows)
     write_png(folder / "preview.png", _preview(folder, rows))
-    record = {key: getattr(data, key) for key in ("name", "image_size_px", "resize", *SPLIT_KEYS)}
+    asked = dataclasses.asdict(data)
+    record = {key: asked[key] for key in ("name", "image_size_px", "resize", *SPLIT_KEYS)}
     counts = {"cases": len(rows), "without_mask": without_mask, "skipped": skipped, "raw": fingerprints}
     write_record(folder, record | counts)
     return rows
@@ -165,11 +167,12 @@ def _fingerprint(case: Case) -> str:
 
 
 def _check_same_settings(data: DataConfig, record: dict[str, Any], folder: Path) -> None:
-    changed = [key for key in SPLIT_KEYS if record and record[key] != getattr(data, key)]
+    asked = dataclasses.asdict(data)
+    changed = [key for key in SPLIT_KEYS if record and record.get(key) != asked[key]]
     if changed:
         key = changed[0]
         raise UserError(
-            f"data.{key}={getattr(data, key)}, but {folder} was prepared with {record[key]}, and its split is kept.\n"
+            f"data.{key}={asked[key]}, but {folder} was prepared with {record.get(key)}, and its split is kept.\n"
             "Choose another data.name, or delete that folder to prepare it anew."
         )
 

@@ -15,6 +15,7 @@ from lung_seg.config import DataConfig
 from lung_seg.data.manifest import Row, read_manifest
 from lung_seg.data.masks import Mask
 from lung_seg.data.radiograph import Grey, open_image
+from lung_seg.errors import UserError
 from lung_seg.files import atomic_path, write_text
 
 MANIFEST = "manifest.csv"
@@ -53,9 +54,16 @@ def write_case_png(folder: Path, kind: str, case_id: str, pixels: Grey) -> Path:
 
 
 def read_record(folder: Path) -> dict[str, Any]:
-    """dataset.json: how the set was made; empty where no set is finished."""
+    """dataset.json: how the set was made; empty where no set is finished.
+
+    Raises:
+        UserError: the file is broken.
+    """
     path = folder / "dataset.json"
-    record: dict[str, Any] = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    try:
+        record: dict[str, Any] = dict(json.loads(path.read_text(encoding="utf-8"))) if path.is_file() else {}
+    except (ValueError, TypeError) as error:
+        raise UserError(f"{path} is broken: {error}.\nDelete {folder} to prepare it anew.") from error
     return record
 
 
@@ -76,7 +84,7 @@ def already_done(folder: Path) -> dict[str, Done]:
     """Cases prepared before, by case_id: those of the manifest, with their splits, and those of the journal."""
     raw: dict[str, str] = read_record(folder).get("raw", {})
     rows = read_manifest(folder / MANIFEST) if raw else []
-    done = {row.case_id: Done(row, raw[row.case_id]) for row in rows}
+    done = {row.case_id: Done(row, raw.get(row.case_id, "")) for row in rows}
     for line in _journal_lines(folder):
         fingerprint, case_id = line.pop("fingerprint"), line["case_id"]
         split = done[case_id].row.split if case_id in done else ""

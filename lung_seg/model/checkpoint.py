@@ -9,15 +9,25 @@ import torch
 from lung_seg.errors import UserError
 from lung_seg.model.unet import UNet
 
+NOT_OURS = (  # what torch.load and the look-ups after it make of other and of broken files
+    pickle.UnpicklingError,
+    RuntimeError,
+    LookupError,
+    TypeError,
+    ValueError,
+    AttributeError,
+    EOFError,
+    OSError,
+)
 FORMAT_KEY = "lung_seg"  # where a checkpoint holds the description
 
 
 DATA_KEY = "LungDataModule"  # where Lightning puts the data module's state
 
 
-def describe(network: dict[str, Any], data: dict[str, Any]) -> dict[str, Any]:
-    """What a checkpoint says of itself: the arguments of ``UNet``, and the settings of the data it is trained with."""
-    return {"network": network, "data": data}
+def describe(network: dict[str, Any], data: dict[str, Any], seed: int) -> dict[str, Any]:
+    """What a checkpoint says of itself: arguments of ``UNet``, settings of its data, seed of its training."""
+    return {"network": network, "data": data, "seed": seed}
 
 
 def find_checkpoint(path: Path) -> Path:
@@ -37,8 +47,8 @@ def find_checkpoint(path: Path) -> Path:
 def load_network(path: Path) -> tuple[UNet, dict[str, Any]]:
     """The network of a checkpoint, ready to predict, and the checkpoint's description.
 
-    The description holds ``network`` and ``data`` (see ``describe``) and ``seen``, the SHA-256 of each prepared
-    radiograph used for training and validation. Nothing but tensors and plain values is ever unpickled.
+    The description holds ``network`` and ``data`` (see ``describe``) and ``train`` and ``validation``, the
+    SHA-256 of each prepared radiograph used for them. Nothing but tensors and plain values is ever unpickled.
 
     Raises:
         UserError: the file is no checkpoint of this project.
@@ -48,10 +58,9 @@ def load_network(path: Path) -> tuple[UNet, dict[str, Any]]:
         description: dict[str, Any] = checkpoint[FORMAT_KEY] | checkpoint[DATA_KEY]
         network = UNet(**description["network"])
         network.load_state_dict(_network_weights(checkpoint["state_dict"]))
-    except (pickle.UnpicklingError, RuntimeError, KeyError, TypeError, EOFError) as error:
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+    except NOT_OURS as error:
         raise UserError(
-            f"{path} is no checkpoint of this project ({reason[:120]}).\n"
+            f"{path} is no whole checkpoint of this project: it does not hold the plain values and weights of one.\n"
             "Give one that train.py wrote, e.g. checkpoint=runs/train/<time>/checkpoints/best.ckpt"
         ) from error
     return network.to(memory_format=torch.channels_last).eval(), description  # type: ignore[call-overload]

@@ -102,17 +102,20 @@ class LungSegmenter(pl.LightningModule):
         checkpoint[STEPS_KEY] = self.planned_steps
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Before going on, refuse another network than the one that was trained.
+        """Before going on, refuse another network or seed than the training began with.
 
         Raises:
-            UserError: the networks differ.
+            UserError: they differ.
         """
-        theirs, ours = checkpoint[FORMAT_KEY]["network"], self.description["network"]
-        if theirs != ours:
-            key = next(key for key in ours if ours[key] != theirs.get(key))
+        theirs, ours = (
+            saved["network"] | {"seed": saved["seed"]} for saved in (checkpoint[FORMAT_KEY], self.description)
+        )
+        changed = [key for key in ours if ours[key] != theirs.get(key)]
+        if changed:
+            key = changed[0]
             raise UserError(
-                f"model.{key}={ours[key]}, but the checkpoint holds a network with {theirs.get(key)}.\n"
-                "Resume with the model it was trained with, or start a new run."
+                f"{'' if key == 'seed' else 'model.'}{key}={ours[key]}, but it began with {theirs.get(key)}.\n"
+                "Resume it as it was, or start a new run."
             )
         self.planned_steps = checkpoint[STEPS_KEY]
 
@@ -129,6 +132,11 @@ class LungSegmenter(pl.LightningModule):
         cases = table.compute()
         table.reset()
         counts, loss = cases[:, 1:-1], cases[:, -1]
+        if not loss.isfinite().all():
+            raise UserError(
+                f"The {split} loss is {loss.mean():.4g} in epoch {self.current_epoch}: the training diverged.\n"
+                "Lower optimizer.lr, or limit trainer.gradient_clip_val; the checkpoints of earlier epochs are kept."
+            )
         for name, score in (overlap_scores(counts) | {"loss": loss}).items():
             self.log(f"{split}/{name}", score.mean().float(), prog_bar=name == "dice")
         self.log(f"{split}/pooled_dice", pooled_dice(counts))
