@@ -47,15 +47,16 @@ def find_checkpoint(path: Path) -> Path:
 def load_network(path: Path) -> tuple[UNet, dict[str, Any]]:
     """The network of a checkpoint, ready to predict, and the checkpoint's description.
 
-    The description holds ``network`` and ``data`` (see ``describe``) and ``train`` and ``validation``, the
-    SHA-256 of each prepared radiograph used for them. Nothing but tensors and plain values is ever unpickled.
+    The description is that of ``describe``, and ``seen``: the SHA-256 of each prepared radiograph used for training or
+    validation. Nothing but tensors and plain values is ever unpickled.
 
     Raises:
         UserError: the file is no checkpoint of this project.
     """
     try:
         checkpoint = torch.load(path, map_location="cpu", weights_only=True)
-        description: dict[str, Any] = checkpoint[FORMAT_KEY] | checkpoint[DATA_KEY]
+        splits = checkpoint[DATA_KEY]
+        description: dict[str, Any] = checkpoint[FORMAT_KEY] | {"seen": {*splits["train"], *splits["validation"]}}
         network = UNet(**description["network"])
         network.load_state_dict(_network_weights(checkpoint["state_dict"]))
     except NOT_OURS as error:
