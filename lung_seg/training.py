@@ -72,7 +72,8 @@ def fit(config: TrainConfig, run_dir: Path) -> dict[str, Any]:
         trainer.fit(segmenter, data, ckpt_path=last, weights_only=True)
 
     # Processes that a cluster started each have a run_dir of their own; Lightning told them all the first one's.
-    run_dir = Path(str(keep_best.dirpath)).parent
+    told = Path(str(keep_best.dirpath)).parent
+    run_dir = run_dir if run_dir.resolve() == told else told
     best = run_dir / "checkpoints" / "best.ckpt"
     best_network, _ = load_network(best)
     with interruptible(f"the network is trained; score it with: python evaluate.py checkpoint={run_dir}"):

@@ -6,6 +6,8 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -157,20 +159,25 @@ def test_the_number_of_workers_does_not_change_the_training(trained: Path, run: 
     assert all(torch.equal(first[name], second[name]) for name in first)
 
 
-def test_a_resumed_training_ends_as_one_that_never_stopped(
-    trained: Path, run: Run, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@contextmanager
+def ctrl_c_before_epoch(epoch: int) -> Iterator[None]:
+    """A training within the block is interrupted when an epoch starts."""
     starts = callbacks.Throughput.on_train_epoch_start
 
-    def stop_in_the_third_epoch(self: Any, trainer: Any, module: Any) -> None:
-        if trainer.current_epoch == 2:
+    def start_or_stop(self: Any, trainer: Any, module: Any) -> None:
+        if trainer.current_epoch == epoch:
             raise KeyboardInterrupt
         starts(self, trainer, module)
 
-    with monkeypatch.context() as patch:
-        patch.setattr(callbacks.Throughput, "on_train_epoch_start", stop_in_the_third_epoch)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(callbacks.Throughput, "on_train_epoch_start", start_or_stop)
+        yield
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # Lightning switched it off to leave in peace
+
+
+def test_a_resumed_training_ends_as_one_that_never_stopped(trained: Path, run: Run) -> None:
+    with ctrl_c_before_epoch(2):
         stopped = run("train", *SMALL, "hydra.run.dir=runs/stopped")
-        signal.signal(signal.SIGINT, signal.default_int_handler)  # Lightning switched it off to leave in peace
     assert stopped.code == 130
     assert "resume=runs/stopped" in stopped.err
     outcome = run("train", "resume=runs/stopped")
@@ -182,21 +189,9 @@ def test_a_resumed_training_ends_as_one_that_never_stopped(
     assert table(trained / "runs/stopped/cases.csv") == table(trained / "runs/first/cases.csv")
 
 
-def test_a_run_that_was_moved_still_knows_its_best_epoch(
-    workplace: Path, run: Run, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The rate is so high that epochs after the first are worse; the run is stopped, moved and resumed."""
-    starts = callbacks.Throughput.on_train_epoch_start
-
-    def stop_in_the_second_epoch(self: Any, trainer: Any, module: Any) -> None:
-        if trainer.current_epoch == 1:
-            raise KeyboardInterrupt
-        starts(self, trainer, module)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(callbacks.Throughput, "on_train_epoch_start", stop_in_the_second_epoch)
+def test_a_run_that_was_moved_still_knows_its_best_epoch(workplace: Path, run: Run) -> None:
+    with ctrl_c_before_epoch(1):
         assert run("train", *SMALL, "hydra.run.dir=runs/here").code == 130
-        signal.signal(signal.SIGINT, signal.default_int_handler)
     path = workplace / "runs/here/checkpoints/last.ckpt"
     checkpoint = torch.load(path, weights_only=True)
     (best_state,) = (
