@@ -15,10 +15,11 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from lung_seg import pictures
+from lung_seg.data.manifest import TB_LABELS
 from lung_seg.files import write_text
 
 _OVERLAY_PX = 640  # twice the width it is shown at, for sharp screens
-_TB_NAMES = {"": "unknown", "0": "normal", "1": "tuberculosis"}
+_TB_NAMES = {"" if label is None else str(label): name for label, name in TB_LABELS.items()}
 
 _Case = Mapping[str, Any]
 _Row = Mapping[str, float]

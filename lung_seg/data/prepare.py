@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
-from lung_seg.config import DataConfig
+from lung_seg.config import SPLITS, DataConfig
 from lung_seg.data.case import Case, Listing
 from lung_seg.data.download import download
 from lung_seg.data.manifest import TB_LABELS, Row, write_manifest
@@ -196,9 +196,7 @@ def _preview(folder: Path, rows: list[Row]) -> Grey:
 
 
 def _report(folder: Path, rows: list[Row], skipped: dict[str, str], listing: Listing) -> None:
-    splits = ", ".join(
-        f"{sum(row.split == split for row in rows)} {split}" for split in ("train", "validation", "test")
-    )
+    splits = ", ".join(f"{sum(row.split == split for row in rows)} {split}" for split in SPLITS)
     labels = ", ".join(f"{sum(row.tb_label == label for row in rows)} {word}" for label, word in TB_LABELS.items())
     log.info("Prepared %d cases in %s: %s (%s). Look at preview.png.", len(rows), folder, splits, labels)
     if listing.without_mask:
