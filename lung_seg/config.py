@@ -176,6 +176,7 @@ class ModelConfig(Group):
 
     prefix: ClassVar[str] = "model."
     base_channels: int = key(16, "Channels of the first level; each level down doubles them.", at_least=1, at_most=256)
+    max_channels: int = key(1024, "Where the doubling ends.", at_least=1)
     depth: int = key(4, "Times the resolution is halved.", at_least=1, at_most=8)
     normalization: str = key("batch", "After each convolution.", choices=("batch", "instance", "group"))
     upsampling: str = key("transposed", "Way back up.", choices=("transposed", "interpolated"))

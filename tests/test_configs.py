@@ -72,5 +72,5 @@ def test_the_defaults_of_the_field() -> None:
 
 
 def test_the_length_of_a_training_follows_the_data_unless_it_is_given() -> None:
-    assert composed("train", TrainConfig, "data=montgomery_shenzhen").trainer.max_epochs == 25
+    assert composed("train", TrainConfig, "data=montgomery_shenzhen").trainer.max_epochs == 60
     assert composed("train", TrainConfig, "data=montgomery_shenzhen", "trainer.max_epochs=3").trainer.max_epochs == 3

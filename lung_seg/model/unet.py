@@ -16,6 +16,8 @@ class UNet(nn.Module):
 
     Args:
         base_channels: channels of the first level; each level down doubles them.
+        max_channels: where the doubling ends, so that a deep network stays small (Isensee et al. 2021,
+            doi:10.1038/s41592-020-01008-z).
         depth: how often the resolution is halved; the image's sides must be multiples of 2**depth.
         normalization: "batch", "instance" or "group".
         upsampling: "transposed" convolution, or "interpolated" bilinearly and convolved.
@@ -26,20 +28,21 @@ class UNet(nn.Module):
         self,
         base_channels: int = 64,
         depth: int = 4,
+        max_channels: int = 1024,
         normalization: str = "batch",
         upsampling: str = "transposed",
         dropout: float = 0.0,
     ):
         super().__init__()
-        channels = [base_channels * 2**level for level in range(depth + 1)]
-        above = channels[-2::-1]  # of the levels met on the way up
+        channels = [min(base_channels * 2**level, max_channels) for level in range(depth + 1)]
+        way_up = list(zip(channels[:0:-1], channels[-2::-1], strict=True))  # channels below and after each step
         self.encoders = nn.ModuleList(
             _two_convolutions(before, after, normalization)
             for before, after in zip([1, *channels], channels, strict=False)
         )
         self.dropout = nn.Dropout2d(dropout)
-        self.upsamplers = nn.ModuleList(_upsample(2 * width, width, upsampling) for width in above)
-        self.decoders = nn.ModuleList(_two_convolutions(2 * width, width, normalization) for width in above)
+        self.upsamplers = nn.ModuleList(_upsample(below, width, upsampling) for below, width in way_up)
+        self.decoders = nn.ModuleList(_two_convolutions(2 * width, width, normalization) for _, width in way_up)
         self.head = nn.Conv2d(base_channels, 1, kernel_size=1)
 
     def forward(self, image: Tensor) -> Tensor:

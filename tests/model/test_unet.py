@@ -17,7 +17,7 @@ CONF = Path(__file__).parents[2] / "conf" / "model"
     list(product(("batch", "instance", "group"), ("transposed", "interpolated"), (1, 3))),
 )
 def test_logits_are_as_large_as_the_image(normalization: str, upsampling: str, depth: int) -> None:
-    network = UNet(4, depth, normalization, upsampling)
+    network = UNet(4, depth, normalization=normalization, upsampling=upsampling)
     image = torch.randint(0, 256, (2, 1, 32, 48), dtype=torch.uint8)
     logits = network(image)
     assert logits.shape == (2, 1, 32, 48)
@@ -67,3 +67,10 @@ def test_dropout_acts_in_training_only() -> None:
 def test_an_unknown_choice_is_refused_by_name(setting: str) -> None:
     with pytest.raises(ValueError, match=f"{setting}='other'"):
         UNet(4, 2, **{setting: "other"})
+
+
+def test_channels_double_up_to_the_most_allowed() -> None:
+    network = UNet(4, depth=4, max_channels=8)
+    widths = [encoder[0].weight.shape[0] for encoder in network.encoders]
+    assert widths == [4, 8, 8, 8, 8]
+    assert network(torch.zeros(1, 1, 32, 32)).shape == (1, 1, 32, 32)
