@@ -1,1 +1,17 @@
 """Lung segmentation in chest radiographs: a U-Net, PyTorch Lightning and Hydra."""
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from lung_seg.predictor import Predictor
+
+__all__ = ["Predictor"]
+
+
+def __getattr__(name: str) -> Any:
+    """Import Predictor when it is first asked for: training does without it, and importing this package stays quick."""
+    if name == "Predictor":
+        from lung_seg.predictor import Predictor
+
+        return Predictor
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -108,9 +108,11 @@ def test_the_report_opens_offline_and_names_the_worst_case(trained: Path) -> Non
 def test_the_checkpoint_opens_safely_and_rebuilds_the_network(trained: Path) -> None:
     checkpoint = torch.load(trained / "runs/first/checkpoints/best.ckpt", weights_only=True)
     assert checkpoint["lung_seg"]["network"]["base_channels"] == 4
-    assert {split: len(seen) for split, seen in checkpoint["LungDataModule"].items()} == (
-        {"train": 12, "validation": 3, "test": 5}
-    )
+    data = checkpoint["LungDataModule"]
+    assert [len(data[split]) for split in ("train", "validation", "test")] == [12, 3, 5]
+    low, high = data["ranges"]["gap"]  # between the drawn lungs' centres: columns 0.28 and 0.72
+    assert low <= 0.44 <= high
+    assert high - low < 0.2
 
 
 def test_evaluate_scores_what_training_scored(trained: Path, run: Run) -> None:

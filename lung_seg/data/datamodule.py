@@ -1,19 +1,22 @@
 """The LightningDataModule: a prepared set as batches."""
 
 import os
+from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import pytorch_lightning as pl
 from torch.utils.data import DataLoader
 
 from lung_seg.config import SPLITS, AugmentationConfig, DataConfig
 from lung_seg.data.augment import Augment
-from lung_seg.data.dataset import EpochSampler, LungDataset, Sample, pack
+from lung_seg.data.dataset import Draw, EpochSampler, LungDataset, Sample, pack
 from lung_seg.data.manifest import Row, read_manifest
 from lung_seg.data.prepare import prepare
 from lung_seg.data.prepared import MANIFEST, prepared_folder
 from lung_seg.data.split import assign_folds
 from lung_seg.errors import UserError
+from lung_seg.quality import Ranges, typical_ranges
 
 MOST_WORKERS = 8  # a core augments a 512 px sample in a few ms: eight feed a GPU
 
@@ -53,20 +56,21 @@ class LungDataModule(pl.LightningDataModule):
         if self.data.folds:
             self.rows = assign_folds(self.rows, self.data.folds, self.data.fold, self.data.split_seed)
 
-    def state_dict(self) -> dict[str, list[str]]:
-        """Kept in each checkpoint: SHA-256 of the prepared radiographs of each split.
+    def state_dict(self) -> dict[str, Any]:
+        """Kept in each checkpoint: SHA-256 of the prepared radiographs of each split, and what their lungs look like.
 
-        By them an evaluation can tell which cases a network has seen, and a resumed training that nothing changed.
+        By the hashes an evaluation can tell which cases a network has seen, and a resumed training that nothing
+        changed; by the ranges of the lungs' features a prediction can tell what is no chest.
         """
-        return {split: [row.image_sha256 for row in self.rows if row.split == split] for split in SPLITS}
+        return self._hashes() | {"ranges": self._ranges}
 
-    def load_state_dict(self, state_dict: dict[str, list[str]]) -> None:
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Refuse to go on with other cases than the training began with.
 
         Raises:
             UserError: the splits differ.
         """
-        changed = [split for split, ours in self.state_dict().items() if set(ours) != set(state_dict[split])]
+        changed = [split for split, ours in self._hashes().items() if set(ours) != set(state_dict[split])]
         if changed:
             raise UserError(
                 f"The {changed[0]} cases of {self.folder} are not those that the training began with.\n"
@@ -101,6 +105,16 @@ class LungDataModule(pl.LightningDataModule):
     def test_dataloader(self) -> DataLoader[Sample]:
         """The cases of ``test_splits`` as they were prepared."""
         return self._loader(self.dataset(*self.test_splits), shuffle=False)
+
+    def _hashes(self) -> dict[str, list[str]]:
+        return {split: [row.image_sha256 for row in self.rows if row.split == split] for split in SPLITS}
+
+    @cached_property
+    def _ranges(self) -> Ranges:
+        """Of each feature of the lungs, over the training cases as they were prepared."""
+        dataset = self.dataset("train")
+        samples = (dataset[Draw(0, position)] for position in range(len(dataset)))
+        return typical_ranges((sample.image[0].numpy(), sample.mask[0].numpy()) for sample in samples)
 
     def _loader(self, dataset: LungDataset, shuffle: bool) -> DataLoader[Sample]:
         trainer = self.trainer

@@ -5,7 +5,7 @@ import struct
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import cv2
 import numpy as np
@@ -15,6 +15,7 @@ from PIL import Image, ImageOps
 from lung_seg.errors import UserError
 
 Grey = NDArray[np.uint8]
+ValuesT = TypeVar("ValuesT", bound=NDArray[Any])
 
 JSRT_BITS = 12  # JSRT's raw files: big-endian words of 12 bits, square, without a header (Shiraishi et al. 2000)
 MOST_PIXELS = 80_000_000  # four times the largest public film, and a file of a few kB may claim to hold billions
@@ -70,11 +71,33 @@ def to_square(image: Grey, size_px: int, resize: str) -> Grey:
     return cv2.resize(shrunk, (size_px, size_px), interpolation=cv2.INTER_LINEAR).astype(np.uint8, copy=False)
 
 
+def from_square(square: ValuesT, height_px: int, width_px: int, resize: str, interpolation: int) -> ValuesT:
+    """The way back from ``to_square``: a map over the square (S, S) as one over the radiograph, (height_px, width_px).
+
+    Args:
+        square: values of any type that OpenCV resizes.
+        height_px: of the radiograph.
+        width_px: of the radiograph.
+        resize: how the radiograph became square.
+        interpolation: OpenCV's, e.g. ``cv2.INTER_LINEAR``; pixel centres stay where they were in the radiograph.
+    """
+    if resize != "letterbox":
+        return cv2.resize(square, (width_px, height_px), interpolation=interpolation)  # type: ignore[return-value]
+    side, top, left = _frame(height_px, width_px)
+    framed = cv2.resize(square, (side, side), interpolation=interpolation)
+    return framed[top : top + height_px, left : left + width_px]  # type: ignore[return-value]
+
+
 def _pad_to_square(image: Grey) -> Grey:
     height_px, width_px = image.shape
-    side = max(height_px, width_px)
-    top, left = (side - height_px) // 2, (side - width_px) // 2
+    side, top, left = _frame(height_px, width_px)
     return np.pad(image, ((top, side - height_px - top), (left, side - width_px - left)))
+
+
+def _frame(height_px: int, width_px: int) -> tuple[int, int, int]:
+    """Side of the letterbox around a radiograph, and where in it the radiograph begins: row and column."""
+    side = max(height_px, width_px)
+    return side, (side - height_px) // 2, (side - width_px) // 2
 
 
 def _to_grey(image: Image.Image) -> Grey:

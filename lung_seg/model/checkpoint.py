@@ -1,10 +1,15 @@
-"""A checkpoint: weights, and the plain numbers and strings that rebuild the network."""
+"""A checkpoint: weights, and the plain numbers and strings that rebuild the network.
 
+Two files hold one: Lightning's .ckpt, which a training goes on from, and .safetensors, which is shipped.
+"""
+
+import json
 import pickle
 from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError, safe_open
 
 from lung_seg.errors import UserError
 from lung_seg.model.unet import UNet
@@ -18,11 +23,12 @@ NOT_OURS = (  # what torch.load and the look-ups after it make of other and of b
     AttributeError,
     EOFError,
     OSError,
+    SafetensorError,
 )
 FORMAT_KEY = "lung_seg"  # where a checkpoint holds the description
-
-
 DATA_KEY = "LungDataModule"  # where Lightning puts the data module's state
+
+Content = tuple[dict[str, torch.Tensor], dict[str, Any]]  # weights by name, description
 
 
 def describe(network: dict[str, Any], data: dict[str, Any], seed: int) -> dict[str, Any]:
@@ -47,18 +53,17 @@ def find_checkpoint(path: Path) -> Path:
 def load_network(path: Path) -> tuple[UNet, dict[str, Any]]:
     """The network of a checkpoint, ready to predict, and the checkpoint's description.
 
-    The description is that of ``describe``, and ``seen``: the SHA-256 of each prepared radiograph used for training or
-    validation. Nothing but tensors and plain values is ever unpickled.
+    The description is that of ``describe``, with ``seen``: the SHA-256 of each prepared radiograph used for training
+    or validation, and ``ranges``: between which values their lungs' features lie (``quality.features``). Nothing but
+    tensors and plain values is ever unpickled.
 
     Raises:
         UserError: the file is no checkpoint of this project.
     """
     try:
-        checkpoint = torch.load(path, map_location="cpu", weights_only=True)
-        splits = checkpoint[DATA_KEY]
-        description: dict[str, Any] = checkpoint[FORMAT_KEY] | {"seen": {*splits["train"], *splits["validation"]}}
+        weights, description = _read_safetensors(path) if path.suffix == ".safetensors" else _read_lightning(path)
         network = UNet(**description["network"])
-        network.load_state_dict(_network_weights(checkpoint["state_dict"]))
+        network.load_state_dict(weights)
     except NOT_OURS as error:
         raise UserError(
             f"{path} is no whole checkpoint of this project: it does not hold the plain values and weights of one.\n"
@@ -67,5 +72,18 @@ def load_network(path: Path) -> tuple[UNet, dict[str, Any]]:
     return network.to(memory_format=torch.channels_last).eval(), description  # type: ignore[call-overload]
 
 
-def _network_weights(state: dict[str, Any]) -> dict[str, Any]:
-    return {key.removeprefix("network."): value for key, value in state.items() if key.startswith("network.")}
+def _read_lightning(path: Path) -> Content:
+    """Weights and description of a training's checkpoint."""
+    checkpoint = torch.load(path, map_location="cpu", weights_only=True)
+    state, data = checkpoint["state_dict"], checkpoint[DATA_KEY]
+    weights = {key.removeprefix("network."): value for key, value in state.items() if key.startswith("network.")}
+    seen = [*data["train"], *data["validation"]]
+    return weights, checkpoint[FORMAT_KEY] | {"seen": seen, "ranges": data["ranges"]}
+
+
+def _read_safetensors(path: Path) -> Content:
+    """Weights and description of what ``export`` wrote; half precision becomes single."""
+    with safe_open(path, framework="pt") as file:
+        weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - it is no mapping
+        description: dict[str, Any] = json.loads(file.metadata()[FORMAT_KEY])
+    return weights, description

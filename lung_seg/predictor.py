@@ -1,0 +1,134 @@
+"""From a radiograph to its lungs, in a notebook or a service: neither Hydra nor Lightning is needed."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from lung_seg.data.radiograph import Grey, from_square, read_radiograph, to_square
+from lung_seg.errors import UserError
+from lung_seg.lungs import LEFT, LUNG_PROBABILITY, RIGHT, Mask, Probability, clean, sides
+from lung_seg.quality import Ranges, judge
+from lung_seg.runtime import Squares, open_runtime
+
+SHIPPED = Path(__file__).parent / "weights" / "lungs.safetensors"
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """The lungs of one radiograph, (H, W) as large as it was.
+
+    Attributes:
+        right: the patient's right lung, bool; it lies on the image's left side.
+        left: the patient's left lung, bool.
+        probability: of lung, float32, before anything was removed or filled.
+        quality: from 0 to 1, how far to trust the mask; see ``quality``.
+        warning: why not to, in plain words; empty where nothing speaks against it.
+    """
+
+    right: Mask
+    left: Mask
+    probability: Probability
+    quality: float
+    warning: str
+
+    @property
+    def mask(self) -> Mask:
+        """Both lungs."""
+        return self.right | self.left
+
+
+class Predictor:
+    """Finds the lungs of radiographs with one network, or with the mean of several.
+
+        lungs = Predictor().predict("xray.png")
+        lungs.mask, lungs.quality, lungs.warning
+
+    Args:
+        checkpoints: a checkpoint, a run directory, a .safetensors or an .onnx file each; none: the weights that ship.
+        flip: average with what is found in the mirrored radiograph.
+        cleaning: remove what cannot be lung and fill holes.
+        device: "cpu", "cuda", "mps", or "auto" for the fastest there is.
+
+    Raises:
+        UserError: a file cannot be used, or the networks want radiographs of different sizes.
+    """
+
+    def __init__(self, *checkpoints: Path | str, flip: bool = False, cleaning: bool = True, device: str = "auto"):
+        paths = [Path(checkpoint) for checkpoint in checkpoints] or [SHIPPED]
+        self.runtimes = [open_runtime(path, device) for path in paths]
+        self.flip = flip
+        self.cleaning = cleaning
+        inputs = [runtime.description["data"] for runtime in self.runtimes]
+        wanted = sorted({f"{data['image_size_px']} px, {data['resize']}" for data in inputs})
+        if len(wanted) > 1:
+            raise UserError(
+                f"The networks of an ensemble must take radiographs alike; these want {' and '.join(wanted)}.\n"
+                "Predict with each alone, or train them at one data.image_size_px and data.resize."
+            )
+        self.size_px, self.resize = inputs[0]["image_size_px"], inputs[0]["resize"]
+        self.ranges: Ranges = self.runtimes[0].description.get("ranges", {})
+
+    def predict(self, radiograph: Grey | Path | str) -> Prediction:
+        """The lungs of one radiograph.
+
+        Args:
+            radiograph: a file, or (H, W) uint8 with air dark and bone bright.
+
+        Raises:
+            UserError: the file cannot be read, or the array is none of a radiograph.
+        """
+        image = read_radiograph(Path(radiograph)) if isinstance(radiograph, Path | str) else _checked(radiograph)
+        square = self.to_square(image)
+        (probability,) = self.probabilities([square])
+        return self.finish(square, probability, *image.shape)
+
+    def to_square(self, image: Grey) -> Grey:
+        """What the networks see of a radiograph (H, W): (S, S)."""
+        return to_square(image, self.size_px, self.resize)
+
+    def probabilities(self, squares: Sequence[Grey]) -> list[Probability]:
+        """Probability of lung, (S, S) each, of what the networks see, (S, S) each."""
+        images = np.stack(squares)
+        views = [self._mean_probability(images)]
+        if self.flip:
+            mirrored = np.ascontiguousarray(images[:, :, ::-1])
+            views.append(self._mean_probability(mirrored)[:, :, ::-1])
+        return list(np.mean(views, axis=0))
+
+    def finish(self, square: Grey, probability: Probability, height_px: int, width_px: int) -> Prediction:
+        """From the network's square (S, S) back to a radiograph's own size (height_px, width_px)."""
+        kept = clean(probability) if self.cleaning else probability
+        mask = kept >= LUNG_PROBABILITY
+        quality = judge(square, probability, mask, self.ranges)
+        at_own_size = from_square(kept, height_px, width_px, self.resize, cv2.INTER_LINEAR) >= LUNG_PROBABILITY
+        side = from_square(sides(mask), height_px, width_px, self.resize, cv2.INTER_NEAREST)
+        return Prediction(
+            right=at_own_size & (side == RIGHT),
+            left=at_own_size & (side == LEFT),
+            probability=from_square(probability, height_px, width_px, self.resize, cv2.INTER_LINEAR),
+            quality=quality.score,
+            warning=quality.warning,
+        )
+
+    def _mean_probability(self, images: Squares) -> NDArray[np.float32]:
+        found: NDArray[np.float32] = np.mean([_sigmoid(runtime(images)) for runtime in self.runtimes], axis=0)
+        return found
+
+
+def _sigmoid(logits: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Probability of logits; by the hyperbolic tangent, which cannot overflow."""
+    probability: NDArray[np.float32] = 0.5 + 0.5 * np.tanh(0.5 * logits)
+    return probability
+
+
+def _checked(image: Grey) -> Grey:
+    if image.ndim != 2 or image.dtype != np.uint8 or 0 in image.shape:
+        raise UserError(
+            f"An array {image.shape} of {image.dtype} is no radiograph: it must be (height, width) of uint8.\n"
+            "Give the file's path, or make it grey and scale it to 0 to 255."
+        )
+    return image

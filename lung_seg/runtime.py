@@ -1,0 +1,104 @@
+"""What runs a network: PyTorch for checkpoints and safetensors, onnxruntime for ONNX files, PyTorch there or not."""
+
+import json
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lung_seg.errors import UserError
+
+Squares = NDArray[np.uint8]
+Logits = NDArray[np.float32]
+
+DESCRIPTION_KEY = "lung_seg"  # where a file of weights holds the description, as JSON
+
+
+class Runtime(Protocol):
+    """A network ready to run.
+
+    Attributes:
+        description: what the file says of itself, see ``model.checkpoint.describe``.
+    """
+
+    description: dict[str, Any]
+
+    def __call__(self, images: Squares) -> Logits:
+        """Logits (N, S, S) of radiographs (N, S, S)."""
+
+
+def open_runtime(path: Path, device: str = "auto") -> Runtime:
+    """The runtime that a file of weights is for, by its suffix.
+
+    Args:
+        path: a checkpoint, a run directory, a .safetensors or an .onnx file.
+        device: "cpu", "cuda", "mps", or "auto" for the fastest there is; onnxruntime chooses by itself.
+
+    Raises:
+        UserError: the file is not there or of another kind, or what runs it is not installed.
+    """
+    return OnnxRuntime(path) if path.suffix == ".onnx" else TorchRuntime(path, device)
+
+
+class TorchRuntime:
+    """A network in PyTorch."""
+
+    def __init__(self, path: Path, device: str = "auto"):
+        import torch  # takes seconds, and whoever predicts by ONNX may not have it
+
+        from lung_seg.model.checkpoint import find_checkpoint, load_network
+
+        network, self.description = load_network(find_checkpoint(path))
+        self.device = _choose(torch, device)
+        self.network = network.to(self.device)
+
+    def __call__(self, images: Squares) -> Logits:
+        """Logits (N, S, S) of radiographs (N, S, S)."""
+        import torch
+
+        with torch.inference_mode():
+            batch = torch.from_numpy(images[:, None]).to(self.device)
+            logits: Logits = self.network(batch)[:, 0].float().cpu().numpy()
+        return logits
+
+
+class OnnxRuntime:
+    """A network in onnxruntime."""
+
+    def __init__(self, path: Path):
+        try:
+            import onnxruntime
+        except ImportError as error:
+            raise UserError(f'{path} needs onnxruntime.\nInstall it: pip install -e ".[onnx]"') from error
+        if not path.is_file():
+            raise UserError(f"checkpoint={path} is not there.\nMake it: python export.py format=onnx")
+        try:
+            self.session = onnxruntime.InferenceSession(path, providers=onnxruntime.get_available_providers())
+            metadata = self.session.get_modelmeta().custom_metadata_map
+            self.description: dict[str, Any] = json.loads(metadata[DESCRIPTION_KEY])
+        except Exception as error:  # onnxruntime's own errors have no common class but this
+            raise UserError(
+                f"{path} is no network of this project that onnxruntime can open.\n"
+                "Make one: python export.py format=onnx"
+            ) from error
+
+    def __call__(self, images: Squares) -> Logits:
+        """Logits (N, S, S) of radiographs (N, S, S)."""
+        (logits,) = self.session.run(None, {"image": images[:, None]})
+        found: Logits = logits[:, 0]
+        return found
+
+
+def _choose(torch: Any, device: str) -> str:
+    """A device that is there.
+
+    Raises:
+        UserError: the one asked for is not.
+    """
+    there = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+    if device == "auto":
+        return next(name for name in ("cuda", "mps", "cpu") if there[name])
+    if not there[device]:
+        raise UserError(f"device={device} is not on this machine.\nUse device=auto, which takes what there is.")
+    return device
