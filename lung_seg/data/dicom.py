@@ -111,7 +111,7 @@ def quiet_pydicom() -> Iterator[None]:
     """
     logger = logging.getLogger("pydicom")
     with _one_at_a_time, warnings.catch_warnings():
-        warnings.filterwarnings("ignore", module="pydicom")
+        warnings.filterwarnings("ignore", module="pydicom|highdicom")
         level = logger.level
         logger.setLevel(logging.CRITICAL + 1)
         try:
