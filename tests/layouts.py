@@ -108,3 +108,43 @@ def write_reading(folder: Path, stem: str, text: str) -> None:
 def save(image: Image.Image, path: Path) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     image.save(path)
+
+
+def write_dicom(path: Path, values: np.ndarray, **elements: object) -> None:
+    """A frontal radiograph, uncompressed, of 8 or 16 bits by the type of ``values``; None leaves an element out."""
+    from pydicom import Dataset
+    from pydicom.config import disable_value_validation
+    from pydicom.dataset import FileMetaDataset
+    from pydicom.uid import DigitalXRayImageStorageForPresentation, ExplicitVRLittleEndian, generate_uid
+
+    bits = 8 * values.dtype.itemsize
+    dataset = Dataset()
+    dataset.file_meta = FileMetaDataset()
+    dataset.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
+    chest = {
+        "SOPClassUID": DigitalXRayImageStorageForPresentation,
+        "SOPInstanceUID": generate_uid(),
+        "StudyInstanceUID": generate_uid(),
+        "SeriesInstanceUID": generate_uid(),
+        "PatientID": "P7",
+        "Modality": "DX",
+        "BodyPartExamined": "CHEST",
+        "ViewPosition": "PA",
+        "Rows": values.shape[0],
+        "Columns": values.shape[1],
+        "SamplesPerPixel": 1,
+        "PhotometricInterpretation": "MONOCHROME2",
+        "PixelRepresentation": int(values.dtype.kind == "i"),
+        "BitsAllocated": bits,
+        "BitsStored": bits,
+        "HighBit": int(elements.get("BitsStored", bits)) - 1,
+        "PixelData": values.tobytes(),
+    }
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with disable_value_validation():  # real files break rules too
+        for keyword, value in {**chest, **elements}.items():
+            if value is not None:
+                setattr(dataset, keyword, value)
+        if "PixelData" in dataset:
+            dataset["PixelData"].VR = "OW"
+        dataset.save_as(path, enforce_file_format=True)

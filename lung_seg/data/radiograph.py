@@ -5,7 +5,7 @@ import struct
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import cv2
 import numpy as np
@@ -15,9 +15,11 @@ from PIL import Image, ImageOps
 from lung_seg.errors import UserError
 
 Grey = NDArray[np.uint8]
+Spacing = tuple[float, float]  # millimetres from row to row and from column to column
 ValuesT = TypeVar("ValuesT", bound=NDArray[Any])
 
 JSRT_BITS = 12  # JSRT's raw files: big-endian words of 12 bits, square, without a header (Shiraishi et al. 2000)
+JSRT_SIDE_MM = 2048 * 0.175
 MOST_PIXELS = 80_000_000  # four times the largest public film, and a file of a few kB may claim to hold billions
 UNREADABLE = (
     OSError,
@@ -29,21 +31,45 @@ UNREADABLE = (
 )
 
 
+class Radiograph(NamedTuple):
+    """A radiograph in memory."""
+
+    pixels: Grey  # (H, W), air dark and bone bright
+    spacing_mm: Spacing | None  # None where the file does not tell
+
+
 def read_radiograph(path: Path, inverted: bool = False) -> Grey:
-    """Read a radiograph of any common encoding as 8-bit grey, (H, W), air dark and bone bright.
+    """The pixels that ``open_radiograph`` reads, (H, W), air dark and bone bright."""
+    return open_radiograph(path, inverted).pixels
+
+
+def open_radiograph(path: Path, inverted: bool = False) -> Radiograph:
+    """Read a radiograph of any common encoding as 8-bit grey, air dark and bone bright.
 
     Eight-bit files keep their values. Deeper ones are stretched from their own darkest to their own brightest value,
-    since 16-bit files seldom use all 16 bits. The orientation of EXIF is applied.
+    since 16-bit files seldom use all 16 bits; DICOM has its own rules. The orientation of EXIF is applied.
 
     Args:
-        path: PNG, JPEG, TIFF, GIF or BMP, or a raw ``.IMG`` file of JSRT.
+        path: PNG, JPEG, TIFF, GIF or BMP, DICOM with any name, or a raw ``.IMG`` file of JSRT.
         inverted: the file shows air bright and bone dark.
 
     Raises:
-        UserError: the file cannot be read as an image.
+        UserError: the file cannot be read as an image, or is DICOM and no frontal chest radiograph.
     """
-    grey = _read_jsrt_raw(path) if path.suffix.lower() == ".img" else _to_grey(open_image(path))
-    return cv2.bitwise_not(grey).astype(np.uint8) if inverted else grey
+    radiograph = _open_as_shown(path)
+    if inverted:
+        return radiograph._replace(pixels=cv2.bitwise_not(radiograph.pixels).astype(np.uint8))
+    return radiograph
+
+
+def _open_as_shown(path: Path) -> Radiograph:
+    from lung_seg.data.dicom import is_dicom, read_dicom  # that module builds on this one
+
+    if path.suffix.lower() == ".img":
+        return _read_jsrt_raw(path)
+    if is_dicom(path):
+        return read_dicom(path)
+    return Radiograph(_to_grey(open_image(path)), spacing_mm=None)
 
 
 def open_image(path: Path) -> Image.Image:
@@ -53,7 +79,7 @@ def open_image(path: Path) -> Image.Image:
         UserError: the file is missing, broken, no image or larger than any radiograph.
     """
     with _reading(path), Image.open(path) as image:
-        _check_pixels(image.width * image.height)
+        check_pixels(image.width * image.height)
         image.load()
         ImageOps.exif_transpose(image, in_place=True)
         return image
@@ -105,32 +131,34 @@ def _to_grey(image: Image.Image) -> Grey:
     if image.mode in ("L", "1"):
         return np.asarray(image.convert("L"))
     if image.mode.startswith(("I", "F")):
-        return _stretch_to_8_bits(np.asarray(image))
+        return stretch_to_8_bits(np.asarray(image))
     if image.mode in ("LA", "PA", "RGBA") or "transparency" in image.info:
         rgba = image.convert("RGBA")
         image = Image.alpha_composite(Image.new("RGBA", image.size, (0, 0, 0, 255)), rgba)
     return np.asarray(image.convert("L"))
 
 
-def _stretch_to_8_bits(values: NDArray[Any]) -> Grey:
+def stretch_to_8_bits(values: NDArray[Any]) -> Grey:
     """Darkest value to 0 and brightest to 255; a blank film is black."""
     native = values.astype(values.dtype.newbyteorder("="), copy=False)  # TIFF may be big-endian
     grey = np.empty(values.shape, np.uint8)
     return cv2.normalize(native, grey, 0, 255, cv2.NORM_MINMAX, cv2.CV_8U).astype(np.uint8, copy=False)
 
 
-def _read_jsrt_raw(path: Path) -> Grey:
+def _read_jsrt_raw(path: Path) -> Radiograph:
     with _reading(path):
         count = path.stat().st_size // 2
         side = math.isqrt(count)
-        _check_pixels(count)
+        check_pixels(count)
         if side == 0 or side * side != count:
             raise ValueError(f"{count} 16-bit words make no square")
         words = np.fromfile(path, dtype=">u2", count=count)
-    return (words.reshape(side, side) >> (JSRT_BITS - 8)).clip(0, 255).astype(np.uint8)
+    grey = (words.reshape(side, side) >> (JSRT_BITS - 8)).clip(0, 255).astype(np.uint8)
+    return Radiograph(grey, (JSRT_SIDE_MM / side, JSRT_SIDE_MM / side))
 
 
-def _check_pixels(count: int) -> None:
+def check_pixels(count: int) -> None:
+    """Raise ValueError for more pixels than any radiograph has; to be asked before they are decoded."""
     if count > MOST_PIXELS:
         raise ValueError(f"{count / 1e6:.0f} megapixels are more than the {MOST_PIXELS / 1e6:.0f} allowed")
 

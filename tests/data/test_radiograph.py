@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image, TiffImagePlugin
 
-from lung_seg.data.radiograph import MOST_PIXELS, open_image, read_radiograph, to_square
+from lung_seg.data.radiograph import MOST_PIXELS, open_image, open_radiograph, read_radiograph, to_square
 from lung_seg.errors import UserError
 from tests import layouts
 
@@ -108,6 +108,15 @@ def test_raw_jsrt_film_is_big_endian_of_12_bits_and_inverted(tmp_path):
 
     assert np.array_equal(read_radiograph(path), words // 16)
     assert np.array_equal(read_radiograph(path, inverted=True), 255 - words // 16)
+
+
+def test_only_raw_jsrt_films_among_images_tell_their_pixel_spacing(tmp_path):
+    with (tmp_path / "JPCLN001.IMG").open("wb") as file:
+        file.truncate(2 * 2048 * 2048)
+    layouts.write_image(tmp_path / "film.png", GREY)
+
+    assert open_radiograph(tmp_path / "JPCLN001.IMG").spacing_mm == (0.175, 0.175)
+    assert open_radiograph(tmp_path / "film.png").spacing_mm is None
 
 
 def test_inverted_files_are_turned_air_dark(tmp_path):

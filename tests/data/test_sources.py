@@ -184,6 +184,15 @@ def test_folders_are_matched_by_stem_without_suffixes(tmp_path):
     assert listing.cases[0].tb_label is None
 
 
+def test_a_folder_may_hold_dicom_files(tmp_path):
+    layouts.write_dicom(tmp_path / "images" / "a.dcm", np.zeros((4, 4), np.uint8))
+    layouts.write_dicom(tmp_path / "images" / "b.DICOM", np.zeros((4, 4), np.uint8))
+    for name in ("a.png", "b.png"):
+        layouts.write_mask(tmp_path / "masks" / name, np.ones((4, 4)))
+
+    assert names([case.image_path for case in find("folder", tmp_path).cases]) == ["a.dcm", "b.DICOM"]
+
+
 def test_patient_pattern_joins_the_radiographs_of_a_patient(tmp_path):
     layouts.write_folder(tmp_path, cases=4)
 

@@ -5,9 +5,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lung_seg.data.case import Case, Listing
+from lung_seg.data.dicom import DICOM_SUFFIXES
 from lung_seg.errors import UserError
 
-IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".gif", ".webp"})
+IMAGE_SUFFIXES = DICOM_SUFFIXES | {".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".gif", ".webp"}
 
 
 @dataclass(frozen=True)
