@@ -16,12 +16,12 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from lung_seg.errors import UserError
+from lung_seg.errors import ExportError, UserError
 from lung_seg.schema import ConfigT, key_names, register, settings
 
 CONF_DIR = Path(__file__).resolve().parents[1] / "conf"
 INTERRUPTED, USER_MISTAKE, FAILURE = 130, 2, 1
-FORESEEN = (UserError, HydraException, OmegaConfBaseException, OSError)
+FORESEEN = (UserError, ExportError, HydraException, OmegaConfBaseException, OSError)
 PATH_MISTAKES = (NotADirectoryError, IsADirectoryError, FileExistsError)
 RANKS = ("RANK", "SLURM_PROCID", "LOCAL_RANK")  # where torchrun, SLURM and Lightning put the number of a process
 
@@ -138,6 +138,8 @@ def _tell(error: BaseException, of: type[ConfigT], job_name: str = "") -> int:
             code, message = INTERRUPTED, f"Stopped; {error or 'what was saved is kept.'}"
         case UserError():
             code, message = USER_MISTAKE, str(error)
+        case ExportError():
+            code, message = FAILURE, str(error)
         case HydraException() | OmegaConfBaseException():  # before OSError: some of Hydra's errors are both
             code, message = USER_MISTAKE, _of_the_settings(error, key_names(of))
         case OSError():

@@ -17,6 +17,7 @@ from lung_seg.errors import UserError
 AS_TRAINED = "as_trained"  # evaluate.py: the cases that the checkpoint was trained with
 SOURCES = ("phantom", "montgomery", "shenzhen", "montgomery_shenzhen", "jsrt", "folder", AS_TRAINED)
 SPLITS = ("train", "validation", "test")
+FORMATS = ("onnx", "torch_export", "safetensors")
 
 
 def key(
@@ -256,6 +257,16 @@ class EvaluateConfig(Group):
     split: str = key("test", "Cases to score.", choices=(*SPLITS, "all"))
     data: DataConfig = group(DataConfig)
     trainer: TrainerConfig = group(TrainerConfig)
+
+
+@dataclass
+class ExportConfig(Group):
+    """export.py: a network for other runtimes, checked against PyTorch, with a model card."""
+
+    checkpoint: str | None = key(None, "Checkpoint file or run directory (its best); null: the weights that ship.")
+    format: str = key("onnx", "What to write.", choices=(*FORMATS, "all"))
+    half: bool = key(True, "Write safetensors in half precision.")
+    output: str = key(MISSING, "Folder to write to; runs/export/<time> unless it is given.")
 
 
 @dataclass

@@ -1,4 +1,4 @@
-"""The one exception a user may cause."""
+"""The errors that are told in plain words: the user's, and those of a file that was checked and is no good."""
 
 
 class UserError(Exception):
@@ -6,3 +6,7 @@ class UserError(Exception):
 
     The command line prints it without a traceback and exits with code 2.
     """
+
+
+class ExportError(RuntimeError):
+    """An exported file does not do what the network does; nobody's mistake, so the exit code is 1."""

@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 from hydra.core.config_store import ConfigStore
 from omegaconf import MISSING, DictConfig, OmegaConf
 
-from lung_seg.config import EvaluateConfig, Group, PrepareConfig, TrainConfig, rule_text
+from lung_seg.config import EvaluateConfig, ExportConfig, Group, PrepareConfig, TrainConfig, rule_text
 from lung_seg.errors import UserError
 
 ConfigT = TypeVar("ConfigT", bound=Group)
@@ -23,6 +23,7 @@ def register() -> None:
     for name, schema in (
         ("train", TrainConfig),
         ("evaluate", EvaluateConfig),
+        ("export", ExportConfig),
         ("prepare_data", PrepareConfig),
     ):
         store.store(name=f"{name}_schema", node=schema)

@@ -54,12 +54,21 @@ def test_only_a_few_know_lightning() -> None:
     assert importers("pytorch_lightning", "lightning") == LIGHTNING
 
 
+def test_predicting_and_exporting_need_neither_hydra_nor_lightning() -> None:
+    code = (
+        "import sys, lung_seg.export, lung_seg.predictor; "
+        "assert not {'hydra', 'omegaconf', 'pytorch_lightning', 'lightning'} & sys.modules.keys()"
+    )
+    finished = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert finished.returncode == 0, finished.stderr
+
+
 def test_the_network_is_plain_pytorch() -> None:
     assert all(name.startswith(("torch", "torch.nn")) for name in imports(PACKAGE / "model" / "unet.py"))
 
 
 def test_the_scripts_are_thin() -> None:
-    for script in ("train.py", "evaluate.py", "prepare_data.py"):
+    for script in ("train.py", "evaluate.py", "export.py", "prepare_data.py"):
         assert len((ROOT / script).read_text().splitlines()) <= 60
 
 

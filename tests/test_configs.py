@@ -8,7 +8,7 @@ from hydra import compose, initialize_config_dir
 from hydra.utils import get_class
 from omegaconf import OmegaConf
 
-from lung_seg.config import EvaluateConfig, PrepareConfig, TrainConfig
+from lung_seg.config import EvaluateConfig, ExportConfig, PrepareConfig, TrainConfig
 from lung_seg.schema import key_names, register, settings
 
 CONF = Path(__file__).parents[1] / "conf"
@@ -42,6 +42,7 @@ def test_every_file_says_what_it_is_for(path: Path) -> None:
     [
         ("train", TrainConfig, []),
         ("evaluate", EvaluateConfig, ["checkpoint=runs/train/one"]),
+        ("export", ExportConfig, []),
         ("prepare_data", PrepareConfig, []),
     ],
 )

@@ -104,6 +104,13 @@ def test_evaluating_and_resuming(data: Path, run: Run) -> None:
     assert list((data / "runs" / "train").iterdir()) == [first]
 
 
+def test_exporting(trained: Path, run: Run) -> None:
+    (command,) = scripts("export")
+    outcome = run("export", *shlex.split(command.replace("runs/train/<time>", "runs/first"))[2:])
+    assert outcome.code == 0, outcome.err
+    assert len(list((trained / "runs" / "export").glob("*/*"))) == 4
+
+
 def test_tensorboard_reads_what_runs_leave(trained: Path) -> None:
     (command,) = (line for line in COMMANDS if line.startswith("tensorboard"))
     looked = subprocess.run([*shlex.split(command), "--inspect"], capture_output=True, text=True, check=False)

@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
 
 from lung_seg.errors import UserError
 from lung_seg.model.unet import UNet
@@ -72,6 +73,24 @@ def load_network(path: Path) -> tuple[UNet, dict[str, Any]]:
     return network.to(memory_format=torch.channels_last).eval(), description  # type: ignore[call-overload]
 
 
+def write_safetensors(network: UNet, description: dict[str, Any], path: Path, half: bool) -> None:
+    """Write weights and description as ``load_network`` reads them.
+
+    Args:
+        network: whose weights to write.
+        description: plain values, see ``load_network``.
+        path: ends in .safetensors.
+        half: kernels, nearly all of the weights, in half precision. Numbers per channel stay whole: a running variance
+            may be smaller than half precision can tell from 0.
+    """
+    kernel_type = torch.float16 if half else torch.float32
+    weights = {
+        name: (weight.to(kernel_type) if weight.dim() > 1 else weight).contiguous()
+        for name, weight in network.state_dict().items()
+    }
+    path.write_bytes(save(weights, {FORMAT_KEY: json.dumps(description)}))  # save_file hides it from other users
+
+
 def _read_lightning(path: Path) -> Content:
     """Weights and description of a training's checkpoint."""
     checkpoint = torch.load(path, map_location="cpu", weights_only=True)
@@ -82,7 +101,7 @@ def _read_lightning(path: Path) -> Content:
 
 
 def _read_safetensors(path: Path) -> Content:
-    """Weights and description of what ``export`` wrote; half precision becomes single."""
+    """Weights and description of what ``write_safetensors`` wrote; half precision becomes single."""
     with safe_open(path, framework="pt") as file:
         weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - it is no mapping
         description: dict[str, Any] = json.loads(file.metadata()[FORMAT_KEY])

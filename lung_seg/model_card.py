@@ -1,0 +1,40 @@
+"""The model card of exported weights, in the form of the Hugging Face Hub: YAML for machines, Markdown for people."""
+
+from collections.abc import Sequence
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import jinja2
+
+from lung_seg.provenance import git_revision
+
+
+def model_card(description: dict[str, Any], files: Sequence[Any]) -> str:
+    """Data, training, scores, versions and limits of a network in Markdown.
+
+    Args:
+        description: as an exported file holds it: that of ``load_network``, with ``usage`` in words and ``run``, the
+            summary.json of the training, or None where it is not known.
+        files: what ``export`` wrote.
+    """
+    run = description["run"]
+    scores = {"all": run["scores"]["all"], **run["scores"]["source"], **run["scores"]["tb_label"]} if run else {}
+    return _template().render(
+        description,
+        files=files,
+        scores=scores,
+        package_version=version("lung_seg"),
+        git_revision=git_revision(),
+    )
+
+
+def _template() -> jinja2.Template:
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(Path(__file__).parent),
+        autoescape=False,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        keep_trailing_newline=True,
+    )
+    return environment.get_template("model_card.md.j2")
