@@ -224,6 +224,9 @@ class TrainConfig(Group):
 
     seed: int = key(0, "Weights, order of cases and augmentation follow from it.", at_least=0, at_most=2**32 - 1)
     resume: str | None = key(None, "Run directory of a training to go on with.")
+    init: str | None = key(
+        None, "Start from the weights of another network: a checkpoint, run directory or .safetensors; null: at random."
+    )
     patience_epochs: int = key(50, "Stop after so many validations without a better Dice; 0: never.", at_least=0)
     data: DataConfig = group(DataConfig)
     augmentation: AugmentationConfig = group(AugmentationConfig)
@@ -267,6 +270,35 @@ class ExportConfig(Group):
     format: str = key("onnx", "What to write.", choices=(*FORMATS, "all"))
     half: bool = key(True, "Write safetensors in half precision.")
     output: str = key(MISSING, "Folder to write to; runs/export/<time> unless it is given.")
+
+
+@dataclass
+class PredictConfig(Group):
+    """predict.py: the lungs of radiographs, each mask at its radiograph's own size."""
+
+    input: str = key(MISSING, "A file, a folder, a pattern such as films/*.png, or a .txt list with a path a line.")
+    output: str = key(MISSING, "Folder that masks, overlays and predictions.csv are written to.")
+    checkpoint: Any = key(
+        None, "Checkpoint, run directory, .safetensors or .onnx, or an ensemble [a,b]; null: the weights that ship."
+    )
+    flip: bool = key(False, "Average with what is found in the mirrored radiograph.")
+    cleaning: bool = key(True, "Remove what cannot be lung and fill holes.")
+    overlay: bool = key(True, "Write the radiograph with the lungs' outline too.")
+    crop: bool = key(False, "Write the box around the lungs too, as it is and with all but the lungs faded out.")
+    crop_margin: float = key(0.05, "Room around the box, as a fraction of its longer side.", at_least=0, at_most=1)
+    dicom_seg: bool = key(False, "Write a DICOM Segmentation object too, for input that is DICOM.")
+    inverted: bool = key(False, "The files show air bright and bone dark.")
+    spacing_mm: float | None = key(None, "Side of a pixel, for areas in mm²; null: what the file says.", above=0)
+    skip_existing: bool = key(False, "Leave alone what the output folder holds already.")
+    batch_size: int | None = key(None, "Radiographs the network sees at once; null: 16 on a GPU, else 1.", at_least=1)
+    device: str = key("auto", "Where the network runs.", choices=("auto", "cpu", "cuda", "mps"))
+
+    @property
+    def checkpoints(self) -> list[str]:
+        """One network, several, or none for the weights that ship."""
+        if self.checkpoint is None:
+            return []
+        return [self.checkpoint] if isinstance(self.checkpoint, str) else list(map(str, self.checkpoint))
 
 
 @dataclass

@@ -21,7 +21,7 @@ from lung_seg.data.datamodule import LungDataModule
 from lung_seg.errors import UserError
 from lung_seg.evaluation import score, write_evaluation
 from lung_seg.hardware import interruptible, make_trainer
-from lung_seg.model.checkpoint import describe, load_network
+from lung_seg.model.checkpoint import describe, load_network, start_from
 from lung_seg.model.losses import SegmentationLoss
 from lung_seg.model.segmenter import LungSegmenter
 from lung_seg.model.unet import UNet
@@ -47,14 +47,15 @@ def fit(config: TrainConfig, run_dir: Path) -> dict[str, Any]:
         )
     pl.seed_everything(config.seed, verbose=False)
     data = LungDataModule(config.data, config.augmentation, config.seed)
-    network = dataclasses.asdict(config.model)
+    shape = dataclasses.asdict(config.model)
+    network, seen_before = start_from(Path(config.init), shape) if config.init else (UNet(**shape), [])
     segmenter = LungSegmenter(
-        UNet(**network),
+        network,
         SegmentationLoss(**dataclasses.asdict(config.loss)),
         partial(_optimizer, config.optimizer),
         partial(_scheduler, config.scheduler),
         config.seed,
-        describe(network, dataclasses.asdict(config.data), config.seed),
+        describe(shape, dataclasses.asdict(config.data), config.seed, seen_before),
     )
     # Two callbacks, since with save_last=True a last.ckpt is only written when the epoch is also the best one.
     every_epoch = partial(

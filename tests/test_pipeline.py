@@ -19,7 +19,9 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from lung_seg import callbacks
 from lung_seg.cli import resumed_arguments
+from lung_seg.model.checkpoint import load_network
 from tests.conftest import SMALL, Run
+from tests.layouts import write_montgomery
 
 ROOT = Path(__file__).parents[1]
 
@@ -272,3 +274,23 @@ def test_two_processes_train_one_network(workplace: Path) -> None:
     assert len(table(workplace / "runs/ddp/metrics.csv")) == 3
     assert len(table(workplace / "runs/ddp/cases.csv")) == 5
     assert [path.name for path in (workplace / "runs").iterdir()] == ["ddp"]
+
+
+def test_a_training_may_start_from_another_networks_weights(trained: Path, run: Run) -> None:
+    still = ("optimizer.lr=1e-9", "trainer.max_epochs=1", "hydra.run.dir=runs/tuned", "augmentation=none")
+    write_montgomery(trained / "other", cases=30)
+    outcome = run("train", *SMALL, *still, "init=runs/first", "data.raw_dir=other", "data.name=other")
+    assert outcome.code == 0, outcome.err
+    first, tuned = (load_network(trained / "runs" / name / "checkpoints/best.ckpt") for name in ("first", "tuned"))
+    weights, tuned_weights = (network.state_dict() for network, _ in (first, tuned))
+    for name in weights:
+        if name.endswith(".weight"):
+            torch.testing.assert_close(tuned_weights[name], weights[name], atol=1e-6, rtol=0)
+    assert set(first[1]["seen"]) < set(tuned[1]["seen"])
+
+
+def test_a_network_of_another_shape_is_no_start(trained: Path, run: Run) -> None:
+    outcome = run("train", *SMALL, "init=runs/first", "model.base_channels=8", "hydra.run.dir=runs/tuned")
+    assert outcome.code == 2
+    assert "init=runs/first" in outcome.err
+    assert "add: model.base_channels=4" in outcome.err

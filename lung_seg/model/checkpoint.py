@@ -32,9 +32,16 @@ DATA_KEY = "LungDataModule"  # where Lightning puts the data module's state
 Content = tuple[dict[str, torch.Tensor], dict[str, Any]]  # weights by name, description
 
 
-def describe(network: dict[str, Any], data: dict[str, Any], seed: int) -> dict[str, Any]:
-    """What a checkpoint says of itself: arguments of ``UNet``, settings of its data, seed of its training."""
-    return {"network": network, "data": data, "seed": seed}
+def describe(network: dict[str, Any], data: dict[str, Any], seed: int, seen_before: list[str]) -> dict[str, Any]:
+    """What a checkpoint says of itself.
+
+    Args:
+        network: arguments of ``UNet``.
+        data: settings of the data it was trained on.
+        seed: of the training.
+        seen_before: SHA-256 of the prepared radiographs that the network it started from had seen.
+    """
+    return {"network": network, "data": data, "seed": seed, "seen_before": seen_before}
 
 
 def find_checkpoint(path: Path) -> Path:
@@ -91,13 +98,33 @@ def write_safetensors(network: UNet, description: dict[str, Any], path: Path, ha
     path.write_bytes(save(weights, {FORMAT_KEY: json.dumps(description)}))  # save_file hides it from other users
 
 
+def start_from(path: Path, shape: dict[str, Any]) -> tuple[UNet, list[str]]:
+    """A network to train further, and the SHA-256 of the prepared radiographs it has seen.
+
+    Args:
+        path: a checkpoint, a run directory or a .safetensors file.
+        shape: the arguments of ``UNet`` that the settings ask for.
+
+    Raises:
+        UserError: there is no such network, or it is of another shape.
+    """
+    network, description = load_network(find_checkpoint(path))
+    theirs = description["network"]
+    differing = sorted(name for name in shape if shape[name] != theirs.get(name))
+    if differing:
+        wanted = " ".join(f"model.{name}={theirs.get(name)}" for name in differing)
+        raise UserError(f"init={path} is a network of another shape than model.\nTo start from it add: {wanted}")
+    return network.train(), description["seen"]
+
+
 def _read_lightning(path: Path) -> Content:
     """Weights and description of a training's checkpoint."""
     checkpoint = torch.load(path, map_location="cpu", weights_only=True)
     state, data = checkpoint["state_dict"], checkpoint[DATA_KEY]
     weights = {key.removeprefix("network."): value for key, value in state.items() if key.startswith("network.")}
-    seen = [*data["train"], *data["validation"]]
-    return weights, checkpoint[FORMAT_KEY] | {"seen": seen, "ranges": data["ranges"]}
+    description = checkpoint[FORMAT_KEY]
+    seen = sorted({*data["train"], *data["validation"], *description.get("seen_before", [])})
+    return weights, description | {"seen": seen, "ranges": data["ranges"]}
 
 
 def _read_safetensors(path: Path) -> Content:
