@@ -16,22 +16,25 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from lung_seg.errors import ExportError, UserError
+from lung_seg.errors import FailureError, UserError
 from lung_seg.schema import ConfigT, key_names, register, settings
 
 CONF_DIR = Path(__file__).resolve().parents[1] / "conf"
 INTERRUPTED, USER_MISTAKE, FAILURE = 130, 2, 1
-FORESEEN = (UserError, ExportError, HydraException, OmegaConfBaseException, OSError)
+FORESEEN = (UserError, FailureError, HydraException, OmegaConfBaseException, OSError)
 PATH_MISTAKES = (NotADirectoryError, IsADirectoryError, FileExistsError)
 RANKS = ("RANK", "SLURM_PROCID", "LOCAL_RANK")  # where torchrun, SLURM and Lightning put the number of a process
 
 Function = Callable[[ConfigT, Path], float | None]
 
 
-def command(name: str, of: type[ConfigT]) -> Callable[[Function[ConfigT]], Callable[[], None]]:
+def command(
+    name: str, of: type[ConfigT], as_typed: tuple[str, ...] = ()
+) -> Callable[[Function[ConfigT]], Callable[[], None]]:
     """Make a script of a function: it is called with the settings of ``conf/<name>.yaml`` and the run directory.
 
-    What the function returns is the value that a sweep compares its jobs by.
+    What the function returns is the value that a sweep compares its jobs by. The values of the keys ``as_typed`` may
+    hold any character: a file's name may have commas and brackets, which mean something to Hydra.
     """
 
     def decorate(function: Function[ConfigT]) -> Callable[[], None]:
@@ -61,7 +64,7 @@ def command(name: str, of: type[ConfigT]) -> Callable[[Function[ConfigT]], Calla
             codes.clear()
             composed_once.clear()
             try:
-                sys.argv[1:] = resumed_arguments(sys.argv[1:])
+                sys.argv[1:] = [_quoted(argument, as_typed) for argument in resumed_arguments(sys.argv[1:])]
                 job()
             except (KeyboardInterrupt, *FORESEEN) as error:
                 codes.append(_tell(error, of))
@@ -106,6 +109,15 @@ def resumed_arguments(arguments: list[str]) -> list[str]:
     return [*(saved | given | place).values(), *flags]
 
 
+def _quoted(argument: str, keys: tuple[str, ...]) -> str:
+    """The argument with its value in quotes, if it gives one of the keys a value."""
+    key, _, value = argument.partition("=")
+    if key not in keys or value[:1] in ("", "'", '"'):
+        return argument
+    escaped = re.sub(r"(\\*)('|$)", lambda found: 2 * found[1] + (found[2] and r"\'"), value)
+    return f"{key}='{escaped}'"
+
+
 def _check_one_process(composed: DictConfig) -> None:
     """Raise a UserError if a job of a sweep would start further processes: each would start the sweep again."""
     strategy = OmegaConf.select(composed, "trainer.strategy")
@@ -138,7 +150,7 @@ def _tell(error: BaseException, of: type[ConfigT], job_name: str = "") -> int:
             code, message = INTERRUPTED, f"Stopped; {error or 'what was saved is kept.'}"
         case UserError():
             code, message = USER_MISTAKE, str(error)
-        case ExportError():
+        case FailureError():
             code, message = FAILURE, str(error)
         case HydraException() | OmegaConfBaseException():  # before OSError: some of Hydra's errors are both
             code, message = USER_MISTAKE, _of_the_settings(error, key_names(of))

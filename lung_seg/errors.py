@@ -1,4 +1,4 @@
-"""The errors that are told in plain words: the user's, and those of a file that was checked and is no good."""
+"""The errors that are told in plain words."""
 
 
 class UserError(Exception):
@@ -8,5 +8,8 @@ class UserError(Exception):
     """
 
 
-class ExportError(RuntimeError):
-    """An exported file does not do what the network does; nobody's mistake, so the exit code is 1."""
+class FailureError(Exception):
+    """What could not be done although nobody made a mistake: an export that differs, files that cannot be used.
+
+    The command line prints it without a traceback and exits with code 1.
+    """

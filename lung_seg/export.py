@@ -16,7 +16,7 @@ from torch import Tensor
 from torch.export import Dim, ExportedProgram
 
 from lung_seg.data.phantom import draw_phantom
-from lung_seg.errors import ExportError, UserError
+from lung_seg.errors import FailureError, UserError
 from lung_seg.files import atomic_path, write_text
 from lung_seg.model.checkpoint import find_checkpoint, load_network, write_safetensors
 from lung_seg.model.metrics import overlap_counts, overlap_scores, predict_mask
@@ -65,7 +65,7 @@ def export(checkpoint: Path, folder: Path, formats: Sequence[str], half: bool) -
 
     Raises:
         UserError: there is no such checkpoint, or a package that writes a format is not installed.
-        ExportError: a file does not do what PyTorch does.
+        FailureError: a file does not do what PyTorch does.
     """
     path = find_checkpoint(checkpoint)
     network, description = load_network(path)
@@ -201,9 +201,9 @@ def _phantoms(size_px: int, step: int) -> Iterator[Images]:
 
 
 def _check(exported: Exported, tolerance: float) -> None:
-    """Raise an ExportError where a file is further from PyTorch than its format excuses."""
+    """Raise an FailureError where a file is further from PyTorch than its format excuses."""
     if not exported.difference <= tolerance:  # NaN is not
-        raise ExportError(
+        raise FailureError(
             f"{exported.path}: a probability of lung is {exported.difference:.2g} off PyTorch's, more than "
             f"{tolerance:g}.\nNothing was written. Try half=false, or the package versions of requirements-dev.txt."
         )

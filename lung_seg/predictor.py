@@ -24,21 +24,29 @@ class Prediction:
     Attributes:
         right: the patient's right lung, bool; it lies on the image's left side.
         left: the patient's left lung, bool.
-        probability: of lung, float32, before anything was removed or filled.
         quality: from 0 to 1, how far to trust the mask; see ``quality``.
         warning: why not to, in plain words; empty where nothing speaks against it.
+        square_probability: what the network found, (S, S) at its own size.
+        resize: how the radiograph became square.
     """
 
     right: Mask
     left: Mask
-    probability: Probability
     quality: float
     warning: str
+    square_probability: Probability
+    resize: str
 
     @property
     def mask(self) -> Mask:
         """Both lungs."""
         return self.right | self.left
+
+    @property
+    def probability(self) -> Probability:
+        """Of lung, (H, W) float32, before anything was removed or filled."""
+        height_px, width_px = self.right.shape
+        return from_square(self.square_probability, height_px, width_px, self.resize, cv2.INTER_LINEAR)
 
 
 class Predictor:
@@ -70,7 +78,8 @@ class Predictor:
                 "Predict with each alone, or train them at one data.image_size_px and data.resize."
             )
         self.size_px, self.resize = inputs[0]["image_size_px"], inputs[0]["resize"]
-        self.ranges: Ranges = self.runtimes[0].description.get("ranges", {})
+        self.ranges: Ranges = self.runtimes[0].description["ranges"]
+        self.best_batch_size = min(runtime.best_batch_size for runtime in self.runtimes)
 
     def predict(self, radiograph: Grey | Path | str) -> Prediction:
         """The lungs of one radiograph.
@@ -92,6 +101,8 @@ class Predictor:
 
     def probabilities(self, squares: Sequence[Grey]) -> list[Probability]:
         """Probability of lung, (S, S) each, of what the networks see, (S, S) each."""
+        if not squares:
+            return []
         images = np.stack(squares)
         views = [self._mean_probability(images)]
         if self.flip:
@@ -109,9 +120,10 @@ class Predictor:
         return Prediction(
             right=at_own_size & (side == RIGHT),
             left=at_own_size & (side == LEFT),
-            probability=from_square(probability, height_px, width_px, self.resize, cv2.INTER_LINEAR),
             quality=quality.score,
             warning=quality.warning,
+            square_probability=probability,
+            resize=self.resize,
         )
 
     def _mean_probability(self, images: Squares) -> NDArray[np.float32]:

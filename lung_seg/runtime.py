@@ -19,10 +19,12 @@ class Runtime(Protocol):
     """A network ready to run.
 
     Attributes:
-        description: what the file says of itself, see ``model.checkpoint.describe``.
+        description: what the file says of itself, see ``model.checkpoint.load_network``.
+        best_batch_size: how many radiographs to run at once.
     """
 
     description: dict[str, Any]
+    best_batch_size: int
 
     def __call__(self, images: Squares) -> Logits:
         """Logits (N, S, S) of radiographs (N, S, S)."""
@@ -51,6 +53,7 @@ class TorchRuntime:
 
         network, self.description = load_network(find_checkpoint(path))
         self.device = _choose(torch, device)
+        self.best_batch_size = 1 if self.device == "cpu" else 16  # a GPU is idle with one; a CPU gains nothing by more
         self.network = network.to(self.device)
 
     def __call__(self, images: Squares) -> Logits:
@@ -65,6 +68,8 @@ class TorchRuntime:
 
 class OnnxRuntime:
     """A network in onnxruntime."""
+
+    best_batch_size = 1
 
     def __init__(self, path: Path):
         try:

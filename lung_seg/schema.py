@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 from hydra.core.config_store import ConfigStore
 from omegaconf import MISSING, DictConfig, OmegaConf
 
-from lung_seg.config import EvaluateConfig, ExportConfig, Group, PrepareConfig, TrainConfig, rule_text
+from lung_seg.config import EvaluateConfig, ExportConfig, Group, PredictConfig, PrepareConfig, TrainConfig, rule_text
 from lung_seg.errors import UserError
 
 ConfigT = TypeVar("ConfigT", bound=Group)
@@ -25,6 +25,7 @@ def register() -> None:
         ("evaluate", EvaluateConfig),
         ("export", ExportConfig),
         ("prepare_data", PrepareConfig),
+        ("predict", PredictConfig),
     ):
         store.store(name=f"{name}_schema", node=schema)
         store.store(group="hydra/help", name=f"{name}_help", node={"app_name": name, "template": _help(name, schema)})

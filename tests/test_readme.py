@@ -13,7 +13,7 @@ from hydra import compose, initialize_config_dir
 from lung_seg.config import TrainConfig
 from lung_seg.schema import register, settings
 from tests.conftest import Run
-from tests.layouts import write_folder, write_montgomery, write_shenzhen
+from tests.layouts import draw_chest, write_folder, write_image, write_montgomery, write_shenzhen
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -71,7 +71,7 @@ def test_preparing(data: Path, run: Run, command: str) -> None:
     assert "Prepared 16 cases" in outcome.out
 
 
-@pytest.mark.parametrize("command", [line for line in scripts("train") if "resume=" not in line])
+@pytest.mark.parametrize("command", [line for line in scripts("train") if "<time>" not in line])
 def test_training(data: Path, run: Run, monkeypatch: pytest.MonkeyPatch, command: str) -> None:
     fetched: list[str] = []
     monkeypatch.setattr("lung_seg.data.prepare.download", lambda source, _: fetched.append(source))
@@ -98,10 +98,22 @@ def test_evaluating_and_resuming(data: Path, run: Run) -> None:
         assert outcome.code == 0, outcome.err
         assert "report.html" in outcome.out
     assert len(list((data / "runs" / "evaluate").glob("*/cases.csv"))) == len(scripts("evaluate")) == 2
-    (command,) = (line for line in scripts("train") if "resume=" in line)
+    command, tuning = (line for line in scripts("train") if "<time>" in line)
     outcome = run("train", *shlex.split(command.replace("runs/train/<time>", str(first)))[2:])
     assert outcome.code == 0, outcome.err
     assert list((data / "runs" / "train").iterdir()) == [first]
+    outcome = run("train", *shlex.split(tuning.replace("runs/train/<time>", str(first)))[2:], *SMALLER, *SMALL_DATA)
+    assert outcome.code == 0, outcome.err
+
+
+def test_predicting(trained: Path, run: Run) -> None:
+    write_image(trained / "xray.png", draw_chest(1, 60, 50)[0])
+    write_image(trained / "films" / "ward" / "1.png", draw_chest(2, 60, 50)[0])
+    for command in scripts("predict"):
+        words = shlex.split(command.replace("runs/train/<time>", "runs/first"))[2:]
+        outcome = run("predict", *words)
+        assert outcome.code == 0, outcome.err
+        assert "Predicted 1 radiographs" in outcome.out
 
 
 def test_exporting(trained: Path, run: Run) -> None:

@@ -1,0 +1,239 @@
+"""Files in; masks, overlays and a table of measurements out, however many there are."""
+
+import csv
+import dataclasses
+import os
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import partial
+from itertools import islice
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+from PIL import Image
+from tqdm import tqdm
+
+from lung_seg.config import PredictConfig
+from lung_seg.data.dicom_seg import write_dicom_seg
+from lung_seg.data.radiograph import Grey, Radiograph, open_radiograph
+from lung_seg.errors import UserError
+from lung_seg.files import atomic_path
+from lung_seg.inputs import Job, find_inputs, name_results
+from lung_seg.lungs import Mask, Probability
+from lung_seg.measure import Box, Measurements, measure, soft_masked, with_margin
+from lung_seg.pictures import fit_within, overlay, write_png
+from lung_seg.predictor import Prediction, Predictor
+
+TABLE = "predictions.csv"
+COLUMNS = (
+    "input",
+    "mask",
+    "width_px",
+    "height_px",
+    *(name for name in Measurements.__dataclass_fields__ if name != "box"),
+    *(f"box_{name}" for name in Box._fields),
+    "quality",
+    "warning",
+    "error",
+)
+OVERLAY_PX = 1024  # the longer side of an overlay: people look at it, nobody measures on it
+THREADS = 8  # that read and write; more than that wait for the disk
+QUEUE = 8  # radiographs that are read ahead of the network, and as many that wait to be written: the memory's bound
+
+Row = dict[str, Any]
+ItemT = TypeVar("ItemT")
+ResultT = TypeVar("ResultT")
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """A radiograph on its way to the network, and what the network sees of it."""
+
+    job: Job
+    radiograph: Radiograph
+    square: Grey
+
+
+@dataclass(frozen=True)
+class Failed:
+    """A file that could not be read, and why."""
+
+    job: Job
+    error: str
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How many radiographs were predicted, had been before, got a warning, and failed."""
+
+    predicted: int
+    skipped: int
+    warned: int
+    failed: int
+
+
+def predict(config: PredictConfig, output: Path) -> Outcome:
+    """Predict every radiograph of the input; write its files and its row of predictions.csv below ``output``.
+
+    Memory does not grow with the number of radiographs: reading, network and writing work on a few at a time.
+
+    Raises:
+        UserError: there is no input, or no such network.
+    """
+    jobs = name_results(find_inputs(config.input, output))
+    predictor = Predictor(*config.checkpoints, flip=config.flip, cleaning=config.cleaning, device=config.device)
+    rows = read_table(output / TABLE)
+    left = [job for job in jobs if not (config.skip_existing and _is_done(rows.get(str(job.path)), output))]
+    new = []
+    for row in tqdm(_predicted(left, predictor, config, output), total=len(left), unit="image", disable=not left):
+        append_row(output / TABLE, row)
+        new.append(row)
+    write_table(output / TABLE, rows | {row["input"]: row for row in new})
+    failed, warned = (sum(bool(row[column]) for row in new) for column in ("error", "warning"))
+    return Outcome(len(new) - failed, len(jobs) - len(left), warned, failed)
+
+
+def read_table(path: Path) -> dict[str, Row]:
+    """The rows of predictions.csv by their input, the last one of each; none where there is no such file."""
+    if not path.is_file():
+        return {}
+    with path.open(newline="", encoding="utf-8") as file:
+        return {row["input"]: row for row in csv.DictReader(file) if row.keys() >= set(COLUMNS)}
+
+
+def write_table(path: Path, rows: dict[str, Row]) -> None:
+    """Write predictions.csv whole."""
+    with atomic_path(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows.values())
+
+
+def append_row(path: Path, row: Row) -> None:
+    """Add a row to predictions.csv at once, so that a run that is stopped keeps what it did."""
+    if not path.is_file():
+        write_table(path, {})
+    with path.open("a", newline="", encoding="utf-8") as file:
+        csv.DictWriter(file, COLUMNS, lineterminator="\n").writerow(row)
+
+
+def _is_done(row: Row | None, output: Path) -> bool:
+    return row is not None and not row["error"] and (output / row["mask"]).is_file()
+
+
+def _predicted(jobs: list[Job], predictor: Predictor, config: PredictConfig, output: Path) -> Iterator[Row]:
+    """A row for each job, in their order: reading and writing go on beside the network."""
+    with ThreadPoolExecutor(min(THREADS, os.cpu_count() or 1)) as pool:
+        try:
+            loaded = _ahead(pool, partial(_load, predictor, config.inverted), jobs)
+            found = _through_network(predictor, loaded, config.batch_size or predictor.best_batch_size)
+            yield from _ahead(pool, partial(_finish, predictor, config, output), found)
+        finally:
+            pool.shutdown(cancel_futures=True)
+
+
+def _ahead(pool: ThreadPoolExecutor, function: Callable[[ItemT], ResultT], items: Iterable[ItemT]) -> Iterator[ResultT]:
+    """The function's results in order, a few of them computed before they are asked for."""
+    pending: deque[Future[ResultT]] = deque()
+    for item in items:
+        pending.append(pool.submit(function, item))
+        if len(pending) >= QUEUE:
+            yield pending.popleft().result()
+    while pending:
+        yield pending.popleft().result()
+
+
+def _load(predictor: Predictor, inverted: bool, job: Job) -> Loaded | Failed:
+    try:
+        radiograph = open_radiograph(job.path, inverted)
+    except UserError as error:
+        return Failed(job, _in_one_line(error))
+    return Loaded(job, radiograph, predictor.to_square(radiograph.pixels))
+
+
+def _through_network(
+    predictor: Predictor, loaded: Iterator[Loaded | Failed], batch_size: int
+) -> Iterator[tuple[Loaded, Probability] | Failed]:
+    """What was loaded, in its order, each with its probability."""
+    while batch := list(islice(loaded, batch_size)):
+        squares = [item.square for item in batch if isinstance(item, Loaded)]
+        probabilities = iter(predictor.probabilities(squares))
+        yield from (item if isinstance(item, Failed) else (item, next(probabilities)) for item in batch)
+
+
+def _finish(
+    predictor: Predictor, config: PredictConfig, output: Path, found: tuple[Loaded, Probability] | Failed
+) -> Row:
+    """Write the files of one radiograph and return its row."""
+    if isinstance(found, Failed):
+        return _empty_row(found.job) | {"error": found.error}
+    loaded, probability = found
+    prediction = predictor.finish(loaded.square, probability, *loaded.radiograph.pixels.shape)
+    spacing_mm = (config.spacing_mm,) * 2 if config.spacing_mm else loaded.radiograph.spacing_mm
+    measured = measure(prediction.right, prediction.left, spacing_mm)
+    try:
+        mask_name = _write_files(loaded, prediction, measured.box, config, output)
+    except UserError as error:
+        return _empty_row(loaded.job) | {"error": _in_one_line(error)}
+    return _row(loaded, mask_name, measured, prediction)
+
+
+def _write_files(loaded: Loaded, prediction: Prediction, box: Box | None, config: PredictConfig, output: Path) -> str:
+    """Write the mask and what else is asked for; returns the mask's name below the output folder."""
+    image, mask = loaded.radiograph.pixels, prediction.mask
+    target = partial(_target, output, loaded.job)
+    if config.overlay:
+        write_png(target("_overlay.png"), _small_overlay(image, mask))
+    if config.crop and box:
+        rows, columns = with_margin(box, config.crop_margin, *image.shape)
+        write_grey_png(target("_crop.png"), image[rows, columns])
+        write_grey_png(target("_lungs.png"), soft_masked(image, mask)[rows, columns])
+    if config.dicom_seg:
+        write_dicom_seg(target("_seg.dcm"), loaded.job.path, prediction.right, prediction.left)
+    mask_path = target("_mask.png")  # the last one: where it is, all of them are
+    write_grey_png(mask_path, mask.astype(np.uint8) * np.uint8(255))
+    return mask_path.relative_to(output).as_posix()
+
+
+def _target(output: Path, job: Job, ending: str) -> Path:
+    return output / f"{job.stem}{ending}"
+
+
+def write_grey_png(path: Path, pixels: Grey) -> None:
+    """Write an 8-bit grey PNG so that it appears whole or not at all."""
+    with atomic_path(path) as temporary:
+        Image.fromarray(pixels).save(temporary, compress_level=1)
+
+
+def _small_overlay(image: Grey, mask: Mask) -> Grey:
+    """The radiograph with the mask's outline, its longer side at most OVERLAY_PX."""
+    small = fit_within(image, OVERLAY_PX)
+    small_mask = fit_within(mask.astype(np.uint8) * np.uint8(255), OVERLAY_PX) >= 128
+    return overlay(small, small_mask, None)
+
+
+def _row(loaded: Loaded, mask_name: str, measured: Measurements, prediction: Prediction) -> Row:
+    height_px, width_px = loaded.radiograph.pixels.shape
+    numbers = dataclasses.asdict(measured)
+    box = numbers.pop("box") or ("",) * len(Box._fields)
+    return _empty_row(loaded.job) | {
+        "mask": mask_name,
+        "width_px": width_px,
+        "height_px": height_px,
+        **numbers,
+        **{f"box_{name}": value for name, value in zip(Box._fields, box, strict=True)},
+        "lung_area_fraction": round(measured.lung_area_fraction, 6),
+        "quality": round(prediction.quality, 4),
+        "warning": prediction.warning,
+    }
+
+
+def _empty_row(job: Job) -> Row:
+    return dict.fromkeys(COLUMNS, "") | {"input": str(job.path)}
+
+
+def _in_one_line(error: UserError) -> str:
+    return " ".join(str(error).splitlines())
