@@ -8,7 +8,7 @@ from hydra import compose, initialize_config_dir
 from hydra.utils import get_class
 from omegaconf import OmegaConf
 
-from lung_seg.config import EvaluateConfig, ExportConfig, PrepareConfig, TrainConfig
+from lung_seg.config import EvaluateConfig, ExportConfig, PredictConfig, PrepareConfig, TrainConfig
 from lung_seg.schema import key_names, register, settings
 
 CONF = Path(__file__).parents[1] / "conf"
@@ -44,6 +44,7 @@ def test_every_file_says_what_it_is_for(path: Path) -> None:
         ("evaluate", EvaluateConfig, ["checkpoint=runs/train/one"]),
         ("export", ExportConfig, []),
         ("prepare_data", PrepareConfig, []),
+        ("predict", PredictConfig, ["input=xray.png"]),
     ],
 )
 def test_every_script_has_its_configuration(name: str, schema: Any, needed: list[str]) -> None:
@@ -75,3 +76,8 @@ def test_the_defaults_of_the_field() -> None:
 def test_the_length_of_a_training_follows_the_data_unless_it_is_given() -> None:
     assert composed("train", TrainConfig, "data=montgomery_shenzhen").trainer.max_epochs == 60
     assert composed("train", TrainConfig, "data=montgomery_shenzhen", "trainer.max_epochs=3").trainer.max_epochs == 3
+
+
+def test_the_release_is_the_small_network_on_both_sets() -> None:
+    by_hand = ("data=montgomery_shenzhen", "model=unet_small", "data.image_size_px=256")
+    assert composed("train", TrainConfig, "experiment=release") == composed("train", TrainConfig, *by_hand)
