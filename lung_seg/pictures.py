@@ -92,14 +92,14 @@ def fit_within(picture: Rgb, longest_px: int) -> Rgb:
     return np.asarray(cv2.resize(picture, (width, height), interpolation=cv2.INTER_AREA), dtype=np.uint8)
 
 
-def png_bytes(picture: Rgb) -> bytes:
+def png_bytes(picture: Rgb | Grey) -> bytes:
     """The picture as a PNG file's content."""
     buffer = io.BytesIO()
-    Image.fromarray(picture).save(buffer, format="PNG")
+    Image.fromarray(picture).save(buffer, format="PNG", compress_level=3)  # films as small as at 6, in half the time
     return buffer.getvalue()
 
 
-def write_png(path: Path, picture: Rgb) -> None:
+def write_png(path: Path, picture: Rgb | Grey) -> None:
     """Write a PNG file so that it appears whole or not at all."""
     with atomic_path(path) as temporary:
         temporary.write_bytes(png_bytes(picture))

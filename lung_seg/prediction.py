@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
-from PIL import Image
 from tqdm import tqdm
 
 from lung_seg.config import PredictConfig
@@ -86,14 +85,15 @@ def predict(config: PredictConfig, output: Path) -> Outcome:
     jobs = name_results(find_inputs(config.input, output))
     predictor = Predictor(*config.checkpoints, flip=config.flip, cleaning=config.cleaning, device=config.device)
     rows = read_table(output / TABLE)
-    left = [job for job in jobs if not (config.skip_existing and _is_done(rows.get(str(job.path)), output))]
+    todo = [job for job in jobs if not (config.skip_existing and _is_done(rows.get(str(job.path)), output))]
+    write_table(output / TABLE, rows)
     new = []
-    for row in tqdm(_predicted(left, predictor, config, output), total=len(left), unit="image", disable=not left):
+    for row in tqdm(_predicted(todo, predictor, config, output), total=len(todo), unit="image", disable=not todo):
         append_row(output / TABLE, row)
         new.append(row)
     write_table(output / TABLE, rows | {row["input"]: row for row in new})
     failed, warned = (sum(bool(row[column]) for row in new) for column in ("error", "warning"))
-    return Outcome(len(new) - failed, len(jobs) - len(left), warned, failed)
+    return Outcome(len(new) - failed, len(jobs) - len(todo), warned, failed)
 
 
 def read_table(path: Path) -> dict[str, Row]:
@@ -114,8 +114,6 @@ def write_table(path: Path, rows: dict[str, Row]) -> None:
 
 def append_row(path: Path, row: Row) -> None:
     """Add a row to predictions.csv at once, so that a run that is stopped keeps what it did."""
-    if not path.is_file():
-        write_table(path, {})
     with path.open("a", newline="", encoding="utf-8") as file:
         csv.DictWriter(file, COLUMNS, lineterminator="\n").writerow(row)
 
@@ -189,23 +187,17 @@ def _write_files(loaded: Loaded, prediction: Prediction, box: Box | None, config
         write_png(target("_overlay.png"), _small_overlay(image, mask))
     if config.crop and box:
         rows, columns = with_margin(box, config.crop_margin, *image.shape)
-        write_grey_png(target("_crop.png"), image[rows, columns])
-        write_grey_png(target("_lungs.png"), soft_masked(image, mask)[rows, columns])
+        write_png(target("_crop.png"), image[rows, columns])
+        write_png(target("_lungs.png"), soft_masked(image, mask)[rows, columns])
     if config.dicom_seg:
         write_dicom_seg(target("_seg.dcm"), loaded.job.path, prediction.right, prediction.left)
     mask_path = target("_mask.png")  # the last one: where it is, all of them are
-    write_grey_png(mask_path, mask.astype(np.uint8) * np.uint8(255))
+    write_png(mask_path, mask.astype(np.uint8) * np.uint8(255))
     return mask_path.relative_to(output).as_posix()
 
 
 def _target(output: Path, job: Job, ending: str) -> Path:
     return output / f"{job.stem}{ending}"
-
-
-def write_grey_png(path: Path, pixels: Grey) -> None:
-    """Write an 8-bit grey PNG so that it appears whole or not at all."""
-    with atomic_path(path) as temporary:
-        Image.fromarray(pixels).save(temporary, compress_level=1)
 
 
 def _small_overlay(image: Grey, mask: Mask) -> Grey:
