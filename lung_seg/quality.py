@@ -31,8 +31,9 @@ WORDS = {
     "darkness": "the lungs are not darker than what lies around them, as on a film",
 }
 SLACK = 0.25  # of a range's width, added at both ends: the training cases are not all there is
-FEWEST_SURE = 0.90  # expected Dice below which a mask is called unsure
-WORST_TRUSTED = 0.85  # the score below which a mask is not trusted
+# Expected Dice below which a mask is called unsure. Of 92 validation cases of the weights that ship three lie below, at
+# real Dice 0.79, 0.93 and 0.94 (mean of all: 0.963).
+FEWEST_SURE = 0.94
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,36 @@
+"""The weights that ship: small, offline, and right about what they were never shown."""
+
+import numpy as np
+import pytest
+
+from lung_seg import Predictor
+from lung_seg.data.phantom import draw_phantom
+from lung_seg.predictor import SHIPPED
+from tests.not_chests import draw_not_chest
+
+
+@pytest.fixture(scope="module")
+def predictor() -> Predictor:
+    return Predictor()
+
+
+def test_they_are_small_and_come_with_their_card() -> None:
+    assert sum(path.stat().st_size for path in SHIPPED.parent.iterdir()) < 8_000_000
+    card = (SHIPPED.parent / "MODEL_CARD.md").read_text(encoding="utf-8")
+    assert "Not a medical device" in card
+    assert "| shenzhen | 81 |" in card
+
+
+def test_they_find_the_lungs_of_phantoms(predictor: Predictor) -> None:
+    dice = []
+    for seed in range(5_000_000, 5_000_010):
+        phantom = draw_phantom(seed, 320, 320)
+        lungs = predictor.predict(phantom.image)
+        for found, drawn in ((lungs.right, phantom.right_mask), (lungs.left, phantom.left_mask)):
+            dice.append(2 * (found & drawn).sum() / (found.sum() + drawn.sum()))
+    assert np.median(dice) > 0.85  # sides swapped give 0
+
+
+def test_they_warn_of_what_is_no_chest_radiograph(predictor: Predictor) -> None:
+    warned = [bool(predictor.predict(draw_not_chest(seed)[1]).warning) for seed in range(30)]
+    assert np.mean(warned) >= 0.9
