@@ -29,10 +29,10 @@ CARD = "MODEL_CARD.md"
 ONNX_PACKAGES = ("onnx", "onnxscript", "onnxruntime")
 ONNX_OPSET = 18  # the one that torch writes without converting it; onnxruntime reads it since 1.14, of 2023
 
-# How far a pixel's probability of lung may be from PyTorch's. In float32 runtimes add the same numbers in another order
-# (1.3e-6 off in a trained unet_tiny); half precision rounds kernels to three digits (2.0e-3). A file that does
-# something else is off by far more.
-TOLERANCE, HALF_TOLERANCE = 1e-4, 5e-2
+# How far a pixel's probability of lung may be from PyTorch's. In float32 runtimes sum the same in another order:
+# with the weights that ship ONNX is 1.3e-5 off at the size of training, and 2.4e-4 at one pixel of a phantom twice as
+# wide as high. Half precision rounds kernels to three digits (3.9e-2). What does something else is off by far more.
+TOLERANCE, HALF_TOLERANCE = 1e-3, 5e-2
 
 Images = Tensor  # (N, 1, H, W) uint8
 Network = Callable[[Images], Tensor]

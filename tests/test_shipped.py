@@ -1,11 +1,14 @@
 """The weights that ship: small, offline, and right about what they were never shown."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
 from lung_seg import Predictor
 from lung_seg.data.phantom import draw_phantom
 from lung_seg.predictor import SHIPPED
+from tests.conftest import Run
 from tests.not_chests import draw_not_chest
 
 
@@ -34,3 +37,11 @@ def test_they_find_the_lungs_of_phantoms(predictor: Predictor) -> None:
 def test_they_warn_of_what_is_no_chest_radiograph(predictor: Predictor) -> None:
     warned = [bool(predictor.predict(draw_not_chest(seed)[1]).warning) for seed in range(30)]
     assert np.mean(warned) >= 0.9
+
+
+def test_they_can_be_exported_as_onnx(tmp_path: Path, run: Run) -> None:
+    outcome = run("export", "format=onnx", f"output={tmp_path}")
+    assert outcome.code == 0, outcome.err
+    image = draw_phantom(1, 320, 320).image
+    from_onnx = Predictor(tmp_path / "lungs.onnx").predict(image)
+    np.testing.assert_allclose(from_onnx.probability, Predictor().predict(image).probability, atol=1e-3)
