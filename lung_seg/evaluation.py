@@ -101,11 +101,12 @@ def evaluate(config: EvaluateConfig, run_dir: Path) -> dict[str, Any]:
     datamodule.test_splits = SPLITS if config.split == "all" else (config.split,)
     with interruptible("nothing was written."):
         cases = score(network, datamodule, trainer)
+    seen = set(description["seen"])
     facts = {
         "title": f"{path} on {config.split} of {datamodule.data.name}",
         "checkpoint": str(path),
         "split": config.split,
-        "seen_in_training": sum(case.row.image_sha256 in description["seen"] for case in cases),
+        "seen_in_training": sum(case.row.image_sha256 in seen for case in cases),
         "training": None,
         "seed": None,
         "config": dataclasses.asdict(config),

@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lung_seg.data.dicom import is_dicom
+from lung_seg.data.radiograph import IMAGE_SUFFIXES
 from lung_seg.errors import UserError
 
-IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".gif", ".img")
+JSRT_SUFFIX = ".img"
 LIST_SUFFIX = ".txt"
 
 
@@ -67,7 +68,7 @@ def _once(stems: Counter[str], name: Path) -> bool:
 def _looks_like_an_image(path: Path) -> bool:
     if not path.is_file() or path.name.startswith("."):
         return False
-    return path.suffix.lower() in IMAGE_SUFFIXES or is_dicom(path)
+    return path.suffix.lower() in IMAGE_SUFFIXES | {JSRT_SUFFIX} or is_dicom(path)
 
 
 def _below(path: Path, folder: Path) -> bool:

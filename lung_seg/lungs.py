@@ -9,8 +9,9 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from lung_seg.data.masks import Mask
+
 Probability = NDArray[np.float32]
-Mask = NDArray[np.bool_]
 Sides = NDArray[np.uint8]
 
 RIGHT, LEFT = 1, 2

@@ -5,12 +5,9 @@ from typing import NamedTuple
 
 import cv2
 import numpy as np
-from numpy.typing import NDArray
 
-from lung_seg.lungs import Mask
-
-Grey = NDArray[np.uint8]
-Spacing = tuple[float, float]  # millimetres from row to row and from column to column
+from lung_seg.data.masks import Mask
+from lung_seg.data.radiograph import Grey, Spacing
 
 FEATHER = 0.01  # of the radiograph's longer side, over which the soft-masked radiograph fades to black
 

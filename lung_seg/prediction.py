@@ -17,11 +17,12 @@ from tqdm import tqdm
 
 from lung_seg.config import PredictConfig
 from lung_seg.data.dicom_seg import write_dicom_seg
+from lung_seg.data.masks import Mask
 from lung_seg.data.radiograph import Grey, Radiograph, open_radiograph
 from lung_seg.errors import UserError
 from lung_seg.files import atomic_path
 from lung_seg.inputs import Job, find_inputs, name_results
-from lung_seg.lungs import Mask, Probability
+from lung_seg.lungs import Probability
 from lung_seg.measure import Box, Measurements, measure, soft_masked, with_margin
 from lung_seg.pictures import fit_within, overlay, write_png
 from lung_seg.predictor import Prediction, Predictor

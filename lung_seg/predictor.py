@@ -8,9 +8,10 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from lung_seg.data.masks import Mask
 from lung_seg.data.radiograph import Grey, from_square, read_radiograph, to_square
 from lung_seg.errors import UserError
-from lung_seg.lungs import LEFT, LUNG_PROBABILITY, RIGHT, Mask, Probability, clean, sides
+from lung_seg.lungs import LEFT, LUNG_PROBABILITY, RIGHT, Probability, clean, sides
 from lung_seg.quality import Ranges, judge
 from lung_seg.runtime import Squares, open_runtime
 

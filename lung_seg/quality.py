@@ -10,11 +10,11 @@ from dataclasses import dataclass
 
 import cv2
 import numpy as np
-from numpy.typing import NDArray
 
-from lung_seg.lungs import Mask, Probability, find_lungs
+from lung_seg.data.masks import Mask
+from lung_seg.data.radiograph import Grey
+from lung_seg.lungs import Probability, find_lungs
 
-Grey = NDArray[np.uint8]
 Ranges = dict[str, tuple[float, float]]
 
 # What each feature is called in a warning, with its value and its range filled in; see features().

@@ -47,16 +47,7 @@ def fit(config: TrainConfig, run_dir: Path) -> dict[str, Any]:
         )
     pl.seed_everything(config.seed, verbose=False)
     data = LungDataModule(config.data, config.augmentation, config.seed)
-    shape = dataclasses.asdict(config.model)
-    network, seen_before = start_from(Path(config.init), shape) if config.init else (UNet(**shape), [])
-    segmenter = LungSegmenter(
-        network,
-        SegmentationLoss(**dataclasses.asdict(config.loss)),
-        partial(_optimizer, config.optimizer),
-        partial(_scheduler, config.scheduler),
-        config.seed,
-        describe(shape, dataclasses.asdict(config.data), config.seed, seen_before),
-    )
+    segmenter = _segmenter(config)
     # Two callbacks, since with save_last=True a last.ckpt is only written when the epoch is also the best one.
     every_epoch = partial(
         MovableCheckpoint, run_dir / "checkpoints", save_on_train_epoch_end=True, enable_version_counter=False
@@ -92,6 +83,20 @@ def fit(config: TrainConfig, run_dir: Path) -> dict[str, Any]:
     tensorboard.log_hyperparams(_flat(facts["config"]), _final_metrics(summary))
     tensorboard.finalize("success")
     return summary
+
+
+def _segmenter(config: TrainConfig) -> LungSegmenter:
+    """The network, new or with another's weights, and all that trains it."""
+    shape = dataclasses.asdict(config.model)
+    network, seen_before = start_from(Path(config.init), shape) if config.init else (UNet(**shape), [])
+    return LungSegmenter(
+        network,
+        SegmentationLoss(**dataclasses.asdict(config.loss)),
+        partial(_optimizer, config.optimizer),
+        partial(_scheduler, config.scheduler),
+        config.seed,
+        describe(shape, dataclasses.asdict(config.data), config.seed, seen_before),
+    )
 
 
 def _optimizer(settings: dict[str, Any], parameters: Iterable[nn.Parameter]) -> Optimizer:

@@ -1,5 +1,6 @@
 """Miniature data in the layouts of the public sets: a bright body with two dark ellipses for lungs."""
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -148,3 +149,13 @@ def write_dicom(path: Path, values: np.ndarray, **elements: object) -> None:
         if "PixelData" in dataset:
             dataset["PixelData"].VR = "OW"
         dataset.save_as(path, enforce_file_format=True)
+
+
+def broken_copies(content: bytes, rng: np.random.Generator) -> Iterator[bytes]:
+    """A file's content cut off at ten places, then with four bytes changed at thirty."""
+    for _ in range(10):
+        yield content[: rng.integers(1, len(content))]
+    for _ in range(30):
+        broken, start = bytearray(content), int(rng.integers(len(content)))
+        broken[start : start + 4] = rng.bytes(4)
+        yield bytes(broken)

@@ -18,6 +18,7 @@ Grey = NDArray[np.uint8]
 Spacing = tuple[float, float]  # millimetres from row to row and from column to column
 ValuesT = TypeVar("ValuesT", bound=NDArray[Any])
 
+IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".gif", ".webp"})  # DICOM has its own
 JSRT_BITS = 12  # JSRT's raw files: big-endian words of 12 bits, square, without a header (Shiraishi et al. 2000)
 JSRT_SIDE_MM = 2048 * 0.175
 MOST_PIXELS = 80_000_000  # four times the largest public film, and a file of a few kB may claim to hold billions

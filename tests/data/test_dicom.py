@@ -15,7 +15,7 @@ from pydicom.encaps import encapsulate
 from lung_seg.data.dicom import is_dicom
 from lung_seg.data.radiograph import MOST_PIXELS, open_radiograph, read_radiograph
 from lung_seg.errors import UserError
-from tests.layouts import draw_chest, write_dicom, write_image
+from tests.layouts import broken_copies, draw_chest, write_dicom, write_image
 
 GREY = draw_chest(0, 40, 30)[0]
 WHOLE_RANGE = {"WindowCenter": 128, "WindowWidth": 256}  # of 8 bits: shows every value as itself
@@ -321,11 +321,7 @@ def test_truncated_and_corrupt_files_are_read_or_named_but_never_crash(tmp_path,
     refused = 0
     for whole in whole_files(tmp_path / "whole"):
         path, content = tmp_path / whole.name, whole.read_bytes()
-        for trial in range(40):
-            broken = bytearray(content[: rng.integers(1, len(content))] if trial < 10 else content)
-            if trial >= 10:
-                start = int(rng.integers(len(content)))
-                broken[start : start + 4] = rng.bytes(4)
+        for broken in broken_copies(content, rng):
             path.write_bytes(broken)
             try:
                 read_radiograph(path)

@@ -6,9 +6,8 @@ from pathlib import Path
 
 from lung_seg.data.case import Case, Listing
 from lung_seg.data.dicom import DICOM_SUFFIXES
+from lung_seg.data.radiograph import IMAGE_SUFFIXES
 from lung_seg.errors import UserError
-
-IMAGE_SUFFIXES = DICOM_SUFFIXES | {".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".gif", ".webp"}
 
 
 @dataclass(frozen=True)
@@ -24,7 +23,9 @@ def images(folder: Path) -> list[Path]:
     """The image files of a folder by name, without hidden ones; none if the folder is not there."""
     if not folder.is_dir():
         return []
-    return sorted(p for p in folder.iterdir() if p.suffix.lower() in IMAGE_SUFFIXES and p.name[0] != ".")
+    return sorted(
+        p for p in folder.iterdir() if p.suffix.lower() in IMAGE_SUFFIXES | DICOM_SUFFIXES and p.name[0] != "."
+    )
 
 
 def by_stem(paths: Iterable[Path], suffix: str) -> dict[str, Path]:
