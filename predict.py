@@ -13,13 +13,19 @@ def main(config: PredictConfig, output: Path) -> None:
     from lung_seg.prediction import TABLE, predict  # imports torch: not needed for --help and refused settings
 
     outcome = predict(config, output)
-    print(f"\nPredicted {outcome.predicted} radiographs: masks, overlays and {TABLE} are in {output}.")
+    print(f"\nPredicted {_counted(outcome.predicted, 'radiograph')}: masks, overlays and {TABLE} are in {output}.")
     if outcome.skipped:
-        print(f"{outcome.skipped} were there already and were left alone.")
+        print(f"Left alone {_counted(outcome.skipped, 'radiograph')} that had been predicted before.")
     if outcome.warned:
-        print(f"{outcome.warned} of them should be looked at: the column warning of {TABLE} says why.")
+        print(f"To be looked at: {_counted(outcome.warned, 'mask')}; the column warning of {TABLE} says why.")
     if outcome.failed:
-        raise FailureError(f"{outcome.failed} files could not be used; the column error of {output / TABLE} says why.")
+        raise FailureError(
+            f"{_counted(outcome.failed, 'file')} could not be used; the column error of {output / TABLE} says why."
+        )
+
+
+def _counted(number: int, noun: str) -> str:
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
 if __name__ == "__main__":

@@ -1,16 +1,19 @@
-"""What watches a training: images per second, pictures in TensorBoard, a table of epochs."""
+"""What accompanies a training: averaged weights, images per second, pictures in TensorBoard, a table of epochs."""
 
 import csv
 import io
 import time
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
 import torch
-from pytorch_lightning.callbacks import ModelCheckpoint
+from pytorch_lightning.callbacks import ModelCheckpoint, WeightAveraging
 from pytorch_lightning.loggers import Logger, TensorBoardLogger
 from pytorch_lightning.utilities import rank_zero_only
+from torch import Tensor
+from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from lung_seg.data.dataset import Draw, Sample
 from lung_seg.files import write_text
@@ -32,6 +35,24 @@ class MovableCheckpoint(ModelCheckpoint):
         moved = {name: here(state_dict[name]) for name in paths} | {"dirpath": self.dirpath}
         best = {here(path): score for path, score in state_dict["best_k_models"].items()}
         super().load_state_dict(state_dict | moved | {"best_k_models": best})
+
+
+class MovingAverage(WeightAveraging):
+    """Validates and keeps the weights' exponential moving average, which varies less than the weights themselves.
+
+    A checkpoint holds both: the average where a network's weights are looked for, and what training goes on from.
+
+    Args:
+        decay: share of the average that an optimizer step keeps; the first steps keep less (see ``_average``).
+    """
+
+    def __init__(self, decay: float):
+        super().__init__(multi_avg_fn=partial(_average, decay))
+
+    def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
+        """Make the average where the network will be: Lightning moves the network there only later."""
+        self._device = trainer.strategy.root_device
+        super().setup(trainer, pl_module, stage)
 
 
 class Throughput(pl.Callback):
@@ -131,3 +152,8 @@ def read_epochs(path: Path) -> list[dict[str, float]]:
 def _writer(trainer: pl.Trainer) -> Any:
     """TensorBoard's own writer."""
     return next(logger for logger in trainer.loggers if isinstance(logger, TensorBoardLogger)).experiment
+
+
+def _average(decay: float, averages: list[Tensor], weights: list[Tensor], steps: Tensor | int) -> None:
+    """Add the weights after one more step to their averages; those of the first steps, which are bad, fade soon."""
+    get_ema_multi_avg_fn(min(decay, (1 + int(steps)) / (10 + int(steps))))(averages, weights, steps)

@@ -15,7 +15,7 @@ from torch import nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
-from lung_seg.callbacks import EpochTable, MovableCheckpoint, Throughput, ValidationPanels, read_epochs
+from lung_seg.callbacks import EpochTable, MovableCheckpoint, MovingAverage, Throughput, ValidationPanels, read_epochs
 from lung_seg.config import TrainConfig
 from lung_seg.data.datamodule import LungDataModule
 from lung_seg.errors import UserError
@@ -54,6 +54,8 @@ def fit(config: TrainConfig, run_dir: Path) -> dict[str, Any]:
     )
     keep_best = every_epoch(filename="best", monitor=MONITORED, mode="max")
     callbacks: list[Callback] = [keep_best, every_epoch(filename="last"), Throughput(), ValidationPanels()]
+    if config.ema_decay:
+        callbacks.append(MovingAverage(config.ema_decay))  # the last one: the panels are to show what it validates
     if config.patience_epochs:
         callbacks.append(EarlyStopping(MONITORED, mode="max", patience=config.patience_epochs))
     tensorboard = TensorBoardLogger(run_dir / "tensorboard", name="", version="", default_hp_metric=False)

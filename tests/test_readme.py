@@ -113,7 +113,7 @@ def test_predicting(trained: Path, run: Run) -> None:
         words = shlex.split(command.replace("runs/train/<time>", "runs/first"))[2:]
         outcome = run("predict", *words)
         assert outcome.code == 0, outcome.err
-        assert "Predicted 1 radiographs" in outcome.out
+        assert "Predicted 1 radiograph:" in outcome.out
 
 
 def test_exporting(trained: Path, run: Run) -> None:
