@@ -156,4 +156,5 @@ def _writer(trainer: pl.Trainer) -> Any:
 
 def _average(decay: float, averages: list[Tensor], weights: list[Tensor], steps: Tensor | int) -> None:
     """Add the weights after one more step to their averages; those of the first steps, which are bad, fade soon."""
-    get_ema_multi_avg_fn(min(decay, (1 + int(steps)) / (10 + int(steps))))(averages, weights, steps)
+    kept = min(decay, (1 + int(steps)) / (10 + int(steps)))
+    get_ema_multi_avg_fn(kept)(averages, weights, steps)  # type: ignore[no-untyped-call]

@@ -311,4 +311,5 @@ class PredictConfig(Group):
 class PrepareConfig(Group):
     """prepare_data.py: raw radiographs into a prepared set."""
 
+    check: bool = key(False, "Prepare nothing; look for what is wrong with the set and what is odd in it.")
     data: DataConfig = group(DataConfig)

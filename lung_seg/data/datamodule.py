@@ -11,6 +11,7 @@ from torch.utils.data import DataLoader
 from lung_seg.config import SPLITS, AugmentationConfig, DataConfig
 from lung_seg.data.augment import Augment
 from lung_seg.data.dataset import Draw, EpochSampler, LungDataset, Sample, pack
+from lung_seg.data.integrity import refuse_changed
 from lung_seg.data.manifest import Row, read_manifest
 from lung_seg.data.prepare import prepare
 from lung_seg.data.prepared import MANIFEST, prepared_folder
@@ -47,7 +48,9 @@ class LungDataModule(pl.LightningDataModule):
     def prepare_data(self) -> None:
         """Prepare and pack the set; only one process of a run does."""
         if not self.rows:  # Lightning asks again before the test that follows a training
-            pack(prepare(self.data))
+            folder = prepare(self.data)
+            refuse_changed(folder)
+            pack(folder)
 
     def setup(self, stage: str) -> None:
         """Read the manifest, deal the folds when asked."""
