@@ -9,13 +9,14 @@ from typing import Any
 
 import pytorch_lightning as pl
 import torch
-from pytorch_lightning.callbacks import ModelCheckpoint, WeightAveraging
-from pytorch_lightning.loggers import Logger, TensorBoardLogger
+from pytorch_lightning.callbacks import Checkpoint, ModelCheckpoint, WeightAveraging
+from pytorch_lightning.loggers import TensorBoardLogger
 from pytorch_lightning.utilities import rank_zero_only
 from torch import Tensor
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from lung_seg.data.dataset import Draw, Sample
+from lung_seg.errors import UserError
 from lung_seg.files import write_text
 from lung_seg.pictures import panel
 
@@ -55,6 +56,41 @@ class MovingAverage(WeightAveraging):
         super().setup(trainer, pl_module, stage)
 
 
+class DivergenceGuard(pl.Callback):
+    """Stops a training whose loss is no number any more, and says at which step and on which cases.
+
+    A step's loss is looked at after the next step, so that no GPU has to be waited for.
+    """
+
+    def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """No step yet."""
+        self.last: tuple[Tensor, Tensor, int, float] | None = None  # loss, rows of its cases, step, learning rate
+
+    def on_train_batch_end(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Sample, batch_idx: int
+    ) -> None:
+        """Look at the step before, remember this one."""
+        self._check(trainer)
+        learning_rate = trainer.optimizers[0].param_groups[0]["lr"]
+        self.last = (outputs["loss"].detach(), batch.row, trainer.global_step, learning_rate)
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Look at the last step, before a checkpoint is written."""
+        self._check(trainer)
+
+    def _check(self, trainer: pl.Trainer) -> None:
+        if self.last is None or self.last[0].isfinite():
+            return
+        loss, rows, step, learning_rate = self.last
+        known = trainer.datamodule.rows  # type: ignore[attr-defined]
+        cases = ", ".join(known[row].case_id for row in rows.tolist())
+        raise UserError(
+            f"The loss is {loss:.4g} in step {step} of epoch {trainer.current_epoch}, at learning rate "
+            f"{learning_rate:.3g} on {cases}: the training diverged.\n"
+            "Lower optimizer.lr or trainer.gradient_clip_val; the checkpoints of earlier epochs are kept."
+        )
+
+
 class Throughput(pl.Callback):
     """Logs how many images a second an epoch trains on, all devices together."""
 
@@ -73,8 +109,8 @@ class Throughput(pl.Callback):
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Log the epoch's rate, its validation not counted, and how long it took, validation counted."""
-        pl_module.log("train/images_per_s", self.rate)
-        pl_module.log("train/seconds", time.perf_counter() - self.started)
+        pl_module.log("train/images_per_s", self.rate, logger=False)
+        pl_module.log("train/seconds", time.perf_counter() - self.started, logger=False)
 
 
 class ValidationPanels(pl.Callback):
@@ -92,43 +128,43 @@ class ValidationPanels(pl.Callback):
             picture = panel(
                 sample.image[0].numpy(), sample.mask[0].numpy(), logits[0, 0].float().sigmoid().cpu().numpy()
             )
-            _writer(trainer).add_image(f"validation/{number}", picture, trainer.global_step, dataformats="HWC")
+            last_step = trainer.global_step - 1  # where Lightning puts the epoch's scores
+            _writer(trainer).add_image(f"validation/{number}", picture, last_step, dataformats="HWC")
 
 
-class EpochTable(Logger):
-    """metrics.csv: one row per epoch with all that was logged in it; a resumed training goes on with the same table.
+class EpochTable(Checkpoint):
+    """Logs an epoch's scores, and keeps metrics.csv: one row per epoch, which a resumed training goes on with.
 
-    Lightning's CSVLogger scatters an epoch over several rows and starts the file anew on resuming.
+    Lightning itself logs them after its checkpoints are written, and a run killed in between would lack an epoch.
+    Callbacks of this kind come last, in their order: this one belongs before those that write checkpoints.
     """
 
     def __init__(self, path: Path):
-        super().__init__()
         self.path = path
         self.epochs = {int(row["epoch"]): row for row in read_epochs(path)}
 
-    @property
-    def name(self) -> str:
-        """Lightning asks for it."""
-        return "metrics"
+    def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Not validated yet."""
+        self.splits = ["train"]
 
-    @property
-    def version(self) -> str:
-        """Lightning asks for it."""
-        return ""
+    def on_validation_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Lightning keeps the scores of a validation for the epochs that follow: only this one is to have them."""
+        self.splits = ["train", "validation"]
 
     @rank_zero_only
-    def log_hyperparams(self, params: Any, *args: Any, **kwargs: Any) -> None:
-        """Hyperparameters are in summary.json."""
-
-    @rank_zero_only
-    def log_metrics(self, metrics: dict[str, float], step: int | None = None) -> None:
-        """Add numbers to their epoch's row, and write the table at the end of each epoch."""
-        if "epoch" not in metrics:
-            return
-        epoch = int(metrics["epoch"])
-        self.epochs[epoch] = self.epochs.get(epoch, {}) | metrics | {"epoch": epoch, "step": step or 0}
-        if "train/loss" in metrics:
-            self._write()
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Log all scores of the epoch, whole on the disk when this returns."""
+        scores = {
+            name: float(value)
+            for name, value in trainer.callback_metrics.items()
+            if name.partition("/")[0] in self.splits
+        }
+        epoch, last_step = trainer.current_epoch, trainer.global_step - 1
+        for logger in trainer.loggers:
+            logger.log_metrics(scores | {"epoch": epoch}, last_step)
+        _writer(trainer).flush()
+        self.epochs[epoch] = {"epoch": epoch, "step": last_step, **scores}
+        self._write()
 
     def _write(self) -> None:
         rows = [self.epochs[epoch] for epoch in sorted(self.epochs)]

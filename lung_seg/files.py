@@ -6,6 +6,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+PART = ".part-"  # how the name of a file that is being written begins
+
 
 @contextmanager
 def atomic_path(path: Path) -> Iterator[Path]:
@@ -15,12 +17,18 @@ def atomic_path(path: Path) -> Iterator[Path]:
     choose the format by it.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".part-{uuid.uuid4().hex}{path.suffix}")
+    temporary = path.with_name(f"{PART}{uuid.uuid4().hex}{path.suffix}")
     try:
         yield temporary
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def remove_parts(folder: Path) -> None:
+    """Remove what a process that was killed had begun to write."""
+    for part in folder.glob(f"{PART}*"):
+        part.unlink(missing_ok=True)
 
 
 def write_text(path: Path, text: str) -> None:

@@ -1,13 +1,17 @@
 """The Trainer that the settings and this machine allow."""
 
 import dataclasses
+import io
 import logging
 import warnings
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
 
 import pytorch_lightning as pl
 import torch
+from lightning_fabric.plugins import TorchCheckpointIO
 from lightning_fabric.utilities.exceptions import MisconfigurationException
 from pytorch_lightning.callbacks import Callback
 from pytorch_lightning.loggers import Logger
@@ -15,6 +19,22 @@ from pytorch_lightning.utilities import rank_zero_only
 
 from lung_seg.config import TrainerConfig
 from lung_seg.errors import UserError
+from lung_seg.files import atomic_path
+
+
+class WholeCheckpoints(TorchCheckpointIO):
+    """Checkpoints that appear whole or not at all.
+
+    Lightning's own are written to the system's temporary folder and moved. Where that is another disk, moving is
+    copying, and a process killed meanwhile leaves half a file in the place of the last good one.
+    """
+
+    def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
+        """Write a file beside its place, then move it there."""
+        content = io.BytesIO()
+        torch.save(checkpoint, content)
+        with atomic_path(Path(path)) as temporary:
+            temporary.write_bytes(content.getbuffer())
 
 
 def is_main_process() -> bool:
@@ -40,6 +60,7 @@ def make_trainer(
             **arguments,
             callbacks=list(callbacks),
             logger=list(loggers),
+            plugins=[WholeCheckpoints()],
             use_distributed_sampler=False,  # EpochSampler shares the cases itself
             num_sanity_val_steps=0,
             enable_model_summary=False,

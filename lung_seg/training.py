@@ -15,13 +15,22 @@ from torch import nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
-from lung_seg.callbacks import EpochTable, MovableCheckpoint, MovingAverage, Throughput, ValidationPanels, read_epochs
+from lung_seg.callbacks import (
+    DivergenceGuard,
+    EpochTable,
+    MovableCheckpoint,
+    MovingAverage,
+    Throughput,
+    ValidationPanels,
+    read_epochs,
+)
 from lung_seg.config import TrainConfig
 from lung_seg.data.datamodule import LungDataModule
 from lung_seg.errors import UserError
 from lung_seg.evaluation import score, write_evaluation
+from lung_seg.files import remove_parts
 from lung_seg.hardware import interruptible, make_trainer
-from lung_seg.model.checkpoint import describe, load_network, start_from
+from lung_seg.model.checkpoint import describe, load_network, start_from, steps_done
 from lung_seg.model.losses import SegmentationLoss
 from lung_seg.model.segmenter import LungSegmenter
 from lung_seg.model.unet import UNet
@@ -40,30 +49,34 @@ def fit(config: TrainConfig, run_dir: Path) -> dict[str, Any]:
     Raises:
         UserError: the settings do not fit the data or the hardware.
     """
-    if not config.resume and (run_dir / "metrics.csv").exists():
+    checkpoints = run_dir / "checkpoints"
+    last = checkpoints / "last.ckpt"
+    if last.exists() and not config.resume:
         raise UserError(
             f"{run_dir} holds a training already, and two would mix.\n"
             f"Go on with it by resume={run_dir}, or choose another hydra.run.dir."
         )
+    remove_parts(checkpoints)
     pl.seed_everything(config.seed, verbose=False)
     data = LungDataModule(config.data, config.augmentation, config.seed)
     segmenter = _segmenter(config)
     # Two callbacks, since with save_last=True a last.ckpt is only written when the epoch is also the best one.
-    every_epoch = partial(
-        MovableCheckpoint, run_dir / "checkpoints", save_on_train_epoch_end=True, enable_version_counter=False
-    )
+    every_epoch = partial(MovableCheckpoint, checkpoints, save_on_train_epoch_end=True, enable_version_counter=False)
     keep_best = every_epoch(filename="best", monitor=MONITORED, mode="max")
-    callbacks: list[Callback] = [keep_best, every_epoch(filename="last"), Throughput(), ValidationPanels()]
+    keep_last = every_epoch(filename="last")
+    table = EpochTable(run_dir / "metrics.csv")
+    callbacks: list[Callback] = [table, keep_best, keep_last, DivergenceGuard(), Throughput(), ValidationPanels()]
     if config.ema_decay:
         callbacks.append(MovingAverage(config.ema_decay))  # the last one: the panels are to show what it validates
     if config.patience_epochs:
         callbacks.append(EarlyStopping(MONITORED, mode="max", patience=config.patience_epochs))
-    tensorboard = TensorBoardLogger(run_dir / "tensorboard", name="", version="", default_hp_metric=False)
-    trainer = make_trainer(config.trainer, callbacks, [tensorboard, EpochTable(run_dir / "metrics.csv")])
+    # What a killed run drew after its last checkpoint is drawn again: TensorBoard is told to forget it.
+    drawn = steps_done(last) if config.resume else 0
+    tensorboard = TensorBoardLogger(run_dir / "tensorboard", "", "", default_hp_metric=False, purge_step=drawn)
+    trainer = make_trainer(config.trainer, callbacks, [tensorboard])
 
-    last = run_dir / "checkpoints" / "last.ckpt" if config.resume else None
     with interruptible(f"after a whole epoch go on with: python train.py resume={run_dir}"):
-        trainer.fit(segmenter, data, ckpt_path=last, weights_only=True)
+        trainer.fit(segmenter, data, ckpt_path=last if config.resume else None, weights_only=True)
 
     # Processes that a cluster started each have a run_dir of their own; Lightning told them all the first one's.
     told = Path(str(keep_best.dirpath)).parent

@@ -80,6 +80,18 @@ def load_network(path: Path) -> tuple[UNet, dict[str, Any]]:
     return network.to(memory_format=torch.channels_last).eval(), description  # type: ignore[call-overload]
 
 
+def steps_done(path: Path) -> int:
+    """How many optimizer steps led to a training's checkpoint.
+
+    Raises:
+        UserError: the file is no checkpoint of a training.
+    """
+    try:
+        return int(torch.load(path, map_location="cpu", weights_only=True, mmap=True)["global_step"])
+    except NOT_OURS as error:
+        raise UserError(f"{path} is no whole checkpoint of a training.\nStart a new one.") from error
+
+
 def write_safetensors(network: UNet, description: dict[str, Any], path: Path, half: bool) -> None:
     """Write weights and description as ``load_network`` reads them.
 

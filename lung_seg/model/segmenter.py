@@ -86,7 +86,7 @@ class LungSegmenter(pl.LightningModule):
     def on_train_epoch_end(self) -> None:
         """Log the epoch's scores on the augmented training samples."""
         self._log_scores("train", self.train_cases)
-        self.log("train/learning_rate", self.trainer.optimizers[0].param_groups[0]["lr"])
+        self.log("train/learning_rate", self.trainer.optimizers[0].param_groups[0]["lr"], logger=False)
 
     def validation_step(self, batch: Batch) -> None:
         """Count a batch."""
@@ -128,15 +128,15 @@ class LungSegmenter(pl.LightningModule):
         return loss
 
     def _log_scores(self, split: str, table: CaseTable) -> None:
-        """Mean of each score over the cases of a split, and their pooled Dice."""
+        """Mean of each score over the cases of a split, and their pooled Dice; for ``EpochTable``, which logs them."""
         cases = table.compute()
         table.reset()
         counts, loss = cases[:, 1:-1], cases[:, -1]
         if not loss.isfinite().all():
             raise UserError(
                 f"The {split} loss is {loss.mean():.4g} in epoch {self.current_epoch}: the training diverged.\n"
-                "Lower optimizer.lr, or limit trainer.gradient_clip_val; the checkpoints of earlier epochs are kept."
+                "Lower optimizer.lr or trainer.gradient_clip_val; the checkpoints of earlier epochs are kept."
             )
         for name, score in (overlap_scores(counts) | {"loss": loss}).items():
-            self.log(f"{split}/{name}", score.mean().float(), prog_bar=name == "dice")
-        self.log(f"{split}/pooled_dice", pooled_dice(counts))
+            self.log(f"{split}/{name}", score.mean().float(), prog_bar=name == "dice", logger=False)
+        self.log(f"{split}/pooled_dice", pooled_dice(counts), logger=False)

@@ -1,0 +1,151 @@
+"""A training killed at any moment goes on as if nothing had happened, and leaves no half a file."""
+
+import importlib
+import os
+import signal
+import sys
+import time
+import warnings
+from collections.abc import Callable
+from functools import partial, wraps
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from lung_seg import callbacks
+from lung_seg.model.segmenter import LungSegmenter
+from tests.conftest import SMALL, Run
+from tests.test_pipeline import events, table
+
+PATIENCE_S = 120
+Moment = Callable[[], None]
+
+pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs os.fork")
+
+
+def die() -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def at_call(number: int, owner: Any, name: str, action: Moment = die) -> None:
+    """From now on the function does something else at its ``number``-th call."""
+    original, calls = getattr(owner, name), [0]
+
+    @wraps(original)  # Lightning looks at a step's signature
+    def counted(*arguments: Any, **named: Any) -> Any:
+        calls[0] += 1
+        if calls[0] == number:
+            action()
+        return original(*arguments, **named)
+
+    setattr(owner, name, counted)
+
+
+def at_checkpoint(number: int) -> None:
+    """Die when half of a checkpoint is written; best and last are written in turn, best only if it is."""
+    write_bytes, calls = Path.write_bytes, [0]
+
+    def half(path: Path, content: Any) -> int:
+        calls[0] += path.suffix == ".ckpt"
+        if calls[0] == number:
+            write_bytes(path, content[: len(content) // 2])
+            die()
+        return write_bytes(path, content)
+
+    Path.write_bytes = half  # type: ignore[assignment, method-assign]
+
+
+# SMALL has three epochs of three steps, and validates after each. There is nothing to resume before an epoch is whole.
+MOMENTS: dict[str, tuple[Moment, bool]] = {
+    "writing the first last": (partial(at_checkpoint, 2), False),
+    "in an epoch": (partial(at_call, 5, LungSegmenter, "training_step"), True),
+    "writing the table": (partial(at_call, 2, callbacks, "write_text"), True),
+    "writing a checkpoint": (partial(at_checkpoint, 3), True),
+}
+
+
+def train_and_die(moment: Moment, *arguments: str) -> None:
+    """Run train.py in a process of its own, and see it killed."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # from 3.12 on: a fork copies none of the other threads
+        child = os.fork()
+    if child == 0:
+        moment()
+        sys.argv = ["train.py", *arguments]
+        try:
+            importlib.import_module("train").main()
+        finally:
+            os._exit(0)
+    for _ in range(10 * PATIENCE_S):
+        ended, status = os.waitpid(child, os.WNOHANG)
+        if ended:
+            assert os.waitstatus_to_exitcode(status) == -signal.SIGKILL
+            return
+        time.sleep(0.1)
+    os.kill(child, signal.SIGKILL)
+    pytest.fail("the training was not killed")
+
+
+def assert_as_if_never_stopped(whole: Path, resumed: Path) -> None:
+    for name in ("best", "last"):
+        ours, theirs = (torch.load(run / f"checkpoints/{name}.ckpt", weights_only=True) for run in (whole, resumed))
+        for part in ("state_dict", "current_model_state"):
+            assert ours[part].keys() == theirs[part].keys()
+            assert all(torch.equal(weight, theirs[part][key]) for key, weight in ours[part].items())
+        moments, others = (state["optimizer_states"][0]["state"] for state in (ours, theirs))
+        assert all(torch.equal(moments[i]["exp_avg_sq"], others[i]["exp_avg_sq"]) for i in moments)
+        assert ours["lr_schedulers"] == theirs["lr_schedulers"]
+    logs = [events(run) for run in (whole, resumed)]
+    for tag in ("loss", "train/dice", "validation/dice", "train/learning_rate"):
+        drawn = [[(point.step, point.value) for point in log.Scalars(tag)] for log in logs]
+        assert drawn[0] == drawn[1], f"the curve {tag}: none twice, none missing"
+    panels = [[(panel.step, panel.encoded_image_string) for panel in log.Images("validation/0")] for log in logs]
+    assert panels[0] == panels[1]
+    scores = ("epoch", "step", "train/loss", "train/dice", "validation/dice")
+    rows = [[[row[name] for name in scores] for row in table(run / "metrics.csv")] for run in (whole, resumed)]
+    assert rows[0] == rows[1]
+    assert table(whole / "cases.csv") == table(resumed / "cases.csv")
+    assert sorted(path.name for path in (resumed / "checkpoints").iterdir()) == ["best.ckpt", "last.ckpt"]
+
+
+@pytest.mark.parametrize("name", MOMENTS)
+def test_a_killed_training_goes_on_as_if_it_had_never_stopped(name: str, trained: Path, run: Run) -> None:
+    moment, resumable = MOMENTS[name]
+    train_and_die(moment, *SMALL, "hydra.run.dir=runs/killed")
+
+    again = ["resume=runs/killed"] if resumable else [*SMALL, "hydra.run.dir=runs/killed"]
+    if not resumable:
+        assert "holds no training to go on with" in run("train", "resume=runs/killed").err
+    outcome = run("train", *again)
+
+    assert outcome.code == 0, outcome.err
+    assert_as_if_never_stopped(trained / "runs/first", trained / "runs/killed")
+
+
+def test_a_training_asked_to_end_does_so_at_once_and_says_how_to_go_on(
+    trained: Path, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """SIGTERM, as clusters and shutdowns send it."""
+    monkeypatch.setattr(LungSegmenter, "training_step", LungSegmenter.training_step)  # put back afterwards
+    at_call(5, LungSegmenter, "training_step", partial(os.kill, os.getpid(), signal.SIGTERM))
+    stopped = run("train", *SMALL, "hydra.run.dir=runs/stopped")
+
+    assert stopped.code == 130
+    assert "resume=runs/stopped" in stopped.err
+    assert run("train", "resume=runs/stopped").code == 0
+    assert_as_if_never_stopped(trained / "runs/first", trained / "runs/stopped")
+
+
+def test_a_checkpoint_is_written_on_the_disk_it_belongs_to(trained: Path, run: Run) -> None:
+    """By way of the system's temporary folder, often another disk, it would be copied to its place bit by bit."""
+    opened: list[Path] = []
+    write_bytes = Path.write_bytes
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Path, "write_bytes", lambda path, content: opened.append(path) or write_bytes(path, content))
+        assert run("train", *SMALL, "trainer.max_epochs=1", "hydra.run.dir=runs/watched").code == 0
+
+    written = {path.parent for path in opened if path.suffix == ".ckpt"}
+    assert written == {Path("runs/watched/checkpoints")} or written == {trained / "runs/watched/checkpoints"}
