@@ -32,7 +32,7 @@ def model_card(description: dict[str, Any], files: Sequence[Any]) -> str:
 def _template() -> jinja2.Template:
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(Path(__file__).parent),
-        autoescape=False,
+        autoescape=False,  # noqa: S701 - Markdown, of plain values that no browser runs
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
         keep_trailing_newline=True,

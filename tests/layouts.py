@@ -1,5 +1,6 @@
 """Miniature data in the layouts of the public sets: a bright body with two dark ellipses for lungs."""
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -152,10 +153,19 @@ def write_dicom(path: Path, values: np.ndarray, **elements: object) -> None:
 
 
 def broken_copies(content: bytes, rng: np.random.Generator) -> Iterator[bytes]:
-    """A file's content cut off at ten places, then with four bytes changed at thirty."""
-    for _ in range(10):
+    """A file's content cut off at ten places, then with bytes changed, put in or taken out at forty.
+
+    Half of the changes are to the first 256 bytes, where a format keeps its sizes. LUNG_SEG_FUZZ multiplies the counts.
+    """
+    times = int(os.environ.get("LUNG_SEG_FUZZ", "1"))
+    for _ in range(10 * times):
         yield content[: rng.integers(1, len(content))]
-    for _ in range(30):
-        broken, start = bytearray(content), int(rng.integers(len(content)))
-        broken[start : start + 4] = rng.bytes(4)
+    for number in range(40 * times):
+        broken = bytearray(content)
+        start = int(rng.integers(len(content) if number % 2 else min(256, len(content))))
+        new = (
+            rng.bytes(4) if number % 3 else rng.choice([b"\xff\xff\xff\xff", b"\x00\x00\x00\x00", b"\x7f\xff\xff\xff"])
+        )
+        length = (0, 4, 4, 8)[number % 4]
+        broken[start : start + length] = new
         yield bytes(broken)

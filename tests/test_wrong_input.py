@@ -1,10 +1,14 @@
 """A user's mistakes: two lines at the most, exit code 2, and what was there stays untouched."""
 
+import os
+import random
 from pathlib import Path
 
 import pytest
 import torch
 
+from lung_seg.config import EvaluateConfig
+from lung_seg.schema import key_names
 from tests.conftest import SMALL, Run
 from tests.layouts import write_folder, write_montgomery
 
@@ -178,3 +182,49 @@ def test_other_patients_for_a_prepared_set_are_refused(
     assert run("prepare_data", *data).code == 0
     patients = "data.folder.patient_pattern='^(p[0-9]+)_'"
     assert_refused(run("prepare_data", *data, patients), "data.folder", "another data.name")
+
+
+def test_overrides_of_any_characters_are_refused_in_plain_words(workplace: Path, run: Run) -> None:
+    """Drawn from what Hydra's grammar and YAML give a meaning to; without a checkpoint none can be accepted."""
+    rng = random.Random(0)
+    keys = [*key_names(EvaluateConfig), "data", "trainer", "hydra.run.dir", "", "+new.key", "~data", "a b", "é"]
+    pieces = [
+        "1",
+        "-1e999",
+        "nan",
+        "null",
+        "true",
+        "x",
+        "é",
+        " ",
+        "\n",
+        "'",
+        '"',
+        "\\",
+        "[",
+        "]",
+        "{",
+        "}",
+        "${",
+        "}",
+        ":",
+        ",",
+    ]
+    pieces += [
+        "=",
+        "#",
+        "&",
+        "*",
+        "!!python/object:os.system",
+        "${oc.env:HOME}",
+        "../..",
+        "\0",
+        "%",
+        "@",
+        "~",
+        "+",
+        "...",
+    ]
+    for _ in range(12 * int(os.environ.get("LUNG_SEG_FUZZ", "1"))):
+        override = f"{rng.choice(keys)}={''.join(rng.choices(pieces, k=rng.randint(0, 4)))}"
+        assert_refused(run("evaluate", "checkpoint=nowhere", override))

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image, TiffImagePlugin
 
+from lung_seg.data.masks import read_mask
 from lung_seg.data.radiograph import MOST_PIXELS, open_image, open_radiograph, read_radiograph, to_square
 from lung_seg.errors import UserError
 from tests import layouts
@@ -150,12 +151,13 @@ def test_truncated_and_corrupt_files_are_read_or_named_but_never_crash(tmp_path)
         path = tmp_path / name
         for broken in layouts.broken_copies(content, rng):
             path.write_bytes(broken)
-            try:
-                read_radiograph(path)
-            except UserError as error:
-                assert str(path) in str(error)  # noqa: PT017
-                refused += 1
-    assert refused > 100
+            for read in (read_radiograph, read_mask):
+                try:
+                    read(path)
+                except UserError as error:
+                    assert str(path) in str(error)  # noqa: PT017
+                    refused += 1
+    assert refused > 200
 
 
 def test_half_a_png_is_refused(tmp_path):
