@@ -82,6 +82,7 @@ def train_and_die(moment: Moment, *arguments: str) -> None:
         ended, status = os.waitpid(child, os.WNOHANG)
         if ended:
             assert os.waitstatus_to_exitcode(status) == -signal.SIGKILL
+            time.sleep(1)  # TensorBoard reads its files in the order of their names, which hold whole seconds
             return
         time.sleep(0.1)
     os.kill(child, signal.SIGKILL)

@@ -65,10 +65,15 @@ def test_the_map_names_every_module() -> None:
 
 
 @pytest.mark.parametrize("command", scripts("prepare_data"))
-def test_preparing(data: Path, run: Run, command: str) -> None:
-    outcome = run("prepare_data", *shlex.split(command)[2:], "data.test_cases=4")
+def test_preparing_and_checking(data: Path, run: Run, command: str) -> None:
+    *words, last = shlex.split(command, comments=True)[2:]
+    checking = last == "check=true"
+    settings = [*words, "data.test_cases=4"] if checking else [*words, last, "data.test_cases=4"]
+    outcome = run("prepare_data", *settings)
     assert outcome.code == 0, outcome.err
     assert "Prepared 16 cases" in outcome.out
+    if checking:
+        assert "nothing wrong" in run("prepare_data", *settings, last).out
 
 
 @pytest.mark.parametrize("command", [line for line in scripts("train") if "<time>" not in line])
