@@ -1,19 +1,17 @@
-"""What accompanies a training: averaged weights, images per second, pictures in TensorBoard, a table of epochs."""
+"""What accompanies a training: images per second, pictures in TensorBoard, a table of epochs."""
 
 import csv
 import io
 import time
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
 import torch
-from pytorch_lightning.callbacks import Checkpoint, ModelCheckpoint, WeightAveraging
+from pytorch_lightning.callbacks import Checkpoint, ModelCheckpoint
 from pytorch_lightning.loggers import TensorBoardLogger
 from pytorch_lightning.utilities import rank_zero_only
 from torch import Tensor
-from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from lung_seg.data.dataset import Draw, Sample
 from lung_seg.errors import UserError
@@ -36,24 +34,6 @@ class MovableCheckpoint(ModelCheckpoint):
         moved = {name: here(state_dict[name]) for name in paths} | {"dirpath": self.dirpath}
         best = {here(path): score for path, score in state_dict["best_k_models"].items()}
         super().load_state_dict(state_dict | moved | {"best_k_models": best})
-
-
-class MovingAverage(WeightAveraging):
-    """Validates and keeps the weights' exponential moving average, which varies less than the weights themselves.
-
-    A checkpoint holds both: the average where a network's weights are looked for, and what training goes on from.
-
-    Args:
-        decay: share of the average that an optimizer step keeps; the first steps keep less (see ``_average``).
-    """
-
-    def __init__(self, decay: float):
-        super().__init__(multi_avg_fn=partial(_average, decay))
-
-    def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
-        """Make the average where the network will be: Lightning moves the network there only later."""
-        self._device = trainer.strategy.root_device
-        super().setup(trainer, pl_module, stage)
 
 
 class DivergenceGuard(pl.Callback):
@@ -87,7 +67,7 @@ class DivergenceGuard(pl.Callback):
         raise UserError(
             f"The loss is {loss:.4g} in step {step} of epoch {trainer.current_epoch}, at learning rate "
             f"{learning_rate:.3g} on {cases}: the training diverged.\n"
-            "Lower optimizer.lr or trainer.gradient_clip_val; the checkpoints of earlier epochs are kept."
+            "Lower optimizer.lr, or limit trainer.gradient_clip_val; the checkpoints of earlier epochs are kept."
         )
 
 
@@ -188,9 +168,3 @@ def read_epochs(path: Path) -> list[dict[str, float]]:
 def _writer(trainer: pl.Trainer) -> Any:
     """TensorBoard's own writer."""
     return next(logger for logger in trainer.loggers if isinstance(logger, TensorBoardLogger)).experiment
-
-
-def _average(decay: float, averages: list[Tensor], weights: list[Tensor], steps: Tensor | int) -> None:
-    """Add the weights after one more step to their averages; those of the first steps, which are bad, fade soon."""
-    kept = min(decay, (1 + int(steps)) / (10 + int(steps)))
-    get_ema_multi_avg_fn(kept)(averages, weights, steps)  # type: ignore[no-untyped-call]

@@ -209,7 +209,7 @@ class TrainerConfig(Group):
     )
     max_epochs: int = key(II("data.epochs"), "Passes over the training cases.", at_least=1)
     accumulate_grad_batches: int = key(1, "Batches whose gradients make one step.", at_least=1)
-    gradient_clip_val: float | None = key(0.5, "Largest norm of the gradient; null: any.", above=0)
+    gradient_clip_val: float | None = key(None, "Largest norm of the gradient; null: any.", above=0)
     sync_batchnorm: bool = key(False, "Batch statistics over all devices.")
     deterministic: bool = key(False, "Only operations that give the same bits every time.")
     benchmark: bool = key(False, "Let cuDNN try out its algorithms first.")
@@ -226,12 +226,6 @@ class TrainConfig(Group):
     resume: str | None = key(None, "Run directory of a training to go on with.")
     init: str | None = key(
         None, "Start from the weights of another network: a checkpoint, run directory or .safetensors; null: at random."
-    )
-    ema_decay: float = key(
-        0.995,
-        "Share a step leaves of the weights' moving average, which is what is kept; 0: no average.",
-        at_least=0,
-        below=1,
     )
     patience_epochs: int = key(50, "Stop after so many validations without a better Dice; 0: never.", at_least=0)
     data: DataConfig = group(DataConfig)

@@ -19,7 +19,6 @@ from lung_seg.callbacks import (
     DivergenceGuard,
     EpochTable,
     MovableCheckpoint,
-    MovingAverage,
     Throughput,
     ValidationPanels,
     read_epochs,
@@ -66,8 +65,6 @@ def fit(config: TrainConfig, run_dir: Path) -> dict[str, Any]:
     keep_last = every_epoch(filename="last")
     table = EpochTable(run_dir / "metrics.csv")
     callbacks: list[Callback] = [table, keep_best, keep_last, DivergenceGuard(), Throughput(), ValidationPanels()]
-    if config.ema_decay:
-        callbacks.append(MovingAverage(config.ema_decay))  # the last one: the panels are to show what it validates
     if config.patience_epochs:
         callbacks.append(EarlyStopping(MONITORED, mode="max", patience=config.patience_epochs))
     # What a killed run drew after its last checkpoint is drawn again: TensorBoard is told to forget it.

@@ -92,9 +92,8 @@ def train_and_die(moment: Moment, *arguments: str) -> None:
 def assert_as_if_never_stopped(whole: Path, resumed: Path) -> None:
     for name in ("best", "last"):
         ours, theirs = (torch.load(run / f"checkpoints/{name}.ckpt", weights_only=True) for run in (whole, resumed))
-        for part in ("state_dict", "current_model_state"):
-            assert ours[part].keys() == theirs[part].keys()
-            assert all(torch.equal(weight, theirs[part][key]) for key, weight in ours[part].items())
+        assert ours["state_dict"].keys() == theirs["state_dict"].keys()
+        assert all(torch.equal(weight, theirs["state_dict"][name]) for name, weight in ours["state_dict"].items())
         moments, others = (state["optimizer_states"][0]["state"] for state in (ours, theirs))
         assert all(torch.equal(moments[i]["exp_avg_sq"], others[i]["exp_avg_sq"]) for i in moments)
         assert ours["lr_schedulers"] == theirs["lr_schedulers"]

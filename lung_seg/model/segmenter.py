@@ -135,7 +135,7 @@ class LungSegmenter(pl.LightningModule):
         if not loss.isfinite().all():
             raise UserError(
                 f"The {split} loss is {loss.mean():.4g} in epoch {self.current_epoch}: the training diverged.\n"
-                "Lower optimizer.lr or trainer.gradient_clip_val; the checkpoints of earlier epochs are kept."
+                "Lower optimizer.lr, or limit trainer.gradient_clip_val; the checkpoints of earlier epochs are kept."
             )
         for name, score in (overlap_scores(counts) | {"loss": loss}).items():
             self.log(f"{split}/{name}", score.mean().float(), prog_bar=name == "dice", logger=False)
