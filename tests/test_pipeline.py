@@ -269,7 +269,7 @@ def test_two_processes_score_as_one(trained: Path, run: Run) -> None:
 
 
 def test_two_processes_train_one_network(workplace: Path) -> None:
-    words = in_a_process_of_its_own("train", *SMALL, "trainer=ddp_cpu", "hydra.run.dir=runs/ddp")
+    words = in_a_process_of_its_own("train", *SMALL, "trainer=ddp_cpu", "trainer.devices=2", "hydra.run.dir=runs/ddp")
     assert words.count("test cases: Dice") == 1
     assert len(table(workplace / "runs/ddp/metrics.csv")) == 3
     assert len(table(workplace / "runs/ddp/cases.csv")) == 5

@@ -148,7 +148,7 @@ def test_a_stopped_run_goes_on_where_it_was(films: Path, run: Run, monkeypatch: 
     seen.clear()
     outcome = run("predict", "input=films", CHECKPOINT, "output=out", "skip_existing=true")
     assert outcome.code == 0, outcome.err
-    assert f"{len(before)} were there already" in outcome.out
+    assert f"Left alone {len(before)} radiograph" in outcome.out
     assert not set(seen) & set(before)
     rows = table(Path("out"))
     assert len(rows) == 4

@@ -1,10 +1,8 @@
 """Every command of the README does what it says, on small data; those for other hardware compose."""
 
-import os
 import re
 import shlex
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -76,19 +74,24 @@ def test_preparing_and_checking(data: Path, run: Run, command: str) -> None:
         assert "nothing wrong" in run("prepare_data", *settings, last).out
 
 
-@pytest.mark.parametrize("command", [line for line in scripts("train") if "<time>" not in line])
+TWO_PROCESSES = "python train.py trainer=ddp_cpu trainer.devices=2"  # tests/test_pipeline.py runs it
+
+
+def test_the_command_that_another_test_runs_is_still_there() -> None:
+    assert TWO_PROCESSES in scripts("train")
+
+
+@pytest.mark.parametrize(
+    "command", [line for line in scripts("train") if "<time>" not in line and line != TWO_PROCESSES]
+)
 def test_training(data: Path, run: Run, monkeypatch: pytest.MonkeyPatch, command: str) -> None:
     fetched: list[str] = []
     monkeypatch.setattr("lung_seg.data.prepare.download", lambda source, _: fetched.append(source))
     words = shlex.split(command)[2:]
     kept = [word for word in SMALL_DATA if word.split("=")[0] not in command]
     arguments = [*words, *SMALLER, *kept, "data.image_size_px=16"]
-    if "trainer=ddp_cpu" in words:
-        process = [sys.executable, str(ROOT / "train.py"), *arguments]
-        subprocess.run(process, check=True, capture_output=True, env=os.environ | {"OMP_NUM_THREADS": "1"})
-    else:
-        outcome = run("train", *arguments)
-        assert outcome.code == 0, outcome.err
+    outcome = run("train", *arguments)
+    assert outcome.code == 0, outcome.err
     jobs = 4 if "--multirun" in words else 1
     assert len(list((data / "runs").rglob("report.html"))) == jobs
     assert fetched == (["montgomery"] if "data.download=true" in words else [])
