@@ -39,7 +39,8 @@ class MovableCheckpoint(ModelCheckpoint):
 class DivergenceGuard(pl.Callback):
     """Stops a training whose loss is no number any more, and says at which step and on which cases.
 
-    A step's loss is looked at after the next step, so that no GPU has to be waited for.
+    A step's loss is looked at after the next step, so that no GPU has to be waited for. Of several processes none may
+    stop before the others: they go on to the end of the epoch, where ``LungSegmenter`` stops them all.
     """
 
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
@@ -59,7 +60,7 @@ class DivergenceGuard(pl.Callback):
         self._check(trainer)
 
     def _check(self, trainer: pl.Trainer) -> None:
-        if self.last is None or self.last[0].isfinite():
+        if trainer.world_size > 1 or self.last is None or self.last[0].isfinite():
             return
         loss, rows, step, learning_rate = self.last
         known = trainer.datamodule.rows  # type: ignore[attr-defined]

@@ -1,4 +1,4 @@
-"""The Trainer that the settings and this machine allow."""
+"""The Trainer that the settings and this machine allow, and how it writes checkpoints."""
 
 import dataclasses
 import io

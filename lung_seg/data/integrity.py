@@ -114,14 +114,14 @@ def _files(folder: Path, row: Row) -> tuple[tuple[Path, str], ...]:
 def _look(folder: Path, row: Row) -> _Look:
     findings = list(_file_findings(folder, row))
     try:
-        image, mask = read_case(folder, row.case_id)
-        levels = np.unique(np.asarray(open_image(folder / "masks" / f"{row.case_id}.png")))
+        image, mask = (np.asarray(open_image(path)) for path, _ in _files(folder, row))
     except UserError as error:
         told = findings or [Finding(row.case_id, "unreadable", True, str(error).splitlines()[0])]
         return _Look(told)
+    levels = np.unique(mask)
     if set(levels) - {0, 255}:
         findings.append(Finding(row.case_id, "mask values", True, f"the mask holds {levels[:5]}, not only 0 and 255"))
-    return _Look(findings, _thumbnail(image), _features(image, mask))
+    return _Look(findings, _thumbnail(image), _features(image, mask > 0))
 
 
 def _file_findings(folder: Path, row: Row) -> Iterator[Finding]:
