@@ -8,7 +8,7 @@ from typing import Any
 
 import pytorch_lightning as pl
 import torch
-from pytorch_lightning.callbacks import Checkpoint, ModelCheckpoint
+from pytorch_lightning.callbacks import Checkpoint
 from pytorch_lightning.loggers import TensorBoardLogger
 from pytorch_lightning.utilities import rank_zero_only
 from torch import Tensor
@@ -21,21 +21,6 @@ from lung_seg.pictures import panel
 PANEL_CASES = 4
 
 
-class MovableCheckpoint(ModelCheckpoint):
-    """A ModelCheckpoint that still knows its best score when the run directory was moved between two parts of a run."""
-
-    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Take over the scores, the files being looked for where they lie now."""
-
-        def here(path: str) -> str:
-            return str(Path(str(self.dirpath)) / Path(path).name) if path else path
-
-        paths = ("best_model_path", "kth_best_model_path", "last_model_path")
-        moved = {name: here(state_dict[name]) for name in paths} | {"dirpath": self.dirpath}
-        best = {here(path): score for path, score in state_dict["best_k_models"].items()}
-        super().load_state_dict(state_dict | moved | {"best_k_models": best})
-
-
 class DivergenceGuard(pl.Callback):
     """Stops a training whose loss is no number any more, and says at which step and on which cases.
 
@@ -43,9 +28,11 @@ class DivergenceGuard(pl.Callback):
     stop before the others: they go on to the end of the epoch, where ``LungSegmenter`` stops them all.
     """
 
+    last: tuple[Tensor, Tensor, int, float] | None = None  # loss, rows of its cases, step, learning rate
+
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """No step yet."""
-        self.last: tuple[Tensor, Tensor, int, float] | None = None  # loss, rows of its cases, step, learning rate
+        self.last = None
 
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Sample, batch_idx: int
@@ -72,13 +59,49 @@ class DivergenceGuard(pl.Callback):
         )
 
 
+class LossCurve(pl.Callback):
+    """Logs the loss every so many optimizer steps.
+
+    Lightning would do so after the callbacks of a step, and a run that ended when one of them had written a checkpoint
+    would lack a point of the curve: this one belongs before them.
+    """
+
+    def __init__(self, every_n_steps: int):
+        self.every_n_steps = every_n_steps
+
+    def on_train_batch_end(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Sample, batch_idx: int
+    ) -> None:
+        """Log the step's loss, whole on the disk when this returns."""
+        done, batches_of_a_step = batch_idx + 1, trainer.accumulate_grad_batches
+        stepped = done % batches_of_a_step == 0 or done == trainer.num_training_batches
+        if stepped and trainer.global_step % self.every_n_steps == 0:
+            loss = float(outputs["loss"]) * batches_of_a_step  # Lightning divides it
+            _log(trainer, {"loss": loss}, trainer.global_step - 1)
+
+
 class Throughput(pl.Callback):
     """Logs how many images a second an epoch trains on, all devices together."""
 
+    def __init__(self) -> None:
+        self._start(0.0, 0)
+
+    def _start(self, seconds: float, images: int) -> None:
+        """Start the clock, with what is on it of the epoch already."""
+        self.started = time.perf_counter() - seconds
+        self.images = images
+
+    def state_dict(self) -> dict[str, Any]:
+        """For a training that goes on within the epoch."""
+        return {"seconds": time.perf_counter() - self.started, "images": self.images}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Go on within an epoch."""
+        self._start(**state_dict)
+
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Start the clock."""
-        self.started = time.perf_counter()
-        self.images = 0
+        self._start(0.0, 0)
 
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Sample, batch_idx: int
@@ -123,6 +146,7 @@ class EpochTable(Checkpoint):
     def __init__(self, path: Path):
         self.path = path
         self.epochs = {int(row["epoch"]): row for row in read_epochs(path)}
+        self.splits = ["train"]
 
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Not validated yet."""
@@ -141,9 +165,7 @@ class EpochTable(Checkpoint):
             if name.partition("/")[0] in self.splits
         }
         epoch, last_step = trainer.current_epoch, trainer.global_step - 1
-        for logger in trainer.loggers:
-            logger.log_metrics(scores | {"epoch": epoch}, last_step)
-        _writer(trainer).flush()
+        _log(trainer, scores | {"epoch": epoch}, last_step)
         self.epochs[epoch] = {"epoch": epoch, "step": last_step, **scores}
         self._write()
 
@@ -164,6 +186,14 @@ def read_epochs(path: Path) -> list[dict[str, float]]:
     with path.open(newline="", encoding="utf-8") as file:
         rows = [{name: float(value) for name, value in row.items() if value} for row in csv.DictReader(file)]
     return [row | {"epoch": int(row["epoch"]), "step": int(row["step"])} for row in rows]
+
+
+def _log(trainer: pl.Trainer, scores: dict[str, float], step: int) -> None:
+    """Draw points of curves, on the disk when this returns; only the main process does."""
+    for logger in trainer.loggers:
+        logger.log_metrics(scores, step)
+    if trainer.is_global_zero:
+        _writer(trainer).flush()
 
 
 def _writer(trainer: pl.Trainer) -> Any:

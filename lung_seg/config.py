@@ -227,6 +227,9 @@ class TrainConfig(Group):
     init: str | None = key(
         None, "Start from the weights of another network: a checkpoint, run directory or .safetensors; null: at random."
     )
+    checkpoint_every_n_steps: int | None = key(
+        None, "Optimizer steps between two checkpoints within an epoch; null: only after each epoch.", at_least=1
+    )
     patience_epochs: int = key(50, "Stop after so many validations without a better Dice; 0: never.", at_least=0)
     data: DataConfig = group(DataConfig)
     augmentation: AugmentationConfig = group(AugmentationConfig)

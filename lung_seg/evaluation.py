@@ -23,7 +23,7 @@ from lung_seg.data.manifest import TB_LABELS, Row
 from lung_seg.data.prepared import MANIFEST
 from lung_seg.errors import UserError
 from lung_seg.files import sha256, write_text
-from lung_seg.hardware import interruptible, is_main_process, make_trainer
+from lung_seg.hardware import in_plain_words, is_main_process, make_trainer
 from lung_seg.model.checkpoint import find_checkpoint, load_network
 from lung_seg.model.metrics import (
     COUNTS,
@@ -99,7 +99,7 @@ def evaluate(config: EvaluateConfig, run_dir: Path) -> dict[str, Any]:
     datamodule = LungDataModule(config.data, AugmentationConfig(), seed=0)
     trainer = make_trainer(config.trainer)
     datamodule.test_splits = SPLITS if config.split == "all" else (config.split,)
-    with interruptible("nothing was written."):
+    with in_plain_words("nothing was written."):
         cases = score(network, datamodule, trainer)
     seen = set(description["seen"])
     facts = {

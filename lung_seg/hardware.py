@@ -1,40 +1,24 @@
-"""The Trainer that the settings and this machine allow, and how it writes checkpoints."""
+"""The Trainer that the settings and this machine allow."""
 
 import dataclasses
-import io
 import logging
 import warnings
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
 import torch
-from lightning_fabric.plugins import TorchCheckpointIO
+from lightning_fabric.plugins.environments.slurm import SLURMEnvironment
+from lightning_fabric.plugins.environments.torchelastic import TorchElasticEnvironment
 from lightning_fabric.utilities.exceptions import MisconfigurationException
 from pytorch_lightning.callbacks import Callback
 from pytorch_lightning.loggers import Logger
 from pytorch_lightning.utilities import rank_zero_only
 
 from lung_seg.config import TrainerConfig
-from lung_seg.errors import UserError
-from lung_seg.files import atomic_path
-
-
-class WholeCheckpoints(TorchCheckpointIO):
-    """Checkpoints that appear whole or not at all.
-
-    Lightning's own are written to the system's temporary folder and moved. Where that is another disk, moving is
-    copying, and a process killed meanwhile leaves half a file in the place of the last good one.
-    """
-
-    def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
-        """Write a file beside its place, then move it there."""
-        content = io.BytesIO()
-        torch.save(checkpoint, content)
-        with atomic_path(Path(path)) as temporary:
-            temporary.write_bytes(content.getbuffer())
+from lung_seg.errors import FailureError, UserError
+from lung_seg.saving import WholeCheckpoints
 
 
 def is_main_process() -> bool:
@@ -55,12 +39,15 @@ def make_trainer(
     arguments = dataclasses.asdict(settings)
     if settings.precision == "auto":
         arguments["precision"] = fastest_precision(settings.accelerator)
+    plugins: list[Any] = [WholeCheckpoints()]
+    if SLURMEnvironment.detect() and not TorchElasticEnvironment.detect():
+        plugins.append(SLURMEnvironment(auto_requeue=False))  # else it leaves checkpoints of its own in this folder
     try:
         return pl.Trainer(
             **arguments,
             callbacks=list(callbacks),
             logger=list(loggers),
-            plugins=[WholeCheckpoints()],
+            plugins=plugins,
             use_distributed_sampler=False,  # EpochSampler shares the cases itself
             num_sanity_val_steps=0,
             enable_model_summary=False,
@@ -74,12 +61,30 @@ def make_trainer(
 
 
 @contextmanager
-def interruptible(remedy: str) -> Iterator[None]:
-    """Makes of Ctrl-C a KeyboardInterrupt that says how to go on; Lightning makes a bare SystemExit of it."""
+def in_plain_words(remedy: str) -> Iterator[None]:
+    """Tells how to go on when the block is left early.
+
+    Raises:
+        KeyboardInterrupt: by Ctrl-C, of which Lightning makes a bare SystemExit.
+        FailureError: a process that loads cases died.
+        UserError: an operation has no deterministic form on this hardware.
+    """
     try:
         yield
     except SystemExit as leaving:
         raise KeyboardInterrupt(remedy) from leaving
+    except RuntimeError as error:  # torch's own, for everything
+        if "DataLoader worker" in str(error):
+            raise FailureError(
+                f"{str(error).splitlines()[0].rstrip('. ')}; most often memory, or /dev/shm, was full.\n"
+                f"Lower data.workers (0: the main process loads the cases) or data.batch_size, and {remedy}"
+            ) from error
+        if "deterministic" in str(error):
+            raise UserError(
+                f"trainer.deterministic=true cannot be kept here: {str(error).partition('.')[0]}.\n"
+                "Change model.upsampling or trainer.accelerator, or leave it at trainer.deterministic=false."
+            ) from error
+        raise
 
 
 def _hush_lightning() -> None:

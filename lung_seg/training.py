@@ -18,7 +18,7 @@ from torch.optim.lr_scheduler import LRScheduler
 from lung_seg.callbacks import (
     DivergenceGuard,
     EpochTable,
-    MovableCheckpoint,
+    LossCurve,
     Throughput,
     ValidationPanels,
     read_epochs,
@@ -28,11 +28,12 @@ from lung_seg.data.datamodule import LungDataModule
 from lung_seg.errors import UserError
 from lung_seg.evaluation import score, write_evaluation
 from lung_seg.files import remove_parts
-from lung_seg.hardware import interruptible, make_trainer
+from lung_seg.hardware import in_plain_words, make_trainer
 from lung_seg.model.checkpoint import describe, load_network, start_from, steps_done
 from lung_seg.model.losses import SegmentationLoss
 from lung_seg.model.segmenter import LungSegmenter
 from lung_seg.model.unet import UNet
+from lung_seg.saving import MovableCheckpoint, WithinEpochs
 
 MONITORED = "validation/dice"
 
@@ -64,7 +65,10 @@ def fit(config: TrainConfig, run_dir: Path) -> dict[str, Any]:
     keep_best = every_epoch(filename="best", monitor=MONITORED, mode="max")
     keep_last = every_epoch(filename="last")
     table = EpochTable(run_dir / "metrics.csv")
-    callbacks: list[Callback] = [table, keep_best, keep_last, DivergenceGuard(), Throughput(), ValidationPanels()]
+    within = WithinEpochs(last, config.checkpoint_every_n_steps)
+    curve = LossCurve(config.trainer.log_every_n_steps)
+    callbacks: list[Callback] = [DivergenceGuard(), Throughput(), curve, ValidationPanels(), within]
+    callbacks += [table, keep_best, keep_last]
     if config.patience_epochs:
         callbacks.append(EarlyStopping(MONITORED, mode="max", patience=config.patience_epochs))
     # What a killed run drew after its last checkpoint is drawn again: TensorBoard is told to forget it.
@@ -72,7 +76,7 @@ def fit(config: TrainConfig, run_dir: Path) -> dict[str, Any]:
     tensorboard = TensorBoardLogger(run_dir / "tensorboard", "", "", default_hp_metric=False, purge_step=drawn)
     trainer = make_trainer(config.trainer, callbacks, [tensorboard])
 
-    with interruptible(f"after a whole epoch go on with: python train.py resume={run_dir}"):
+    with in_plain_words(f"from the last checkpoint go on with: python train.py resume={run_dir}"):
         trainer.fit(segmenter, data, ckpt_path=last if config.resume else None, weights_only=True)
 
     # Processes that a cluster started each have a run_dir of their own; Lightning told them all the first one's.
@@ -80,7 +84,7 @@ def fit(config: TrainConfig, run_dir: Path) -> dict[str, Any]:
     run_dir = run_dir if run_dir.resolve() == told else told
     best = run_dir / "checkpoints" / "best.ckpt"
     best_network, _ = load_network(best)
-    with interruptible(f"the network is trained; score it with: python evaluate.py checkpoint={run_dir}"):
+    with in_plain_words(f"the network is trained; score it with: python evaluate.py checkpoint={run_dir}"):
         cases = score(best_network, data, trainer)
     facts: dict[str, Any] = {
         "title": f"{config.data.name}: U-Net with {config.model.base_channels} base channels",

@@ -8,7 +8,7 @@ from pathlib import Path
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "lung_seg"
 HYDRA = {"schema", "cli", "sweep", "training"}
-LIGHTNING = {"model.segmenter", "data.datamodule", "callbacks", "hardware", "evaluation", "training"}
+LIGHTNING = {"model.segmenter", "data.datamodule", "callbacks", "hardware", "evaluation", "saving", "training"}
 NO_DUMPING_GROUNDS = {"utils", "util", "common", "base", "helpers", "misc"}
 
 

@@ -2,8 +2,11 @@
 
 import importlib
 import os
+import random
+import shutil
 import signal
 import sys
+import threading
 import time
 import warnings
 from collections.abc import Callable
@@ -20,6 +23,7 @@ from tests.conftest import SMALL, Run
 from tests.test_pipeline import events, table
 
 PATIENCE_S = 120
+KILLS = int(os.environ.get("LUNG_SEG_KILLS", "2"))
 Moment = Callable[[], None]
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs os.fork")
@@ -57,17 +61,20 @@ def at_checkpoint(number: int) -> None:
     Path.write_bytes = half  # type: ignore[assignment, method-assign]
 
 
-# SMALL has three epochs of three steps, and validates after each. There is nothing to resume before an epoch is whole.
-MOMENTS: dict[str, tuple[Moment, bool]] = {
-    "writing the first last": (partial(at_checkpoint, 2), False),
-    "in an epoch": (partial(at_call, 5, LungSegmenter, "training_step"), True),
-    "writing the table": (partial(at_call, 2, callbacks, "write_text"), True),
-    "writing a checkpoint": (partial(at_checkpoint, 3), True),
+# SMALL has three epochs of three steps, and validates after each. There is nothing to resume before a checkpoint is.
+EVERY_STEP = ("checkpoint_every_n_steps=1", "data.workers=1")
+MOMENTS: dict[str, tuple[Moment, bool, tuple[str, ...]]] = {
+    "writing the first last": (partial(at_checkpoint, 2), False, ()),
+    "in an epoch": (partial(at_call, 5, LungSegmenter, "training_step"), True, ()),
+    "in an epoch, each step being saved": (partial(at_call, 6, LungSegmenter, "training_step"), True, EVERY_STEP),
+    "in a validation": (partial(at_call, 2, LungSegmenter, "validation_step"), True, ()),
+    "writing the table": (partial(at_call, 2, callbacks, "write_text"), True, ()),
+    "writing a checkpoint": (partial(at_checkpoint, 3), True, ()),
 }
 
 
-def train_and_die(moment: Moment, *arguments: str) -> None:
-    """Run train.py in a process of its own, and see it killed."""
+def train_and_die(moment: Moment, *arguments: str) -> bool:
+    """Run train.py in a process of its own, and tell whether it was killed."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)  # from 3.12 on: a fork copies none of the other threads
         child = os.fork()
@@ -76,17 +83,19 @@ def train_and_die(moment: Moment, *arguments: str) -> None:
         sys.argv = ["train.py", *arguments]
         try:
             importlib.import_module("train").main()
-        finally:
             os._exit(0)
+        finally:
+            os._exit(1)
     for _ in range(10 * PATIENCE_S):
         ended, status = os.waitpid(child, os.WNOHANG)
         if ended:
-            assert os.waitstatus_to_exitcode(status) == -signal.SIGKILL
             time.sleep(1)  # TensorBoard reads its files in the order of their names, which hold whole seconds
-            return
+            code = os.waitstatus_to_exitcode(status)
+            assert code in (0, -signal.SIGKILL)
+            return code != 0
         time.sleep(0.1)
     os.kill(child, signal.SIGKILL)
-    pytest.fail("the training was not killed")
+    pytest.fail("the training hangs")
 
 
 def assert_as_if_never_stopped(whole: Path, resumed: Path) -> None:
@@ -112,8 +121,8 @@ def assert_as_if_never_stopped(whole: Path, resumed: Path) -> None:
 
 @pytest.mark.parametrize("name", MOMENTS)
 def test_a_killed_training_goes_on_as_if_it_had_never_stopped(name: str, trained: Path, run: Run) -> None:
-    moment, resumable = MOMENTS[name]
-    train_and_die(moment, *SMALL, "hydra.run.dir=runs/killed")
+    moment, resumable, saving = MOMENTS[name]
+    assert train_and_die(moment, *SMALL, *saving, "hydra.run.dir=runs/killed")
 
     again = ["resume=runs/killed"] if resumable else [*SMALL, "hydra.run.dir=runs/killed"]
     if not resumable:
@@ -124,16 +133,50 @@ def test_a_killed_training_goes_on_as_if_it_had_never_stopped(name: str, trained
     assert_as_if_never_stopped(trained / "runs/first", trained / "runs/killed")
 
 
-def test_a_training_asked_to_end_does_so_at_once_and_says_how_to_go_on(
-    trained: Path, run: Run, monkeypatch: pytest.MonkeyPatch
+def test_a_training_killed_again_and_again_at_random_moments_ends_as_if_it_had_never_stopped(
+    trained: Path, run: Run
 ) -> None:
-    """SIGTERM, as clusters and shutdowns send it."""
-    monkeypatch.setattr(LungSegmenter, "training_step", LungSegmenter.training_step)  # put back afterwards
-    at_call(5, LungSegmenter, "training_step", partial(os.kill, os.getpid(), signal.SIGTERM))
+    """LUNG_SEG_KILLS=20 kills it twenty times."""
+    rng = random.Random(0)
+    saved = Path("runs/killed/checkpoints/last.ckpt")
+
+    def arguments() -> list[str]:
+        return ["resume=runs/killed"] if saved.is_file() else [*SMALL, *EVERY_STEP, "hydra.run.dir=runs/killed"]
+
+    killed = 0
+    while killed < KILLS:
+        if train_and_die(threading.Timer(rng.uniform(0.05, 0.8), die).start, *arguments()):
+            killed += 1
+        else:  # it came to its end before: the next one anew
+            assert_as_if_never_stopped(trained / "runs/first", trained / "runs/killed")
+            shutil.rmtree("runs/killed")
+    assert run("train", *arguments()).code == 0
+    assert_as_if_never_stopped(trained / "runs/first", trained / "runs/killed")
+
+
+@pytest.mark.parametrize(
+    ("name", "during", "steps_saved"),
+    [
+        ("SIGTERM", "training_step", 5),
+        ("SIGUSR1", "validation_step", 3),
+    ],
+)
+def test_a_training_asked_to_end_saves_and_says_how_to_go_on(
+    name: str, during: str, steps_saved: int, trained: Path, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As clusters and shutdowns ask: within an epoch it ends after the step, and else after the epoch."""
+    monkeypatch.setattr(LungSegmenter, during, getattr(LungSegmenter, during))  # put back afterwards
+    at_call(
+        5 if during == "training_step" else 1,
+        LungSegmenter,
+        during,
+        partial(os.kill, os.getpid(), getattr(signal, name)),
+    )
     stopped = run("train", *SMALL, "hydra.run.dir=runs/stopped")
 
     assert stopped.code == 130
     assert "resume=runs/stopped" in stopped.err
+    assert torch.load("runs/stopped/checkpoints/last.ckpt", weights_only=True)["global_step"] == steps_saved
     assert run("train", "resume=runs/stopped").code == 0
     assert_as_if_never_stopped(trained / "runs/first", trained / "runs/stopped")
 

@@ -10,7 +10,7 @@ from torch.utils.data import DataLoader
 
 from lung_seg.config import SPLITS, AugmentationConfig, DataConfig
 from lung_seg.data.augment import Augment
-from lung_seg.data.dataset import Draw, EpochSampler, LungDataset, Sample, pack
+from lung_seg.data.dataset import Draw, EpochSampler, LungDataset, ResumableLoader, Sample, pack
 from lung_seg.data.integrity import refuse_changed
 from lung_seg.data.manifest import Row, read_manifest
 from lung_seg.data.prepare import prepare
@@ -127,7 +127,7 @@ class LungDataModule(pl.LightningDataModule):
         if workers is None:
             workers = min(MOST_WORKERS, os.cpu_count() or 1) if on_gpu else 0
         sampler = EpochSampler(dataset, self._world_size, rank, shuffle, self.seed, drop_last=shuffle)
-        return DataLoader(
+        return ResumableLoader(
             dataset,
             self.data.batch_size,
             sampler=sampler,

@@ -1,6 +1,7 @@
 """A prepared set in memory order: all radiographs and masks of a set in one memory-mapped file."""
 
 from collections.abc import Iterator
+from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -8,7 +9,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.utils.data import Dataset, DistributedSampler
+from torch.utils.data import DataLoader, Dataset, DistributedSampler
 
 from lung_seg.data.augment import Augment
 from lung_seg.data.manifest import Row, read_manifest
@@ -100,5 +101,35 @@ class EpochSampler(DistributedSampler[Draw]):
     each case once all the same.
     """
 
+    begun: tuple[int, int] = (0, 0)  # an epoch, and how many of its cases a resumed training has seen already
+
     def __iter__(self) -> Iterator[Draw]:
-        return (Draw(self.epoch, int(position)) for position in super().__iter__())  # type: ignore[call-overload]
+        epoch, seen = self.begun
+        draws = (Draw(self.epoch, int(position)) for position in super().__iter__())  # type: ignore[call-overload]
+        return islice(draws, seen if self.epoch == epoch else 0, None)
+
+
+class ResumableLoader(DataLoader[Sample]):
+    """A DataLoader over an ``EpochSampler`` that a resumed training goes on with in the middle of an epoch.
+
+    Lightning keeps its state in each checkpoint.
+    """
+
+    sampler: EpochSampler
+    batch_size: int
+    given = 0  # batches of this epoch
+
+    def __iter__(self) -> Iterator[Sample]:  # type: ignore[override]
+        epoch, seen = self.sampler.begun
+        self.given = seen // self.batch_size if self.sampler.epoch == epoch else 0
+        for batch in super().__iter__():
+            self.given += 1
+            yield batch
+
+    def state_dict(self) -> dict[str, int]:
+        """How far the epoch is."""
+        return {"epoch": self.sampler.epoch, "batches": self.given}
+
+    def load_state_dict(self, state: dict[str, int]) -> None:
+        """Leave out in that epoch what it has given already."""
+        self.sampler.begun = state["epoch"], state["batches"] * self.batch_size

@@ -1,5 +1,6 @@
 """The LightningModule: a network, its loss and its scores."""
 
+import math
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -14,6 +15,7 @@ from lung_seg.model.checkpoint import FORMAT_KEY
 from lung_seg.model.metrics import COUNTS, CaseTable, overlap_counts, overlap_scores, pooled_dice
 
 STEPS_KEY = "planned_steps"  # where a checkpoint holds how many optimizer steps its schedule was made for
+CASES_KEY = "train_cases"  # where one written within an epoch holds the scores of the epoch's cases so far
 
 Batch = tuple[Tensor, Tensor, Tensor]  # image (N, 1, S, S) uint8, mask (N, 1, S, S) bool, row in the manifest (N,)
 
@@ -26,7 +28,7 @@ class LungSegmenter(pl.LightningModule):
         loss: from logits and masks to the loss of each case, (N,).
         make_optimizer: of the network's parameters.
         make_scheduler: of the optimizer and the number of optimizer steps; stepped after each of them.
-        seed: with the epoch it decides dropout, so that a resumed training goes on as if it had never stopped.
+        seed: with the batch it decides dropout, so that a resumed training goes on as if it had never stopped.
         description: plain numbers and strings that rebuild the network; kept in each checkpoint.
     """
 
@@ -62,7 +64,9 @@ class LungSegmenter(pl.LightningModule):
         Raises:
             UserError: a resumed training would take more or fewer steps than its schedule was made for.
         """
-        steps = int(self.trainer.estimated_stepping_batches)
+        # Lightning's own estimate would make the loader before a resumed training knows which epoch it is in.
+        batches = len(self.trainer.datamodule.train_dataloader())  # type: ignore[attr-defined]
+        steps = math.ceil(batches / self.trainer.accumulate_grad_batches) * int(self.trainer.max_epochs or 0)
         if self.planned_steps not in (None, steps):
             raise UserError(
                 f"The training to go on with was planned for {self.planned_steps} optimizer steps, now for {steps}.\n"
@@ -73,14 +77,15 @@ class LungSegmenter(pl.LightningModule):
         scheduler = self.make_scheduler(optimizer, steps)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
 
-    def on_train_epoch_start(self) -> None:
-        """Random numbers of an epoch follow from seed, epoch and device alone."""
-        torch.manual_seed(self.seed + 1_000_003 * self.current_epoch + 7_919 * self.global_rank)
+    def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
+        """Random numbers of a batch follow from seed, batch and device alone."""
+        number = self.current_epoch * int(self.trainer.num_training_batches) + batch_idx
+        torch.manual_seed(self.seed + 1_000_003 * number + 7_919 * self.global_rank)
 
     def training_step(self, batch: Batch) -> Tensor:
         """Mean loss of a batch."""
         loss = self._count(batch, self.train_cases).mean()
-        self.log("loss", loss.detach(), prog_bar=True)
+        self.log("loss", loss.detach(), prog_bar=True, logger=False)  # ``LossCurve`` does
         return loss
 
     def on_train_epoch_end(self) -> None:
@@ -97,12 +102,14 @@ class LungSegmenter(pl.LightningModule):
         self._log_scores("validation", self.validation_cases)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Add what rebuilds the network."""
+        """Add what rebuilds the network, and what is known of an epoch that isn't over."""
         checkpoint[FORMAT_KEY] = self.description
         checkpoint[STEPS_KEY] = self.planned_steps
+        if self.train_cases.update_called:
+            checkpoint[CASES_KEY] = self.train_cases.compute()
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Before going on, refuse another network or seed than the training began with.
+        """Before going on, refuse another network or seed than the training began with; take over a begun epoch.
 
         Raises:
             UserError: they differ.
@@ -118,6 +125,9 @@ class LungSegmenter(pl.LightningModule):
                 "Resume it as it was, or start a new run."
             )
         self.planned_steps = checkpoint[STEPS_KEY]
+        if CASES_KEY in checkpoint:  # of all devices, on each of them: a case is counted once all the same
+            cases = checkpoint[CASES_KEY]
+            self.train_cases.update(cases[:, 0].long(), cases[:, 1:].float())
 
     def _count(self, batch: Batch, table: CaseTable) -> Tensor:
         """Loss of each case of a batch, (N,), its counts noted in a table."""
