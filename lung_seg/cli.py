@@ -169,8 +169,9 @@ def _tell(error: BaseException, of: type[ConfigT], job_name: str = "") -> int:
 
 def _of_the_machine(error: OSError) -> str:
     """A full disk, a folder that cannot be written to, a file that went away."""
+    reason = error.strerror or str(error).strip().splitlines()[-1]  # a worker's error has a traceback as its text
     return (
-        f"{error.filename or 'Writing a file'}: {error.strerror or error}.\n"
+        f"{error.filename or 'A file'}: {reason}.\n"
         "Mend that (free space, rights, another folder) and run the same command again; what was saved is kept."
     )
 
