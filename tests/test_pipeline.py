@@ -256,24 +256,29 @@ def in_a_process_of_its_own(script: str, *arguments: str) -> str:
     return finished.stdout
 
 
-def test_two_processes_score_as_one(trained: Path, run: Run) -> None:
-    # Five cases on two devices in batches of two: neither divides evenly, and the sampler repeats a case.
-    assert run("evaluate", "checkpoint=runs/first", "trainer=cpu", "hydra.run.dir=runs/one").code == 0
-    several = ("trainer=ddp_cpu", "data.batch_size=2", "hydra.run.dir=runs/two")
-    assert in_a_process_of_its_own("evaluate", "checkpoint=runs/first", *several).count("The report is") == 1
-    one, two = table(trained / "runs/one/cases.csv"), table(trained / "runs/two/cases.csv")
-    assert [case["case_id"] for case in two] == [case["case_id"] for case in one]
-    for ours, theirs in zip(one, two, strict=True):
+def assert_same_scores(one: Path, several: Path) -> None:
+    """Each case once, in the same order, with the same scores."""
+    ours, theirs = table(one / "cases.csv"), table(several / "cases.csv")
+    assert [case["case_id"] for case in ours] == [case["case_id"] for case in theirs]
+    for our, their in zip(ours, theirs, strict=True):
         for name in ("dice", "bce", "accuracy", "hd95_px", "assd_px"):
-            assert float(ours[name]) == pytest.approx(float(theirs[name]), abs=1e-6)
+            assert float(our[name]) == pytest.approx(float(their[name]), abs=1e-6)
 
 
-def test_two_processes_train_one_network(workplace: Path) -> None:
+def test_two_processes_train_one_network_and_score_it_as_one_does(workplace: Path, run: Run) -> None:
     words = in_a_process_of_its_own("train", *SMALL, "trainer=ddp_cpu", "trainer.devices=2", "hydra.run.dir=runs/ddp")
     assert words.count("test cases: Dice") == 1
     assert len(table(workplace / "runs/ddp/metrics.csv")) == 3
-    assert len(table(workplace / "runs/ddp/cases.csv")) == 5
     assert [path.name for path in (workplace / "runs").iterdir()] == ["ddp"]
+    assert run("evaluate", "checkpoint=runs/ddp", "trainer=cpu", "hydra.run.dir=runs/one").code == 0
+    assert_same_scores(workplace / "runs/one", workplace / "runs/ddp")
+
+
+def test_three_processes_score_as_one(trained: Path) -> None:
+    # Five cases on three devices in batches of two: neither divides evenly, and the sampler repeats a case.
+    several = ("trainer=ddp_cpu", "trainer.devices=3", "data.batch_size=2", "hydra.run.dir=runs/three")
+    assert in_a_process_of_its_own("evaluate", "checkpoint=runs/first", *several).count("The report is") == 1
+    assert_same_scores(trained / "runs/first", trained / "runs/three")
 
 
 def test_a_training_may_start_from_another_networks_weights(trained: Path, run: Run) -> None:
