@@ -1,11 +1,14 @@
-"""Scores against numbers worked out by hand, against scikit-style numpy, and whatever the batches were."""
+"""Scores against numbers worked out by hand, against numpy, MONAI and torchmetrics, and whatever the batches were."""
 
 import math
 
 import numpy as np
 import pytest
 import torch
+from monai.metrics import compute_confusion_matrix_metric, compute_dice, compute_iou, get_confusion_matrix
+from monai.metrics.utils import get_mask_edges, get_surface_distance
 from torch import Tensor
+from torchmetrics.functional.classification import binary_f1_score, binary_precision, binary_recall, binary_stat_scores
 
 from lung_seg.model.metrics import CaseTable, overlap_counts, overlap_scores, pooled_dice, surface_scores
 
@@ -51,15 +54,76 @@ def test_a_probability_of_one_half_is_lung() -> None:
     assert overlap_scores(counts)["dice"].item() == 1.0
 
 
-def test_random_masks_agree_with_numpy() -> None:
+@pytest.fixture(scope="module")
+def random_masks() -> tuple[Tensor, Tensor]:
+    """1000 predictions and truths of every density, (1000, 1, 9, 11) bool: 100 of each are empty, 50 of them both."""
     rng = np.random.default_rng(0)
-    predictions, truths = (rng.random((200, 1, 9, 11)) < rng.random((200, 1, 1, 1)) for _ in range(2))
-    predictions[:20], truths[10:30] = False, False
-    counts = overlap_counts(logits_of(torch.from_numpy(predictions)), torch.from_numpy(truths))
-    both, either = (predictions & truths).sum((1, 2, 3)), predictions.sum((1, 2, 3)) + truths.sum((1, 2, 3))
-    dice = np.where(either == 0, 1.0, 2 * both / np.maximum(either, 1))
-    np.testing.assert_allclose(overlap_scores(counts)["dice"].numpy(), dice, atol=1e-6)
-    assert pooled_dice(counts) == pytest.approx(2 * both.sum() / either.sum(), abs=1e-6)
+    prediction, truth = (rng.random((1000, 1, 9, 11)) < rng.random((1000, 1, 1, 1)) for _ in range(2))
+    prediction[:100], truth[50:150] = False, False
+    return torch.from_numpy(prediction), torch.from_numpy(truth)
+
+
+def test_random_masks_agree_with_numpy(random_masks: tuple[Tensor, Tensor]) -> None:
+    prediction, truth = (mask.flatten(1).numpy() for mask in random_masks)
+    both, found, there = (mask.sum(1) for mask in (prediction & truth, prediction, truth))
+    flawless = (prediction == truth).all(1)
+
+    def fraction(part: np.ndarray, whole: np.ndarray) -> np.ndarray:
+        return np.where(whole > 0, part / np.maximum(whole, 1), flawless)
+
+    expected = {
+        "accuracy": (prediction == truth).mean(1),
+        "dice": fraction(2 * both, found + there),
+        "iou": fraction(both, (prediction | truth).sum(1)),
+        "precision": fraction(both, found),
+        "recall": fraction(both, there),
+    }
+    counts = overlap_counts(logits_of(random_masks[0]), random_masks[1])
+    scores = overlap_scores(counts)
+    for name, values in expected.items():
+        np.testing.assert_allclose(scores[name].numpy(), values, rtol=0, atol=1e-6, err_msg=name)
+    assert pooled_dice(counts) == pytest.approx(2 * both.sum() / (found + there).sum(), abs=1e-6)
+
+
+def test_random_masks_agree_with_monai(random_masks: tuple[Tensor, Tensor]) -> None:
+    prediction, truth = random_masks
+    confusion = get_confusion_matrix(prediction.float(), truth.float())
+    expected = {
+        "accuracy": compute_confusion_matrix_metric("accuracy", confusion),
+        "dice": compute_dice(prediction.float(), truth.float(), ignore_empty=False),
+        "iou": compute_iou(prediction.float(), truth.float(), ignore_empty=False),
+        "precision": compute_confusion_matrix_metric("precision", confusion),
+        "recall": compute_confusion_matrix_metric("recall", confusion),
+    }
+    scores = overlap_scores(overlap_counts(logits_of(prediction), truth))
+    for name, values in expected.items():
+        defined = ~values.isnan()[:, 0]  # MONAI's precision and recall are NaN where they are fractions of nothing
+        assert defined.sum() > 800
+        np.testing.assert_allclose(scores[name][defined], values[defined, 0], rtol=0, atol=1e-6, err_msg=name)
+
+
+def test_random_masks_agree_with_torchmetrics(random_masks: tuple[Tensor, Tensor]) -> None:
+    prediction, truth = random_masks
+    counts = overlap_counts(logits_of(prediction), truth)
+    per_case = {"multidim_average": "samplewise"}
+    of_torchmetrics = binary_stat_scores(prediction.int(), truth.int(), **per_case)
+    np.testing.assert_array_equal(counts[:, :4], of_torchmetrics[:, :4])
+    scores = overlap_scores(counts)
+    either = (prediction | truth).flatten(1).any(1)  # two empty masks score 0 in torchmetrics
+    for name, score in {"dice": binary_f1_score, "precision": binary_precision, "recall": binary_recall}.items():
+        values = score(prediction[either].int(), truth[either].int(), **per_case)
+        np.testing.assert_allclose(scores[name][either], values, rtol=0, atol=1e-6, err_msg=name)
+
+
+def test_random_outlines_agree_with_monai(random_masks: tuple[Tensor, Tensor]) -> None:
+    neither_empty = torch.stack(random_masks).flatten(2).any(2).all(0)  # else MONAI's distances are NaN or infinite
+    assert neither_empty.sum() > 800
+    for prediction, truth in zip(*(mask[neither_empty, 0].numpy() for mask in random_masks), strict=True):
+        ours, theirs = get_mask_edges(prediction, truth, crop=False)
+        distances = np.concatenate([get_surface_distance(ours, theirs), get_surface_distance(theirs, ours)])
+        # MONAI's HD95 is the larger of the two directions' percentiles; ours is that of both directions together.
+        expected = (np.percentile(distances, 95), distances.mean(), 0.0)
+        assert surface_scores(prediction, truth) == pytest.approx(expected, abs=1e-6)
 
 
 def test_pooled_dice_weighs_cases_by_their_lungs() -> None:
