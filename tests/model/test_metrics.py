@@ -133,6 +133,7 @@ def test_pooled_dice_weighs_cases_by_their_lungs() -> None:
     assert overlap_scores(counts)["dice"].mean().item() == pytest.approx(0.5)
     assert pooled_dice(counts) == pytest.approx(16 / 18)
     assert pooled_dice(overlap_counts(logits_of(EMPTY), EMPTY)) == 1.0
+    assert pooled_dice(overlap_counts(logits_of(RIGHT), LEFT)) == 0.0
 
 
 def square(top: int, left: int, side: int = 8) -> np.ndarray:
