@@ -122,8 +122,7 @@ def _stratum(row: Row) -> Stratum:
 
 def _shares(sizes: Counter[Stratum], wanted: int) -> Counter[Stratum]:
     """``wanted`` cases shared among the strata in proportion to their sizes, by largest remainder."""
-    total = max(sizes.total(), 1)
-    exact = {stratum: wanted * size / total for stratum, size in sizes.items()}
+    exact = {stratum: wanted * size / sizes.total() for stratum, size in sizes.items()}
     shares = Counter({stratum: int(share) for stratum, share in exact.items()})
     by_remainder = sorted(exact, key=lambda stratum: (shares[stratum] - exact[stratum], str(stratum)))
     shares.update(by_remainder[: wanted - shares.total()])
