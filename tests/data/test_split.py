@@ -80,12 +80,13 @@ def test_rows_keep_their_order_and_everything_but_the_split():
 
 
 def test_the_split_follows_from_the_seed_alone_and_not_from_the_order_of_rows():
-    rows = make_rows(60, per_patient=2)
+    rows = [row for source in "abc" for row in make_rows(20, per_patient=2, source=source, prefix=source)]
     shuffled = random.Random(0).sample(rows, len(rows))
 
-    for name in ("train", "validation", "test"):
-        assert members(split(rows), name) == members(split(shuffled), name)
-        assert members(split(rows), name) != members(split(rows, seed=1), name)
+    for test_cases in (10, 0):  # of three equal sources one must give more than the others
+        for name in ("train", "validation", "test") if test_cases else ("train", "validation"):
+            assert members(split(rows, test_cases), name) == members(split(shuffled, test_cases), name)
+            assert members(split(rows, test_cases), name) != members(split(rows, test_cases, seed=1), name)
 
 
 @pytest.mark.parametrize("per_patient", [2, 3, 7])
@@ -139,11 +140,19 @@ def test_three_patients_of_several_cases_are_one_patient_each():
 
 
 @pytest.mark.parametrize(
-    ("rows", "test_cases"),
-    [(make_rows(10), 10), (make_rows(10), 9), (make_rows(10), 50), (make_rows(2), 0.15), (make_rows(9, 9), 0.2)],
+    ("rows", "test_cases", "train", "validation", "test"),
+    [
+        (make_rows(10), 10, 0, 0, 10),
+        (make_rows(10), 9, 0, 1, 9),
+        (make_rows(10), 50, 0, 0, 10),
+        (make_rows(2), 0.15, 0, 1, 1),
+        (make_rows(9, 9), 0.2, 0, 0, 9),
+        ([dataclasses.replace(row, split="train") for row in make_rows(3)], 1, 3, 0, 0),
+    ],
 )
-def test_a_split_without_a_case_is_refused(rows, test_cases):
-    with pytest.raises(UserError, match=rf"data.test_cases={test_cases} of {len(rows)} cases leaves \d+ to train"):
+def test_a_split_without_a_case_is_refused(rows, test_cases, train, validation, test):
+    left = f"leaves {train} to train, {validation} to validate and {test} to test"
+    with pytest.raises(UserError, match=rf"data.test_cases={test_cases} of {len(rows)} cases {left}.\nEach needs"):
         split(rows, test_cases)
 
 
@@ -192,6 +201,7 @@ def test_in_folds_every_case_but_the_test_cases_validates_exactly_once():
     for dealt in folds:
         assert members(dealt, "test") == members(rows, "test")
         assert abs(sizes(dealt)["validation"] - 604 / 5) <= 1
+        assert sizes(dealt)["train"] == 604 - sizes(dealt)["validation"]
         labels = Counter(row.tb_label for row in dealt if row.split == "validation")
         assert labels[0] == pytest.approx(labels[1], abs=9)
 
@@ -209,6 +219,12 @@ def test_another_seed_deals_other_folds():
 
     assert assign_folds(rows, 4, 0, seed=0) != assign_folds(rows, 4, 0, seed=1)
     assert assign_folds(rows, 4, 0, seed=0) == assign_folds(rows, 4, 0, seed=0)
+
+
+def test_as_many_folds_as_patients_leave_one_out_each():
+    rows = split(make_rows(10, per_patient=2))
+
+    assert all(sizes(assign_folds(rows, 4, fold, seed=0))["validation"] == 2 for fold in range(4))
 
 
 def test_more_folds_than_patients_are_refused():
