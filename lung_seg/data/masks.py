@@ -69,10 +69,8 @@ def size_text(pixels: NDArray[np.generic]) -> str:
 
 def _levels(image: Image.Image) -> Image.Image:
     """One channel of an image of any mode."""
-    if image.mode in ("L", "I", "F"):
+    if image.mode in ("1", "L", "I", "F"):
         return image
-    if image.mode == "1":
-        return image.convert("L")
     if image.mode.startswith("I;16"):
         return image.convert("I")
     *colours, alpha = image.convert("RGBA").split()
