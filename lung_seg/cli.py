@@ -1,14 +1,17 @@
 """What the top-level scripts share: from arguments to plain settings, and from errors to plain words."""
 
 import difflib
+import json
 import os
 import re
+import subprocess
 import sys
 import threading
 from collections.abc import Callable
 from pathlib import Path
 
 import hydra
+from hydra.conf import HydraConf
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException
@@ -47,8 +50,8 @@ def command(
             context = HydraConfig.get()
             sweeping = context.mode == RunMode.MULTIRUN
             try:
-                if sweeping:
-                    _check_one_process(composed)
+                if sweeping and OmegaConf.select(composed, "trainer.strategy") not in (None, "auto"):
+                    return _in_processes_of_its_own(name, context)
                 return function(settings(composed, of), _as_typed(Path(context.runtime.output_dir)))
             except Exception as error:  # of a sweep the other jobs go on
                 if not isinstance(error, FORESEEN) and not _is_out_of_memory(error):
@@ -118,14 +121,24 @@ def _quoted(argument: str, keys: tuple[str, ...]) -> str:
     return f"{key}='{escaped}'"
 
 
-def _check_one_process(composed: DictConfig) -> None:
-    """Raise a UserError if a job of a sweep would start further processes: each would start the sweep again."""
-    strategy = OmegaConf.select(composed, "trainer.strategy")
-    if strategy not in (None, "auto"):
-        raise UserError(
-            f"trainer.strategy={strategy} starts a process per device, and each would start the sweep again.\n"
-            "Sweep on one device (trainer=auto, cpu or gpu), or run the jobs one by one without --multirun."
-        )
+def _in_processes_of_its_own(name: str, context: HydraConf) -> float | None:
+    """Run a sweep's job that starts a process per device; in this process each of them would start the sweep again.
+
+    Returns:
+        What the sweep compares its jobs by.
+
+    Raises:
+        FailureError: it failed, and has said why.
+    """
+    run_dir = Path(context.runtime.output_dir)
+    alone = [_quoted(f"hydra.run.dir={run_dir}", ("hydra.run.dir",)), "hydra.mode=RUN"]
+    finished = subprocess.run(
+        [sys.executable, str(CONF_DIR.parent / f"{name}.py"), *context.overrides.task, *alone], check=False
+    )
+    if finished.returncode:
+        raise FailureError(f"its processes ended with code {finished.returncode}.")
+    summary = json.loads((run_dir / "summary.json").read_text(encoding="utf-8"))
+    return float((summary["training"] or {}).get("validation_dice", summary["scores"]["all"]["dice"]["mean"]))
 
 
 def _as_typed(folder: Path) -> Path:

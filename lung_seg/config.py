@@ -1,85 +1,23 @@
 """What every configuration key means, its unit and its range.
 
-One dataclass per group of ``conf/``; each refuses a value out of range by its key's name. ``schema.py`` has Hydra
-compose the YAML files against them.
+One dataclass per group of ``conf/``; ``keys.py`` holds the ranges, ``schema.py`` has Hydra compose the YAML files
+against them.
 """
 
-import dataclasses
 import re
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from omegaconf import II, MISSING
 
-from lung_seg.errors import UserError
+from lung_seg.keys import Group, foreign, group, key
 
 AS_TRAINED = "as_trained"  # evaluate.py: the cases that the checkpoint was trained with
 SOURCES = ("phantom", "montgomery", "shenzhen", "montgomery_shenzhen", "jsrt", "folder", AS_TRAINED)
 SPLITS = ("train", "validation", "test")
 FORMATS = ("onnx", "torch_export", "safetensors")
-
-
-def key(
-    default: Any,
-    meaning: str,
-    *,
-    at_least: float | None = None,
-    above: float | None = None,
-    at_most: float | None = None,
-    below: float | None = None,
-    choices: tuple[str, ...] | None = None,
-) -> Any:
-    """A configuration key: its default, its meaning in one line and the range of its values."""
-    rules = {"at least": at_least, "above": above, "at most": at_most, "below": below, "one of": choices}
-    metadata = {
-        "meaning": meaning,
-        "rules": {name: value for name, value in rules.items() if value is not None},
-    }
-    return dataclasses.field(default=default, metadata=metadata)
-
-
-def group(of: Callable[[], object]) -> Any:
-    """A group of keys inside another."""
-    return dataclasses.field(default_factory=of)
-
-
-def foreign(meaning: str) -> Any:
-    """A group whose keys are the arguments of somebody else's class, named in ``_target_``."""
-    return dataclasses.field(default_factory=dict, metadata={"meaning": meaning, "rules": {}})
-
-
-_HOLDS: dict[str, Callable[[Any, Any], bool]] = {
-    "at least": lambda value, bound: value >= bound,
-    "above": lambda value, bound: value > bound,
-    "at most": lambda value, bound: value <= bound,
-    "below": lambda value, bound: value < bound,
-    "one of": lambda value, bound: value in bound,
-}
-
-
-def rule_text(rules: dict[str, Any]) -> str:
-    """The range of a key in words: "at least 1, at most 8"."""
-    return ", ".join(f"{name} {' | '.join(b) if name == 'one of' else b}" for name, b in rules.items())
-
-
-@dataclass
-class Group:
-    """What all groups share: each value is held against its key's range when the group is made."""
-
-    prefix: ClassVar[str] = ""
-
-    def __post_init__(self) -> None:
-        for field in dataclasses.fields(self):
-            value, rules = getattr(self, field.name), field.metadata.get("rules", {})
-            open_yet = value in (None, MISSING) or str(value).startswith("${")
-            if not open_yet and not all(_HOLDS[name](value, bound) for name, bound in rules.items()):
-                meaning = field.metadata["meaning"]
-                self.refuse(field.name, f"must be {rule_text(rules)}", f"It means: {meaning}")
-
-    def refuse(self, name: str, rule: str, remedy: str) -> None:
-        """Raise the UserError of one key."""
-        raise UserError(f"{self.prefix}{name}={getattr(self, name)} {rule}.\n{remedy}")
+NAME, NAME_RULE = r"\w[\w.-]*", "must be letters, digits, '.', '-' and '_'"
+SAMPLERS = ("tpe", "random", "grid")
 
 
 @dataclass
@@ -135,8 +73,8 @@ class DataConfig(Group):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.name != MISSING and not self.name.startswith("${") and not re.fullmatch(r"\w[\w.-]*", self.name):
-            self.refuse("name", "must be letters, digits, '.', '-' and '_'", "It names the prepared set's folder.")
+        if self.name != MISSING and not self.name.startswith("${") and not re.fullmatch(NAME, self.name):
+            self.refuse("name", NAME_RULE, "It names the prepared set's folder.")
         if self.test_cases > 1 and self.test_cases % 1:
             self.refuse("test_cases", "must be a whole number or a fraction below 1", "Try data.test_cases=0.2.")
         if self.folds == 1:
@@ -219,6 +157,28 @@ class TrainerConfig(Group):
 
 
 @dataclass
+class SearchConfig(Group):
+    """Many trainings whose settings Optuna chooses by their best validation Dice: search=lr_batch."""
+
+    prefix: ClassVar[str] = "search."
+    name: str | None = key(None, "Its runs are in runs/search/<name>; the same command again goes on with it.")
+    sampler: str = key("tpe", "Who chooses: TPE, chance, or all combinations in turn.", choices=SAMPLERS)
+    trials: int = key(20, "Trainings in all; a grid ends when all combinations are done.", at_least=1)
+    pruning: bool = key(True, "Stop a training whose validation Dice is below the median of the others'.")
+    jobs_at_once: int = key(1, "Trainings started together, for a launcher that runs several.", at_least=1)
+    storage: str | None = key(None, "SQL URL that several machines may share; null: search.db beside the runs.")
+    trial: int | None = key(None, "Number of this training in the search, which sets it.", at_least=0)
+    params: dict[str, Any] = foreign(
+        "What to vary, by key: choice(4,8) or tag(log,interval(1e-4,1e-2)); optimizer.lr='interval(…)' does it too."
+    )
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.name is not None and not re.fullmatch(NAME, self.name):
+            self.refuse("name", NAME_RULE, "It names a folder.")
+
+
+@dataclass
 class TrainConfig(Group):
     """train.py: train a network, then score its best checkpoint on the test split."""
 
@@ -238,6 +198,7 @@ class TrainConfig(Group):
     optimizer: dict[str, Any] = foreign("Class in optimizer._target_ and its arguments, e.g. optimizer.lr=1e-3.")
     scheduler: dict[str, Any] = foreign("Class in scheduler._target_ and its arguments, e.g. scheduler.pct_start=0.1.")
     trainer: TrainerConfig = group(TrainerConfig)
+    search: SearchConfig = group(SearchConfig)
 
     def __post_init__(self) -> None:
         super().__post_init__()

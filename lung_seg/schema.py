@@ -11,8 +11,9 @@ from typing import Any, TypeVar
 from hydra.core.config_store import ConfigStore
 from omegaconf import MISSING, DictConfig, OmegaConf
 
-from lung_seg.config import EvaluateConfig, ExportConfig, Group, PredictConfig, PrepareConfig, TrainConfig, rule_text
+from lung_seg.config import EvaluateConfig, ExportConfig, PredictConfig, PrepareConfig, TrainConfig
 from lung_seg.errors import UserError
+from lung_seg.keys import Group, rule_text
 
 ConfigT = TypeVar("ConfigT", bound=Group)
 

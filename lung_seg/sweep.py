@@ -51,8 +51,11 @@ def _job_row(path: Path) -> dict[str, Any]:
 
 
 def _aligned(table: list[dict[str, Any]]) -> str:
+    """The rows, without the overrides that all jobs share."""
+    shared = set.intersection(*(set(row["overrides"].split()) for row in table)) if len(table) > 1 else set()
     lines = ["validation Dice  test Dice  seconds  job  overrides"]
     for row in table:
+        own = " ".join(word for word in row["overrides"].split() if word not in shared)
         numbers = f"{row['validation_dice']:15.4f}  {row['test_dice']:9.4f}  {row['seconds']:7.0f}"
-        lines.append(f"{numbers}  {row['job']:>3}  {row['overrides']}")
+        lines.append(f"{numbers}  {row['job']:>3}  {own}")
     return "\n".join(lines)

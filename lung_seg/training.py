@@ -71,6 +71,11 @@ def fit(config: TrainConfig, run_dir: Path) -> dict[str, Any]:
     callbacks += [table, keep_best, keep_last]
     if config.patience_epochs:
         callbacks.append(EarlyStopping(MONITORED, mode="max", patience=config.patience_epochs))
+    if config.search.trial is not None:
+        from lung_seg.study import Pruning  # Optuna is there for searches only
+
+        done = [(int(row["epoch"]), row[MONITORED]) for row in table.epochs.values() if MONITORED in row]
+        callbacks.append(Pruning(config.search, run_dir.parent, MONITORED, done))
     # What a killed run drew after its last checkpoint is drawn again: TensorBoard is told to forget it.
     drawn = steps_done(last) if config.resume else 0
     tensorboard = TensorBoardLogger(run_dir / "tensorboard", "", "", default_hp_metric=False, purge_step=drawn)

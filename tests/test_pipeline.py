@@ -265,13 +265,15 @@ def assert_same_scores(one: Path, several: Path) -> None:
             assert float(our[name]) == pytest.approx(float(their[name]), abs=1e-6)
 
 
-def test_two_processes_train_one_network_and_score_it_as_one_does(workplace: Path, run: Run) -> None:
-    words = in_a_process_of_its_own("train", *SMALL, "trainer=ddp_cpu", "trainer.devices=2", "hydra.run.dir=runs/ddp")
-    assert words.count("test cases: Dice") == 1
-    assert len(table(workplace / "runs/ddp/metrics.csv")) == 3
+def test_two_processes_train_one_network_and_score_it_as_one_does_in_a_sweep_too(workplace: Path, run: Run) -> None:
+    outcome = run("train", "--multirun", *SMALL, "trainer=ddp_cpu", "seed=0", "hydra.sweep.dir=runs/ddp")
+    assert outcome.out.count("test cases: Dice") == 1
+    assert len(table(workplace / "runs/ddp/0/metrics.csv")) == 3
     assert [path.name for path in (workplace / "runs").iterdir()] == ["ddp"]
-    assert run("evaluate", "checkpoint=runs/ddp", "trainer=cpu", "hydra.run.dir=runs/one").code == 0
-    assert_same_scores(workplace / "runs/one", workplace / "runs/ddp")
+    assert sorted(path.name for path in (workplace / "runs/ddp").iterdir()) == ["0", "multirun.yaml", "sweep.csv"]
+    assert [job["job"] for job in table(workplace / "runs/ddp/sweep.csv")] == ["0"]
+    assert run("evaluate", "checkpoint=runs/ddp/0", "trainer=cpu", "hydra.run.dir=runs/one").code == 0
+    assert_same_scores(workplace / "runs/one", workplace / "runs/ddp/0")
 
 
 def test_three_processes_score_as_one(trained: Path) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from hydra import compose, initialize_config_dir
 
+from lung_seg import search_report
 from lung_seg.config import TrainConfig
 from lung_seg.schema import register, settings
 from tests.conftest import Run
@@ -82,7 +83,8 @@ def test_the_command_that_another_test_runs_is_still_there() -> None:
 
 
 @pytest.mark.parametrize(
-    "command", [line for line in scripts("train") if "<time>" not in line and line != TWO_PROCESSES]
+    "command",
+    [line for line in scripts("train") if "<time>" not in line and "search=" not in line and line != TWO_PROCESSES],
 )
 def test_training(data: Path, run: Run, monkeypatch: pytest.MonkeyPatch, command: str) -> None:
     fetched: list[str] = []
@@ -95,6 +97,15 @@ def test_training(data: Path, run: Run, monkeypatch: pytest.MonkeyPatch, command
     jobs = 4 if "--multirun" in words else 1
     assert len(list((data / "runs").rglob("report.html"))) == jobs
     assert fetched == (["montgomery"] if "data.download=true" in words else [])
+
+
+def test_searching(data: Path, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(search_report, "CONF_DIR", data / "conf")
+    (command,) = (line for line in scripts("train") if "search=" in line)
+    words = shlex.split(command, comments=True)[2:]
+    outcome = run("train", *words, *SMALLER, *SMALL_DATA, "data.image_size_px=16", "search.trials=2")
+    assert outcome.code == 0, outcome.err
+    assert len(list((data / "runs/search/lr_batch").rglob("report.html"))) == 2
 
 
 def test_evaluating_and_resuming(data: Path, run: Run) -> None:

@@ -152,12 +152,6 @@ def test_a_second_training_in_the_same_directory_is_refused(trained: Path, run: 
     assert (trained / "runs/first/metrics.csv").read_bytes() == before
 
 
-def test_a_sweep_over_several_processes_per_job_is_refused(workplace: Path, run: Run) -> None:
-    outcome = run("train", "--multirun", *SMALL, "trainer=ddp_cpu", "seed=0,1", "hydra.sweep.dir=runs/sweep")
-    assert outcome.code == 2
-    assert outcome.err.count("starts a process per device") == 2
-
-
 def test_a_setting_without_effect_on_an_evaluation_is_refused(trained: Path, run: Run) -> None:
     assert_refused(run("evaluate", "checkpoint=runs/first", "data.image_size_px=64", ALWAYS), "data.image_size_px")
 
