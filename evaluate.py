@@ -1,5 +1,6 @@
-"""Score a checkpoint on one split of a prepared set: ``python evaluate.py --help`` lists the settings."""
+"""Score checkpoints on one split of a prepared set: ``python evaluate.py --help`` lists the settings."""
 
+import statistics
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -11,14 +12,17 @@ from lung_seg.config import EvaluateConfig
 @command("evaluate", EvaluateConfig)
 def main(config: EvaluateConfig, run_dir: Path) -> float:
     """Score; a sweep compares its jobs by the mean Dice."""
-    from lung_seg.evaluation import evaluate  # imports torch: not needed for --help and refused settings
+    from lung_seg.crossvalidation import evaluate_several  # these import torch: not needed for --help
+    from lung_seg.evaluation import evaluate
     from lung_seg.hardware import is_main_process
 
-    summary = evaluate(config, run_dir)
-    if is_main_process():
-        print("\n".join(_table(summary)))
-        print(f"\nThe report is {run_dir / 'report.html'}, every case's scores {run_dir / 'cases.csv'}.")
-    return float(summary["scores"]["all"]["dice"]["mean"])
+    summaries = evaluate_several(config, run_dir) if config.checkpoints else {"": evaluate(config, run_dir)}
+    for folder, summary in summaries.items():
+        if is_main_process():
+            print("\n".join(_table(summary)))
+            report, cases = (run_dir / folder / name for name in ("report.html", "cases.csv"))
+            print(f"\nThe report is {report}, every case's scores {cases}.")
+    return float(next(iter(summaries.values()))["scores"]["all"]["dice"]["mean"])
 
 
 def _table(summary: dict[str, Any]) -> Iterator[str]:
@@ -33,8 +37,11 @@ def _table(summary: dict[str, Any]) -> Iterator[str]:
             f"{name:20}{group['cases']:6d}{interval:>26}{group['pooled_dice']:9.4f}"
             f"{group['accuracy']['mean']:10.4f}{group['bce']['mean']:8.4f}{group['hd95_px']['mean']:9.2f}"
         )
+    if folds := [fold["dice"] for fold in summary.get("folds", [])]:
+        each = ", ".join(f"{dice:.4f}" for dice in folds)
+        yield f"\nDice of the folds: {each}; mean {statistics.mean(folds):.4f} ± {statistics.stdev(folds):.4f}."
     if summary["seen_in_training"]:
-        yield f"\nBeware: the network saw {summary['seen_in_training']} of these cases when it was trained."
+        yield f"\nBeware: the networks saw {summary['seen_in_training']} of these cases when they were trained."
 
 
 if __name__ == "__main__":

@@ -220,10 +220,20 @@ class TrainConfig(Group):
 class EvaluateConfig(Group):
     """evaluate.py: score a checkpoint on one split of a prepared set."""
 
-    checkpoint: str = key(MISSING, "Checkpoint file, or the run directory it lies in (its best one is taken).")
+    checkpoint: str | None = key(None, "Checkpoint file, or the run directory it lies in (its best one is taken).")
+    checkpoints: Any = key(
+        None,
+        "Several as one: [a,b], or the directory of a sweep. Folds are scored out of fold, and all as an ensemble.",
+    )
     split: str = key("test", "Cases to score.", choices=(*SPLITS, "all"))
     data: DataConfig = group(DataConfig)
     trainer: TrainerConfig = group(TrainerConfig)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if (self.checkpoint is None) == (self.checkpoints is None):
+            rule = "needs a checkpoint to score" if self.checkpoint is None else "does not go with checkpoints="
+            self.refuse("checkpoint", rule, "Give checkpoint=runs/train/<time>, or checkpoints=<directory of a sweep>.")
 
 
 @dataclass

@@ -4,6 +4,7 @@ import csv
 import dataclasses
 import io
 import json
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -43,6 +44,7 @@ from lung_seg.report import write_report
 RESAMPLES = 2000  # of the bootstrap: with 100 cases an interval moves by less than 0.001 from one seed to the next
 HOW_DATA_ARE_READ = {"batch_size", "workers", "raw_dir", "prepared_dir"}  # and not which they are
 SHOWN_CASES = 4  # overlays of so many worst and so many best cases
+NetworkOf = Callable[[int], nn.Module]
 CASE_SCORES = (*OVERLAP_SCORES, "hd95_px", "assd_px")
 CASE_COLUMNS = ("case_id", "source", "tb_label", *CASE_SCORES)
 
@@ -93,9 +95,9 @@ def evaluate(config: EvaluateConfig, run_dir: Path) -> dict[str, Any]:
     Raises:
         UserError: there is no such checkpoint, or no such data.
     """
-    path = find_checkpoint(Path(config.checkpoint))
+    path = find_checkpoint(Path(str(config.checkpoint)))
     network, description = load_network(path)
-    config = dataclasses.replace(config, data=_data(config.data, DataConfig.from_plain(description["data"])))
+    config = dataclasses.replace(config, data=data_to_score(config.data, DataConfig.from_plain(description["data"])))
     datamodule = LungDataModule(config.data, AugmentationConfig(), seed=0)
     trainer = make_trainer(config.trainer)
     datamodule.test_splits = SPLITS if config.split == "all" else (config.split,)
@@ -111,7 +113,7 @@ def evaluate(config: EvaluateConfig, run_dir: Path) -> dict[str, Any]:
         "seed": None,
         "config": dataclasses.asdict(config),
     }
-    return write_evaluation(run_dir, network, datamodule, cases, facts)
+    return write_evaluation(run_dir, lambda _: network, datamodule, cases, facts)
 
 
 def score(network: nn.Module, datamodule: LungDataModule, trainer: pl.Trainer) -> list[Scored]:
@@ -122,9 +124,20 @@ def score(network: nn.Module, datamodule: LungDataModule, trainer: pl.Trainer) -
 
 
 def write_evaluation(
-    run_dir: Path, network: nn.Module, datamodule: LungDataModule, cases: list[Scored], facts: dict[str, Any]
+    run_dir: Path, network_of: NetworkOf, datamodule: LungDataModule, cases: list[Scored], facts: dict[str, Any]
 ) -> dict[str, Any]:
-    """Summarise, and let the main process write cases.csv, summary.json, report.html and overlays/."""
+    """Summarise, and let the main process write cases.csv, summary.json, report.html and overlays/.
+
+    Args:
+        run_dir: where to.
+        network_of: which network scored the case of a manifest row.
+        datamodule: holds the cases.
+        cases: their scores.
+        facts: what else the summary holds.
+
+    Returns:
+        What summary.json holds.
+    """
     manifest = sha256(datamodule.folder / MANIFEST)
     sizes = {split: sum(row.split == split for row in datamodule.rows) for split in SPLITS}
     summary = facts | {
@@ -137,7 +150,7 @@ def write_evaluation(
     if not is_main_process():
         return summary
     table = [_case_line(case) for case in cases]
-    overlays = _overlays(network, datamodule, cases)
+    overlays = _overlays(network_of, datamodule, cases)
     for case_id, picture in overlays.items():
         write_png(run_dir / "overlays" / f"{case_id}.png", picture)
     write_text(run_dir / "cases.csv", _csv(table))
@@ -198,22 +211,22 @@ def _csv(table: list[dict[str, Any]]) -> str:
     return text.getvalue()
 
 
-def _overlays(network: nn.Module, datamodule: LungDataModule, cases: list[Scored]) -> dict[str, NDArray[np.uint8]]:
+def _overlays(network_of: NetworkOf, datamodule: LungDataModule, cases: list[Scored]) -> dict[str, NDArray[np.uint8]]:
     """Truth and prediction of the worst cases and the best ones, worst first."""
     ranked = sorted(cases, key=lambda case: case.scores["dice"])
     shown = ranked if len(ranked) <= 2 * SHOWN_CASES else ranked[:SHOWN_CASES] + ranked[-SHOWN_CASES:]
     dataset = datamodule.dataset(*SPLITS)
-    device = next(network.parameters()).device
     pictures = {}
     for case in shown:
         sample = dataset[Draw(0, case.position)]  # all splits: positions are the manifest's rows
+        network = network_of(case.position)
         with torch.no_grad():
-            prediction = predict_mask(network(sample.image[None].to(device)))
+            prediction = predict_mask(network(sample.image[None].to(next(network.parameters()).device)))
         pictures[case.row.case_id] = overlay(sample.image[0].numpy(), _to_numpy(prediction)[0], sample.mask[0].numpy())
     return pictures
 
 
-def _data(given: DataConfig, trained: DataConfig) -> DataConfig:
+def data_to_score(given: DataConfig, trained: DataConfig) -> DataConfig:
     """The data to score: always at the size the network was trained at.
 
     Raises:

@@ -100,7 +100,7 @@ def fit(config: TrainConfig, run_dir: Path) -> dict[str, Any]:
         "seed": config.seed,
         "config": dataclasses.asdict(config),
     }
-    summary = write_evaluation(run_dir, best_network, data, cases, facts)
+    summary = write_evaluation(run_dir, lambda _: best_network, data, cases, facts)
     tensorboard.log_hyperparams(_flat(facts["config"]), _final_metrics(summary))
     tensorboard.finalize("success")
     return summary

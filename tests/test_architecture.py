@@ -9,7 +9,17 @@ ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "lung_seg"
 HYDRA = {"schema", "cli", "search", "sweep", "training"}
 OMEGACONF = {"schema", "cli", "config", "keys", "search", "search_report", "sweep"}
-LIGHTNING = {"model.segmenter", "data.datamodule", "callbacks", "hardware", "evaluation", "saving", "study", "training"}
+LIGHTNING = {
+    "model.segmenter",
+    "data.datamodule",
+    "callbacks",
+    "crossvalidation",
+    "hardware",
+    "evaluation",
+    "saving",
+    "study",
+    "training",
+}
 NO_DUMPING_GROUNDS = {"utils", "util", "common", "base", "helpers", "misc"}
 
 

@@ -228,6 +228,25 @@ def test_folds_validate_every_case_once(workplace: Path, run: Run) -> None:
     summaries = [json.loads(path.read_text()) for path in sorted(workplace.glob("runs/folds/*/summary.json"))]
     assert [summary["data"]["cases"] for summary in summaries] == [{"train": 10, "validation": 5, "test": 5}] * 3
 
+    several = run("evaluate", "checkpoints=runs/folds", "hydra.run.dir=runs/several")
+
+    assert several.code == 0, several.err
+    assert "Dice of the folds: " in several.out
+    out_of_fold, ensemble = (
+        table(workplace / f"runs/several/{name}/cases.csv") for name in ("out_of_fold", "ensemble")
+    )
+    cases = {row["case_id"]: row["split"] for row in table(workplace / "data/segmentation/montgomery-32/manifest.csv")}
+    assert {case["case_id"] for case in ensemble} == {case for case, split in cases.items() if split == "test"}
+    assert sorted(case["case_id"] for case in [*out_of_fold, *ensemble]) == sorted(cases)
+    assert run("evaluate", "checkpoint=runs/folds/1", "split=validation", "hydra.run.dir=runs/alone").code == 0
+    alone = {case["case_id"]: case["dice"] for case in table(workplace / "runs/alone/cases.csv")}
+    assert {case["case_id"]: case["dice"] for case in out_of_fold if case["case_id"] in alone} == alone
+
+    missing = run("evaluate", "checkpoints=[runs/folds/0,runs/folds/2]")
+    assert missing.code == 2
+    assert "Of 3 folds the checkpoints are those of 0, 2." in missing.err
+    assert run("evaluate", "checkpoints=raw").code == run("evaluate").code == 2
+
 
 def test_a_sweep_leaves_a_directory_per_job_and_a_table_best_first(workplace: Path, run: Run) -> None:
     outcome = run("train", "--multirun", *SMALL, "optimizer.lr=1e-2,1e-9", "hydra.sweep.dir=runs/sweep")

@@ -1,5 +1,6 @@
 """Every command of the README does what it says, on small data; those for other hardware compose."""
 
+import math
 import re
 import shlex
 import subprocess
@@ -75,11 +76,13 @@ def test_preparing_and_checking(data: Path, run: Run, command: str) -> None:
         assert "nothing wrong" in run("prepare_data", *settings, last).out
 
 
-TWO_PROCESSES = "python train.py trainer=ddp_cpu trainer.devices=2"  # tests/test_pipeline.py runs it
+TWO_PROCESSES = "python train.py trainer=ddp_cpu trainer.devices=2"  # tests/test_pipeline.py runs these
+ALL_FOLDS = "python evaluate.py checkpoints=runs/multirun/<time>"
 
 
-def test_the_command_that_another_test_runs_is_still_there() -> None:
+def test_the_commands_that_other_tests_run_are_still_there() -> None:
     assert TWO_PROCESSES in scripts("train")
+    assert any(line.startswith(ALL_FOLDS) for line in scripts("evaluate"))
 
 
 @pytest.mark.parametrize(
@@ -94,7 +97,7 @@ def test_training(data: Path, run: Run, monkeypatch: pytest.MonkeyPatch, command
     arguments = [*words, *SMALLER, *kept, "data.image_size_px=16"]
     outcome = run("train", *arguments)
     assert outcome.code == 0, outcome.err
-    jobs = 4 if "--multirun" in words else 1
+    jobs = math.prod(word.count(",") + 1 for word in words if "--multirun" in words)
     assert len(list((data / "runs").rglob("report.html"))) == jobs
     assert fetched == (["montgomery"] if "data.download=true" in words else [])
 
@@ -111,12 +114,13 @@ def test_searching(data: Path, run: Run, monkeypatch: pytest.MonkeyPatch) -> Non
 def test_evaluating_and_resuming(data: Path, run: Run) -> None:
     assert run("train", "data=montgomery", *SMALLER, *SMALL_DATA).code == 0
     (first,) = (data / "runs" / "train").iterdir()
-    for command in scripts("evaluate"):
+    one = [line for line in scripts("evaluate") if "checkpoint=" in line]
+    for command in one:
         words = shlex.split(command.replace("runs/train/<time>", str(first)))[2:]
         outcome = run("evaluate", *words, *(["data.test_cases=4"] if "data=shenzhen" in words else []))
         assert outcome.code == 0, outcome.err
         assert "report.html" in outcome.out
-    assert len(list((data / "runs" / "evaluate").glob("*/cases.csv"))) == len(scripts("evaluate")) == 2
+    assert len(list((data / "runs" / "evaluate").glob("*/cases.csv"))) == len(one) == 2
     command, tuning = (line for line in scripts("train") if "<time>" in line)
     outcome = run("train", *shlex.split(command.replace("runs/train/<time>", str(first)))[2:])
     assert outcome.code == 0, outcome.err

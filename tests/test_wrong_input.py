@@ -98,7 +98,7 @@ def test_no_mask_matches(workplace: Path, run: Run) -> None:
 def test_evaluate_refuses_what_is_no_checkpoint(workplace: Path, run: Run) -> None:
     (workplace / "text.ckpt").write_text("not a checkpoint")
     torch.save({"state_dict": {"layer.weight": torch.zeros(3)}}, workplace / "other.ckpt")
-    assert_refused(run("evaluate", ALWAYS), "checkpoint is not set")
+    assert_refused(run("evaluate", ALWAYS), "checkpoint=None needs a checkpoint")
     assert_refused(run("evaluate", "checkpoint=nowhere", ALWAYS), "checkpoint=nowhere")
     assert_refused(run("evaluate", "checkpoint=text.ckpt", ALWAYS), "text.ckpt is no whole checkpoint of this project")
     assert_refused(

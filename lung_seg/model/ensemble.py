@@ -1,0 +1,21 @@
+"""Several networks as one."""
+
+import torch
+from torch import Tensor, nn
+
+
+class Ensemble(nn.Module):
+    """The mean of the probabilities of several networks, as logits.
+
+    Args:
+        networks: from images (N, 1, S, S) uint8 to logits (N, 1, S, S).
+    """
+
+    def __init__(self, networks: list[nn.Module]):
+        super().__init__()
+        self.networks = nn.ModuleList(networks)
+
+    def forward(self, image: Tensor) -> Tensor:
+        """Logits (N, 1, S, S) of images (N, 1, S, S)."""
+        probability = torch.stack([network(image).float().sigmoid() for network in self.networks]).mean(0)
+        return probability.logit(eps=1e-7)  # float32 tells no probability nearer to 1
