@@ -2,6 +2,7 @@
 
 import dataclasses
 import logging
+import os
 import warnings
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -15,10 +16,17 @@ from lightning_fabric.utilities.exceptions import MisconfigurationException
 from pytorch_lightning.callbacks import Callback
 from pytorch_lightning.loggers import Logger
 from pytorch_lightning.utilities import rank_zero_only
+from torch.distributed.distributed_c10d import PrefixStore
+from torch.distributed.rendezvous import rendezvous
 
 from lung_seg.config import TrainerConfig
 from lung_seg.errors import FailureError, UserError
 from lung_seg.saving import WholeCheckpoints
+
+
+def is_restarted() -> bool:
+    """Whether torchrun (--max-restarts) or SLURM (--requeue) started this same command before."""
+    return any(int(os.environ.get(name, 0)) > 0 for name in ("TORCHELASTIC_RESTART_COUNT", "SLURM_RESTART_COUNT"))
 
 
 def is_main_process() -> bool:
@@ -39,6 +47,8 @@ def make_trainer(
     arguments = dataclasses.asdict(settings)
     if settings.precision == "auto":
         arguments["precision"] = fastest_precision(settings.accelerator)
+    if TorchElasticEnvironment.detect() and is_restarted():
+        _find_each_other_again()
     plugins: list[Any] = [WholeCheckpoints()]
     if SLURMEnvironment.detect() and not TorchElasticEnvironment.detect():
         plugins.append(SLURMEnvironment(auto_requeue=False))  # else it leaves checkpoints of its own in this folder
@@ -58,6 +68,18 @@ def make_trainer(
             f"trainer.accelerator={settings.accelerator} with trainer.devices={settings.devices} cannot be used here: "
             f"{str(error).splitlines()[0]}\nUse trainer=cpu, or trainer=auto, which takes what there is."
         ) from error
+
+
+def _find_each_other_again() -> None:
+    """Connect processes that torchrun started again.
+
+    Its store still holds the addresses of those that died, and a process that reads them before they are written anew
+    waits for ever: under a name of their own they are not found.
+    """
+    store, rank, world_size = next(rendezvous("env://"))
+    attempt = PrefixStore(f"restart_{os.environ['TORCHELASTIC_RESTART_COUNT']}", store)
+    backend = "nccl" if torch.cuda.is_available() else "gloo"
+    torch.distributed.init_process_group(backend, store=attempt, rank=rank, world_size=world_size)
 
 
 @contextmanager

@@ -28,7 +28,7 @@ from lung_seg.data.datamodule import LungDataModule
 from lung_seg.errors import UserError
 from lung_seg.evaluation import score, write_evaluation
 from lung_seg.files import remove_parts
-from lung_seg.hardware import in_plain_words, make_trainer
+from lung_seg.hardware import in_plain_words, is_restarted, make_trainer
 from lung_seg.model.checkpoint import describe, load_network, start_from, steps_done
 from lung_seg.model.losses import SegmentationLoss
 from lung_seg.model.segmenter import LungSegmenter
@@ -51,6 +51,8 @@ def fit(config: TrainConfig, run_dir: Path) -> dict[str, Any]:
     """
     checkpoints = run_dir / "checkpoints"
     last = checkpoints / "last.ckpt"
+    if last.exists() and is_restarted():
+        config = dataclasses.replace(config, resume=str(run_dir))
     if last.exists() and not config.resume:
         raise UserError(
             f"{run_dir} holds a training already, and two would mix.\n"

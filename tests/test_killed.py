@@ -119,6 +119,18 @@ def assert_as_if_never_stopped(whole: Path, resumed: Path) -> None:
     assert sorted(path.name for path in (resumed / "checkpoints").iterdir()) == ["best.ckpt", "last.ckpt"]
 
 
+@pytest.mark.parametrize("starter", ["TORCHELASTIC_RESTART_COUNT", "SLURM_RESTART_COUNT"])
+def test_a_command_that_is_started_again_goes_on_by_itself(
+    starter: str, trained: Path, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    command = (*SMALL, "hydra.run.dir=runs/killed")
+    assert train_and_die(partial(at_call, 5, LungSegmenter, "training_step"), *command)
+    assert run("train", *command).code == 2
+    monkeypatch.setenv(starter, "1")
+    assert run("train", *command).code == 0
+    assert_as_if_never_stopped(trained / "runs/first", trained / "runs/killed")
+
+
 @pytest.mark.parametrize("name", MOMENTS)
 def test_a_killed_training_goes_on_as_if_it_had_never_stopped(name: str, trained: Path, run: Run) -> None:
     moment, resumable, saving = MOMENTS[name]
