@@ -9,7 +9,7 @@ COPY requirements.txt requirements-dev.txt ./
 RUN grep -hv '^-' requirements.txt requirements-dev.txt > pins.txt \
     && pip install --no-cache-dir --constraint=pins.txt --index-url=https://download.pytorch.org/whl/cpu torch \
     && pip install --no-cache-dir --constraint=pins.txt hydra-core omegaconf numpy opencv-python-headless pillow \
-        safetensors tqdm pydicom highdicom pyjpegls python-gdcm
+        safetensors tqdm filelock pydicom highdicom pyjpegls python-gdcm
 
 COPY LICENSE predict.py ./
 COPY conf conf

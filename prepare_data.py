@@ -6,6 +6,7 @@ from pathlib import Path
 from lung_seg.cli import command
 from lung_seg.config import PrepareConfig
 from lung_seg.data.integrity import CHECK_TABLE, ODD_SHEET, Finding, check
+from lung_seg.data.packed import pack
 from lung_seg.data.prepare import prepare
 from lung_seg.data.prepared import prepared_folder
 from lung_seg.errors import FailureError
@@ -17,7 +18,7 @@ EXAMPLES = 5  # findings of a kind that are printed
 def main(config: PrepareConfig, run_dir: Path) -> None:  # noqa: ARG001 - all scripts are called alike
     """Prepare the set; what was done is logged case by case and in its dataset.json."""
     if not config.check:
-        prepare(config.data)
+        pack(prepare(config.data))
         return
     folder = prepared_folder(config.data)
     findings = check(folder)

@@ -21,9 +21,8 @@ from lung_seg.config import AS_TRAINED, SPLITS, AugmentationConfig, DataConfig, 
 from lung_seg.data.datamodule import LungDataModule
 from lung_seg.data.dataset import Draw
 from lung_seg.data.manifest import TB_LABELS, Row
-from lung_seg.data.prepared import MANIFEST
 from lung_seg.errors import UserError
-from lung_seg.files import sha256, write_text
+from lung_seg.files import write_text
 from lung_seg.hardware import in_plain_words, is_main_process, make_trainer
 from lung_seg.model.checkpoint import find_checkpoint, load_network
 from lung_seg.model.metrics import (
@@ -138,11 +137,10 @@ def write_evaluation(
     Returns:
         What summary.json holds.
     """
-    manifest = sha256(datamodule.folder / MANIFEST)
     sizes = {split: sum(row.split == split for row in datamodule.rows) for split in SPLITS}
     summary = facts | {
         "command": command_line(),
-        "data": {"name": datamodule.data.name, "manifest_sha256": manifest, "cases": sizes},
+        "data": {"name": datamodule.data.name, "manifest_sha256": datamodule.manifest_sha256, "cases": sizes},
         "scores": summarise(cases),
         "versions": versions(),
         "git_revision": git_revision(),

@@ -1,6 +1,7 @@
 """The LightningDataModule: a prepared set as batches."""
 
 import os
+import weakref
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -10,13 +11,14 @@ from torch.utils.data import DataLoader
 
 from lung_seg.config import SPLITS, AugmentationConfig, DataConfig
 from lung_seg.data.augment import Augment
-from lung_seg.data.dataset import Draw, EpochSampler, LungDataset, ResumableLoader, Sample, pack
-from lung_seg.data.integrity import refuse_changed
-from lung_seg.data.manifest import Row, read_manifest
+from lung_seg.data.dataset import Draw, EpochSampler, LungDataset, ResumableLoader, Sample
+from lung_seg.data.manifest import Row
+from lung_seg.data.packed import Packed, pack
 from lung_seg.data.prepare import prepare
-from lung_seg.data.prepared import MANIFEST, prepared_folder
+from lung_seg.data.prepared import prepared_folder
 from lung_seg.data.split import assign_folds
 from lung_seg.errors import UserError
+from lung_seg.files import open_in_use
 from lung_seg.quality import Ranges, typical_ranges
 
 MOST_WORKERS = 8  # a core augments a 512 px sample in a few ms: eight feed a GPU
@@ -37,6 +39,7 @@ class LungDataModule(pl.LightningDataModule):
         self.data = data
         self.augmentation = augmentation
         self.seed = seed
+        self.packed: Packed | None = None
         self.rows: list[Row] = []
         self.test_splits: tuple[str, ...] = ("test",)  # an evaluation may score others
 
@@ -47,15 +50,20 @@ class LungDataModule(pl.LightningDataModule):
 
     def prepare_data(self) -> None:
         """Prepare and pack the set; only one process of a run does."""
-        if not self.rows:  # Lightning asks again before the test that follows a training
-            folder = prepare(self.data)
-            refuse_changed(folder)
-            pack(folder)
+        if not self.packed:  # Lightning asks again before the test that follows a training
+            self.packed = pack(prepare(self.data))
 
     def setup(self, stage: str) -> None:
-        """Read the manifest, deal the folds when asked."""
-        self.pixels = pack(self.folder)
-        self.rows = read_manifest(self.folder / MANIFEST)
+        """Take the set as the one process found it, and deal the folds when asked.
+
+        All processes keep to it from the training to the test, even if another run prepares the folder anew.
+        """
+        if self.rows:
+            return
+        packed = self.trainer.strategy.broadcast(self.packed) if self.trainer else self.packed
+        assert packed is not None  # Lightning has the main process prepare the data first
+        self.pixels, self.rows, self.manifest_sha256 = packed
+        weakref.finalize(self, open_in_use(self.pixels).close)
         if self.data.folds:
             self.rows = assign_folds(self.rows, self.data.folds, self.data.fold, self.data.split_seed)
 

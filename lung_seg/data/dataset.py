@@ -1,4 +1,4 @@
-"""A prepared set in memory order: all radiographs and masks of a set in one memory-mapped file."""
+"""The samples of a prepared set, read from its memory map, and their order."""
 
 from collections.abc import Iterator
 from itertools import islice
@@ -12,9 +12,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, DistributedSampler
 
 from lung_seg.data.augment import Augment
-from lung_seg.data.manifest import Row, read_manifest
-from lung_seg.data.prepared import MANIFEST, read_case
-from lung_seg.files import atomic_path, sha256
+from lung_seg.data.manifest import Row
 
 
 class Sample(NamedTuple):
@@ -32,33 +30,11 @@ class Draw(NamedTuple):
     position: int
 
 
-def pack(folder: Path) -> Path:
-    """The memory map of a prepared set, written from its PNG files unless it is there already.
-
-    A (N, 2, S, S) uint8 array in the manifest's order: image, and mask as 0 or 1. The name holds the manifest's hash,
-    so that a set that changed gets another file.
-    """
-    path = folder / f"pixels-{sha256(folder / MANIFEST)[:12]}.npy"
-    if path.is_file():
-        return path
-    rows = read_manifest(folder / MANIFEST)
-    size_px = len(read_case(folder, rows[0].case_id)[0])
-    with atomic_path(path) as temporary:
-        pixels = np.lib.format.open_memmap(temporary, "w+", np.uint8, (len(rows), 2, size_px, size_px))
-        for index, row in enumerate(rows):
-            pixels[index] = read_case(folder, row.case_id)
-        del pixels  # flushed and closed: Windows renames no file that is mapped
-    for old in folder.glob("pixels-*.npy"):
-        if old != path:
-            old.unlink()
-    return path
-
-
 class LungDataset(Dataset[Sample]):
     """The cases of one split.
 
     Args:
-        path: what ``pack`` returns.
+        path: the set's memory map, see ``packed``.
         rows: the set's whole manifest.
         splits: which of its cases.
         augment: how a training sample is varied; None leaves it as it was prepared.

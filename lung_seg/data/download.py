@@ -24,7 +24,7 @@ from tqdm import tqdm
 from lung_seg.config import AS_TRAINED
 from lung_seg.data.sources import jsrt, montgomery, nlm, shenzhen
 from lung_seg.errors import UserError
-from lung_seg.files import sha256, write_text
+from lung_seg.files import locked, sha256, write_text
 
 log = logging.getLogger(__name__)
 
@@ -73,12 +73,14 @@ def download(source: str, raw_dir: Path) -> None:
     """
     if source not in ARCHIVES:
         raise UserError(f"data.download=true cannot fetch data.source={source}.\n{NOTHING_TO_FETCH[source]}")
+    raw_dir.mkdir(parents=True, exist_ok=True)
     for archive in ARCHIVES[source]:
-        folder = nlm.set_folder(raw_dir, archive.folder)
-        if (folder / "CXR_png").is_dir():
-            log.info("%s is there already: nothing to fetch.", folder)
-        else:
-            _unpack(_fetch(archive, raw_dir), archive, raw_dir)
+        with locked(raw_dir / archive.folder):
+            folder = nlm.set_folder(raw_dir, archive.folder)
+            if (folder / "CXR_png").is_dir():
+                log.info("%s is there already: nothing to fetch.", folder)
+            else:
+                _unpack(_fetch(archive, raw_dir), archive, raw_dir)
     if SHENZHEN in ARCHIVES[source] and not (nlm.set_folder(raw_dir, SHENZHEN.folder) / "mask").is_dir():
         log.warning(shenzhen.MASKS_REMEDY)
 

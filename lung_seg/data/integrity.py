@@ -18,17 +18,16 @@ from tqdm import tqdm
 from lung_seg.config import SPLITS
 from lung_seg.data.manifest import Row, read_manifest
 from lung_seg.data.masks import Mask
-from lung_seg.data.prepared import MANIFEST, read_case
+from lung_seg.data.prepared import KINDS, MANIFEST, read_case
 from lung_seg.data.radiograph import Grey, open_image
 from lung_seg.errors import UserError
-from lung_seg.files import sha256, write_text
+from lung_seg.files import locked, sha256, write_text
 from lung_seg.lungs import find_lungs
 from lung_seg.pictures import contact_sheet, overlay, write_png
 from lung_seg.quality import features
 
 Thumbnail = NDArray[np.float32]
 
-KINDS = ("images", "masks")
 # Of the 562 real radiographs no two correlate by more than 0.973 at this size; one film with its exposure changed or
 # compressed again correlates by 0.989 with itself.
 THUMBNAIL_PX = 32
@@ -66,26 +65,28 @@ def check(folder: Path) -> list[Finding]:
     Raises:
         UserError: there is no prepared set.
     """
-    rows = read_manifest(folder / MANIFEST)
-    with ThreadPoolExecutor() as pool:
-        looks = list(tqdm(pool.map(lambda row: _look(folder, row), rows), "Checking", len(rows), unit="case"))
-    findings = [finding for look in looks for finding in look.findings]
-    findings += [*_extra(folder, rows), *_leaks(rows, looks), *_outliers(rows, looks), *_lacking_labels(rows)]
-    _write_table(folder / CHECK_TABLE, findings)
-    _write_sheet(folder, findings)
+    with locked(folder):
+        rows = read_manifest(folder / MANIFEST)
+        with ThreadPoolExecutor() as pool:
+            looks = list(tqdm(pool.map(lambda row: _look(folder, row), rows), "Checking", len(rows), unit="case"))
+        findings = [finding for look in looks for finding in look.findings]
+        findings += [*_extra(folder, rows), *_leaks(rows, looks), *_outliers(rows, looks), *_lacking_labels(rows)]
+        _write_table(folder / CHECK_TABLE, findings)
+        _write_sheet(folder, findings)
     return findings
 
 
-def refuse_changed(folder: Path) -> None:
+def refuse_changed(folder: Path, all_files: bool) -> None:
     """Refuse a prepared set whose files are no longer those that were prepared.
 
-    Only files written after the manifest are read, so that a large set costs a look at its folders.
+    Unless ``all_files`` are asked for, only those written after the manifest are read, so that a large set costs a look
+    at its folders.
 
     Raises:
         UserError: files are missing or changed.
     """
     manifest = folder / MANIFEST
-    since = manifest.stat().st_mtime_ns
+    since = -1 if all_files else manifest.stat().st_mtime_ns
     changed = [
         path for row in read_manifest(manifest) for path, digest in _files(folder, row) if _differs(path, digest, since)
     ]

@@ -22,6 +22,7 @@ from lung_seg.data.download import download
 from lung_seg.data.manifest import TB_LABELS, Row, write_manifest
 from lung_seg.data.masks import Mask, mask_to_square, merge_masks, read_mask, size_text
 from lung_seg.data.prepared import (
+    KINDS,
     MANIFEST,
     Done,
     already_done,
@@ -36,7 +37,7 @@ from lung_seg.data.radiograph import Grey, read_radiograph, to_square
 from lung_seg.data.sources import find_cases
 from lung_seg.data.split import assign_splits
 from lung_seg.errors import UserError
-from lung_seg.files import sha256
+from lung_seg.files import locked, remove_parts, sha256
 from lung_seg.pictures import contact_sheet, overlay, write_png
 
 PREVIEW_CASES = 24
@@ -53,20 +54,25 @@ def prepare(data: DataConfig) -> Path:
             with other settings.
     """
     folder = prepared_folder(data)
-    record = read_record(folder)
-    _check_same_settings(data, record, folder)
+    record = _record(data, folder)
     listing = _listing(data, folder, ready=bool(record))
-    if listing is None:
-        return folder
+    if listing is not None:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with locked(folder):
+            _bring_up_to_date(data, folder, listing)
+    return folder
+
+
+def _bring_up_to_date(data: DataConfig, folder: Path, listing: Listing) -> None:
+    record = _record(data, folder)  # which another process may have written meanwhile
     fingerprints = {case.case_id: _fingerprint(case) for case in listing.cases}
     if record.get("raw") == fingerprints:
         log.info("%s is up to date: %d cases.", folder, len(fingerprints) - len(record["skipped"]))
-        return folder
+        return
     _check_none_gone(record, fingerprints, data, folder)
     skipped = _prepare_cases(data, folder, listing.cases, fingerprints)
     rows = _finish(data, folder, fingerprints, skipped, len(listing.without_mask))
     _report(folder, rows, skipped, listing)
-    return folder
 
 
 def _listing(data: DataConfig, folder: Path, ready: bool) -> Listing | None:
@@ -88,6 +94,8 @@ def _prepare_cases(data: DataConfig, folder: Path, cases: list[Case], fingerprin
     todo = [case for case in cases if prepared_from.get(case.case_id) != fingerprints[case.case_id]]
     skipped: dict[str, str] = {}
     folder.mkdir(parents=True, exist_ok=True)
+    for place in (folder, *(folder / kind for kind in KINDS)):
+        remove_parts(place)
     with _all_cores() as pool:
         outcomes = pool.map(lambda case: _attempt(case, folder, data), todo)
         for case, outcome in zip(todo, _with_progress(outcomes, len(todo)), strict=True):
@@ -166,7 +174,9 @@ def _fingerprint(case: Case) -> str:
     return hashlib.sha256(repr((stats, case.inverted, case.mask_downscale)).encode()).hexdigest()[:16]
 
 
-def _check_same_settings(data: DataConfig, record: dict[str, Any], folder: Path) -> None:
+def _record(data: DataConfig, folder: Path) -> dict[str, Any]:
+    """How the set was made, empty where none is; raises a UserError if that was with other settings."""
+    record = read_record(folder)
     asked = dataclasses.asdict(data)
     changed = [key for key in SPLIT_KEYS if record and record.get(key) != asked[key]]
     if changed:
@@ -175,6 +185,7 @@ def _check_same_settings(data: DataConfig, record: dict[str, Any], folder: Path)
             f"data.{key}={asked[key]}, but {folder} was prepared with {record.get(key)}, and its split is kept.\n"
             "Choose another data.name, or delete that folder to prepare it anew."
         )
+    return record
 
 
 def _check_none_gone(record: dict[str, Any], fingerprints: dict[str, str], data: DataConfig, folder: Path) -> None:

@@ -19,6 +19,7 @@ from lung_seg.errors import UserError
 from lung_seg.files import atomic_path, write_text
 
 MANIFEST = "manifest.csv"
+KINDS = ("images", "masks")  # a folder of each
 
 
 @dataclass(frozen=True)
@@ -41,12 +42,12 @@ def read_case(folder: Path, case_id: str) -> tuple[Grey, Mask]:
     Raises:
         UserError: a file of the set was deleted or broken.
     """
-    image, mask = (np.asarray(open_image(folder / kind / f"{case_id}.png")) for kind in ("images", "masks"))
+    image, mask = (np.asarray(open_image(folder / kind / f"{case_id}.png")) for kind in KINDS)
     return image, mask > 0
 
 
 def write_case_png(folder: Path, kind: str, case_id: str, pixels: Grey) -> Path:
-    """Write one PNG of a case; ``kind`` is "images" or "masks"."""
+    """Write one PNG of a case, of one of the KINDS."""
     path = folder / kind / f"{case_id}.png"
     with atomic_path(path) as temporary:
         Image.fromarray(pixels).save(temporary, compress_level=3)

@@ -12,8 +12,9 @@ from scipy import ndimage
 from lung_seg.config import AugmentationConfig, DataConfig
 from lung_seg.data.augment import Augment
 from lung_seg.data.datamodule import LungDataModule
-from lung_seg.data.dataset import Draw, LungDataset, Sample, pack
+from lung_seg.data.dataset import Draw, LungDataset, Sample
 from lung_seg.data.manifest import read_manifest
+from lung_seg.data.packed import pack
 from lung_seg.data.prepare import prepare
 from lung_seg.errors import UserError
 from tests import layouts

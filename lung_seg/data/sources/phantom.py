@@ -16,7 +16,7 @@ from lung_seg.config import PhantomConfig
 from lung_seg.data.case import Listing
 from lung_seg.data.phantom import VERSION, draw_phantom
 from lung_seg.data.sources import montgomery
-from lung_seg.files import atomic_path
+from lung_seg.files import atomic_path, locked
 
 ASPECT = 4892 / 4020  # of the films of the Montgomery set, portrait or landscape
 LANDSCAPE = 0.28  # share of landscape films: 31 of 110
@@ -40,10 +40,12 @@ def find_cases(raw_dir: Path, phantom: PhantomConfig) -> Listing:
     """
     folder = raw_dir / f"phantom-v{VERSION}-{phantom.size_px}-seed{phantom.seed}" / "MontgomerySet"
     wanted = {_name(number): number for number in range(1, phantom.cases + 1)}
-    drawn = {_without_label(path.stem) for path in (folder / "CXR_png").glob("MCUCXR_*.png")}
-    missing = [number for name, number in wanted.items() if name not in drawn]
-    if missing:
-        draw_all([Drawing(folder, number, phantom.seed, phantom.size_px) for number in missing])
+    folder.mkdir(parents=True, exist_ok=True)
+    with locked(folder):
+        drawn = {_without_label(path.stem) for path in (folder / "CXR_png").glob("MCUCXR_*.png")}
+        missing = [number for name, number in wanted.items() if name not in drawn]
+        if missing:
+            draw_all([Drawing(folder, number, phantom.seed, phantom.size_px) for number in missing])
     found = montgomery.find_cases(folder)
     cases = [
         replace(case, source="phantom", patient_id=case.case_id)
