@@ -1,6 +1,7 @@
 """What runs a network: PyTorch for checkpoints and safetensors, onnxruntime for ONNX files, PyTorch there or not."""
 
 import json
+import os
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -72,6 +73,7 @@ class OnnxRuntime:
     best_batch_size = 1
 
     def __init__(self, path: Path):
+        os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # since 1.29 it tells Microsoft of each network it opens
         try:
             import onnxruntime
         except ImportError as error:
