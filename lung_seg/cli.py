@@ -14,7 +14,8 @@ import hydra
 from hydra.conf import HydraConf
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
-from hydra.errors import HydraException
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.errors import HydraException, OverrideParseException
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
@@ -113,12 +114,20 @@ def resumed_arguments(arguments: list[str]) -> list[str]:
 
 
 def _quoted(argument: str, keys: tuple[str, ...]) -> str:
-    """The argument with its value in quotes, if it gives one of the keys a value."""
+    """The argument, its value in quotes if it is one of the keys' or one Hydra has no reading for, as /home/Zoë (2)."""
     key, _, value = argument.partition("=")
-    if key not in keys or value[:1] in ("", "'", '"'):
+    if argument.startswith("-") or value[:1] in ("", "'", '"') or (key not in keys and _is_readable(argument)):
         return argument
     escaped = re.sub(r"(\\*)('|$)", lambda found: 2 * found[1] + (found[2] and r"\'"), value)
     return f"{key}='{escaped}'"
+
+
+def _is_readable(override: str) -> bool:
+    try:
+        OverridesParser.create().parse_override(override)
+    except HydraException:
+        return False
+    return True
 
 
 def _in_processes_of_its_own(name: str, context: HydraConf) -> float | None:
@@ -197,6 +206,8 @@ def _of_a_thread(failure: threading.ExceptHookArgs) -> None:
 
 def _of_the_settings(error: BaseException, keys: list[str]) -> str:
     """Hydra's and OmegaConf's errors in two lines, without the paths of their own types."""
+    if isinstance(error, OverrideParseException):
+        return f"{error.override} is not of the form key=value.\n--help lists the keys and what they mean."
     lines = [line.strip() for line in f"{error}\n{error.__cause__ or ''}".splitlines() if line.strip()]
     unknown = re.match(r"Could not override '(.+)'", lines[0])
     if unknown:

@@ -1,9 +1,11 @@
 """What tests share: a command line inside the process, and one training that many tests look at."""
 
 import importlib
+import multiprocessing
 import os
 import shutil
 import sys
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
@@ -13,7 +15,8 @@ import torch
 
 from tests.layouts import write_montgomery
 
-os.environ["NO_ALBUMENTATIONS_UPDATE"] = "1"  # as the scripts do: no test asks the network
+os.environ["NO_ALBUMENTATIONS_UPDATE"] = os.environ["ORT_DISABLE_TELEMETRY"] = "1"  # no test asks the network
+multiprocessing.set_start_method(os.environ.get("LUNG_SEG_START_METHOD"))  # that of this system unless it is given
 
 # The smallest training that goes through everything: 20 Montgomery cases, 32 px, a network of 7 thousand weights.
 SMALL = (
@@ -30,6 +33,9 @@ SMALL = (
     "trainer.log_every_n_steps=1",
     "optimizer.lr=1e-2",
 )
+
+
+PLACE = "Zoë's films (2)"  # of the training that tests share: a path may hold any character
 
 
 class Outcome(NamedTuple):
@@ -65,6 +71,24 @@ def run(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> R
     return run_script
 
 
+def fork(function: Callable[[], object]) -> int:
+    """Call a function in a process of its own, which exits as a script would; returns its number."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # from 3.12 on: a fork copies none of the other threads
+        child = os.fork()
+    if child:
+        return child
+    code = 1
+    try:
+        function()
+        code = 0
+    except SystemExit as leaving:
+        code = int(leaving.code or 0)
+    finally:
+        sys.stdout.flush()
+        os._exit(code)
+
+
 @pytest.fixture
 def workplace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """An empty folder to work in, with raw radiographs in ./raw."""
@@ -75,7 +99,7 @@ def workplace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture(scope="session")
 def _trained_once(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("trained")
+    folder = tmp_path_factory.mktemp(PLACE)
     write_montgomery(folder / "raw", cases=20)
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
@@ -87,7 +111,7 @@ def _trained_once(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def trained(_trained_once: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A copy of a folder with a finished training in runs/first, to work in."""
-    folder = tmp_path / "copy"
+    folder = tmp_path / PLACE
     shutil.copytree(_trained_once, folder)
     monkeypatch.chdir(folder)
     return folder

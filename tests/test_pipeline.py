@@ -77,6 +77,17 @@ def test_cases_csv_has_a_row_for_each_test_case_and_the_summary_is_their_mean(tr
     assert sum(group["cases"] for group in scores["tb_label"].values()) == 5
 
 
+def test_paths_of_any_characters_can_be_typed_as_they_are(trained: Path, run: Run) -> None:
+    places = (f"data.raw_dir={trained}/raw", f"data.prepared_dir={trained}/prepared")
+    for script, arguments in {
+        "prepare_data": [*(key for key in SMALL if "data" in key and "batch" not in key), *places],
+        "train": [f"resume={trained}/runs/first", *places],
+    }.items():
+        outcome = run(script, *arguments)
+        assert outcome.code == 0, outcome.err
+    assert (trained / "prepared/montgomery-32/manifest.csv").is_file()
+
+
 def test_metrics_csv_has_one_row_per_epoch(trained: Path) -> None:
     rows = table(trained / "runs/first/metrics.csv")
     assert [row["epoch"] for row in rows] == ["0", "1", "2"]
