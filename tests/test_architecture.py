@@ -1,6 +1,7 @@
 """Who may know what: the import rules, read from the source."""
 
 import ast
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -20,6 +21,7 @@ LIGHTNING = {
     "study",
     "training",
 }
+HOMELESS = {name: value for name, value in os.environ.items() if name not in ("HOME", "USERPROFILE")}  # as a service
 NO_DUMPING_GROUNDS = {"utils", "util", "common", "base", "helpers", "misc"}
 
 
@@ -70,7 +72,9 @@ def test_predicting_and_exporting_need_neither_hydra_nor_lightning() -> None:
         "import sys, lung_seg.export, lung_seg.predictor; "
         "assert not {'hydra', 'omegaconf', 'pytorch_lightning', 'lightning'} & sys.modules.keys()"
     )
-    finished = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
+    finished = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, env=HOMELESS, capture_output=True, text=True, check=False
+    )
     assert finished.returncode == 0, finished.stderr
 
 
@@ -99,7 +103,9 @@ def test_help_does_not_import_torch() -> None:
     code = (
         "import sys; sys.argv = ['train.py', '--help']; import train; train.main(); assert 'torch' not in sys.modules"
     )
-    finished = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
+    finished = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, env=HOMELESS, capture_output=True, text=True, check=False
+    )
     assert finished.returncode == 0, finished.stderr
     assert "  data.image_size_px=512                 Height and width of the network's input" in finished.stdout
     assert "  trainer.max_epochs=data.epochs         Passes over the training cases." in finished.stdout

@@ -98,6 +98,7 @@ def test_predicting_needs_no_more_than_is_installed(tmp_path: Path) -> None:
     assert "pytorch-lightning" in lacking
     command = [sys.executable, "-c", WITHOUT, lacking, f"input={tmp_path / 'films'}", f"output={tmp_path / 'out'}"]
     environment = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    environment.pop("HOME", None)  # with --user there may be none
     done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert "Predicted 2 radiographs" in done.stdout

@@ -142,7 +142,7 @@ class LungDataModule(pl.LightningDataModule):
             num_workers=workers,
             pin_memory=on_gpu,
             drop_last=shuffle,
-            persistent_workers=shuffle and workers > 0,
+            persistent_workers=workers > 0,  # where they are spawned, each start takes seconds
         )
 
     @property

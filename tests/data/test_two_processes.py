@@ -7,7 +7,6 @@ import os
 import signal
 import sys
 import time
-import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -23,7 +22,7 @@ from lung_seg.data.prepared import read_case
 from lung_seg.data.sources import phantom
 from lung_seg.files import sha256
 from tests import layouts
-from tests.conftest import Run
+from tests.conftest import Run, fork
 
 PATIENCE_S = 10
 BEGUN, WAITING = Path("begun"), Path("waiting")
@@ -72,17 +71,12 @@ def start() -> Iterator[Callable[..., int]]:
     children: list[int] = []
 
     def start_until_paused(function: Callable[[], Any], owner: Any, name: str) -> int:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", DeprecationWarning)  # from 3.12 on: a fork copies none of the other threads
-            child = os.fork()
-        if child == 0:
-            try:
-                os.cpu_count = lambda: 1
-                pause_at_third(owner, name)
-                function()
-            finally:
-                sys.stdout.flush()
-                os._exit(0)
+        def paused() -> None:
+            os.cpu_count = lambda: 1
+            pause_at_third(owner, name)
+            function()
+
+        child = fork(paused)
         children.append(child)
         await_file(BEGUN)
         assert BEGUN.exists()
