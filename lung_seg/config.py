@@ -10,6 +10,7 @@ from typing import Any, ClassVar
 
 from omegaconf import II, MISSING
 
+from lung_seg.data.case import MAX_MEGAPIXELS
 from lung_seg.keys import Group, foreign, group, key
 
 AS_TRAINED = "as_trained"  # evaluate.py: the cases that the checkpoint was trained with
@@ -60,6 +61,9 @@ class DataConfig(Group):
     split_seed: int = key(0, "Another seed splits the cases otherwise.", at_least=0)
     folds: int = key(0, "k-fold cross-validation instead of validation_fraction; 0: off.", at_least=0)
     fold: int = key(0, "The fold used for validation, counted from 0.", at_least=0)
+    max_megapixels: int = key(
+        MAX_MEGAPIXELS, "Largest raw file that is decoded, radiograph or mask, in millions of pixels.", at_least=1
+    )
     on_error: str = key("skip", "What a corrupt case does to preparing.", choices=("skip", "stop"))
     epochs: int = key(50, "Passes over the training cases that suit this set.", at_least=1)
     batch_size: int = key(8, "Radiographs per optimizer step and device.", at_least=1)
@@ -263,6 +267,7 @@ class PredictConfig(Group):
     dicom_seg: bool = key(False, "Write a DICOM Segmentation object too, for input that is DICOM.")
     inverted: bool = key(False, "The files show air bright and bone dark.")
     spacing_mm: float | None = key(None, "Side of a pixel, for areas in mm²; null: what the file says.", above=0)
+    max_megapixels: int = key(MAX_MEGAPIXELS, "Largest file that is decoded, in millions of pixels.", at_least=1)
     skip_existing: bool = key(False, "Leave alone what the output folder holds already.")
     batch_size: int | None = key(None, "Radiographs the network sees at once; null: 16 on a GPU, else 1.", at_least=1)
     device: str = key("auto", "Where the network runs.", choices=("auto", "cpu", "cuda", "mps"))

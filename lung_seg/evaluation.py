@@ -41,7 +41,7 @@ from lung_seg.provenance import command_line, git_revision, versions
 from lung_seg.report import write_report
 
 RESAMPLES = 2000  # of the bootstrap: with 100 cases an interval moves by less than 0.001 from one seed to the next
-HOW_DATA_ARE_READ = {"batch_size", "workers", "raw_dir", "prepared_dir"}  # and not which they are
+HOW_DATA_ARE_READ = {"batch_size", "workers", "raw_dir", "prepared_dir", "max_megapixels"}  # and not which they are
 SHOWN_CASES = 4  # overlays of so many worst and so many best cases
 NetworkOf = Callable[[int], nn.Module]
 CASE_SCORES = (*OVERLAP_SCORES, "hd95_px", "assd_px")

@@ -127,7 +127,7 @@ def _predicted(jobs: list[Job], predictor: Predictor, config: PredictConfig, out
     """A row for each job, in their order: reading and writing go on beside the network."""
     with ThreadPoolExecutor(min(THREADS, os.cpu_count() or 1)) as pool:
         try:
-            loaded = _ahead(pool, partial(_load, predictor, config.inverted), jobs)
+            loaded = _ahead(pool, partial(_load, predictor, config), jobs)
             found = _through_network(predictor, loaded, config.batch_size or predictor.best_batch_size)
             yield from _ahead(pool, partial(_finish, predictor, config, output), found)
         finally:
@@ -145,9 +145,9 @@ def _ahead(pool: ThreadPoolExecutor, function: Callable[[ItemT], ResultT], items
         yield pending.popleft().result()
 
 
-def _load(predictor: Predictor, inverted: bool, job: Job) -> Loaded | Failed:
+def _load(predictor: Predictor, config: PredictConfig, job: Job) -> Loaded | Failed:
     try:
-        radiograph = open_radiograph(job.path, inverted)
+        radiograph = open_radiograph(job.path, config.inverted, config.max_megapixels)
     except UserError as error:
         return Failed(job, _in_one_line(error))
     return Loaded(job, radiograph, predictor.to_square(radiograph.pixels))

@@ -8,6 +8,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from lung_seg.data.case import MAX_MEGAPIXELS
 from lung_seg.data.masks import Mask
 from lung_seg.data.radiograph import Grey, from_square, read_radiograph, to_square
 from lung_seg.errors import UserError
@@ -61,16 +62,25 @@ class Predictor:
         flip: average with what is found in the mirrored radiograph.
         cleaning: remove what cannot be lung and fill holes.
         device: "cpu", "cuda", "mps", or "auto" for the fastest there is.
+        max_megapixels: a file that says it holds more millions of pixels is refused before it is decoded.
 
     Raises:
         UserError: a file cannot be used, or the networks want radiographs of different sizes.
     """
 
-    def __init__(self, *checkpoints: Path | str, flip: bool = False, cleaning: bool = True, device: str = "auto"):
+    def __init__(
+        self,
+        *checkpoints: Path | str,
+        flip: bool = False,
+        cleaning: bool = True,
+        device: str = "auto",
+        max_megapixels: int = MAX_MEGAPIXELS,
+    ):
         paths = [Path(checkpoint) for checkpoint in checkpoints] or [SHIPPED]
         self.runtimes = [open_runtime(path, device) for path in paths]
         self.flip = flip
         self.cleaning = cleaning
+        self.max_megapixels = max_megapixels
         inputs = [runtime.description["data"] for runtime in self.runtimes]
         wanted = sorted({f"{data['image_size_px']} px, {data['resize']}" for data in inputs})
         if len(wanted) > 1:
@@ -91,10 +101,13 @@ class Predictor:
         Raises:
             UserError: the file cannot be read, or the array is none of a radiograph.
         """
-        image = read_radiograph(Path(radiograph)) if isinstance(radiograph, Path | str) else _checked(radiograph)
+        image = self._read(Path(radiograph)) if isinstance(radiograph, Path | str) else _checked(radiograph)
         square = self.to_square(image)
         (probability,) = self.probabilities([square])
         return self.finish(square, probability, *image.shape)
+
+    def _read(self, path: Path) -> Grey:
+        return read_radiograph(path, max_megapixels=self.max_megapixels)
 
     def to_square(self, image: Grey) -> Grey:
         """What the networks see of a radiograph (H, W): (S, S)."""

@@ -1,6 +1,8 @@
 """Radiographs in, masks out: through predict.py and through Predictor."""
 
 import csv
+import struct
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -123,13 +125,32 @@ def test_a_bad_file_gets_a_row_and_the_others_their_masks(films: Path, run: Run)
     assert len(list(Path("out").rglob("*_mask.png"))) == 4
 
 
+def test_files_of_too_many_pixels_are_refused_by_the_settings_name(films: Path, run: Run) -> None:
+    header = struct.pack(">4sIIBBBBB", b"IHDR", 14_142, 14_142, 8, 0, 0, 0, 0)  # 200 megapixels, and none behind it
+    bomb = b"\x89PNG\r\n\x1a\n" + struct.pack(">I", 13) + header + struct.pack(">I", zlib.crc32(header))
+    (films / "bomb.png").write_bytes(bomb + b"\0\0\0\0IDAT\x35\xaf\x06\x1e")
+    write_image(films / "large.png", draw_chest(1, 1_001, 1_000)[0])
+
+    assert run("predict", "input=films", CHECKPOINT, "output=out", "max_megapixels=1").code == 1
+
+    errors = {name: row["error"] for name, row in table(Path("out")).items() if row["error"]}
+    assert errors.keys() == {"bomb.png", "large.png"}
+    assert (
+        "bomb.png cannot be read as an image: it has too many megapixels, over max_megapixels=1" in errors["bomb.png"]
+    )
+    assert "it has 2 megapixels, over max_megapixels=1" in errors["large.png"]
+    assert run("predict", "input=films/large.png", CHECKPOINT, "output=out").code == 0
+    with pytest.raises(UserError, match="it has 2 megapixels, over max_megapixels=1"):
+        Predictor("runs/first", max_megapixels=1).predict(films / "large.png")
+
+
 def test_a_stopped_run_goes_on_where_it_was(films: Path, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[str] = []
     load = lung_seg.prediction.open_radiograph
 
-    def counted(path: Path, inverted: bool) -> object:
+    def counted(path: Path, *settings: object) -> object:
         seen.append(path.name)
-        return load(path, inverted)
+        return load(path, *settings)
 
     probabilities = Predictor.probabilities
 
@@ -161,10 +182,10 @@ def test_only_a_few_radiographs_are_in_memory_at_once(trained: Path, run: Run, m
     loaded, most = [0], [0]
     load, finish = lung_seg.prediction.open_radiograph, Predictor.finish
 
-    def counted(path: Path, inverted: bool) -> object:
+    def counted(path: Path, *settings: object) -> object:
         loaded[0] += 1
         most[0] = max(most[0], loaded[0])
-        return load(path, inverted)
+        return load(path, *settings)
 
     def finished(*arguments: object) -> Prediction:
         loaded[0] -= 1

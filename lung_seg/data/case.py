@@ -3,6 +3,8 @@
 from dataclasses import dataclass, field
 from pathlib import Path
 
+MAX_MEGAPIXELS = 80  # four times the largest public film, and a file of a few kB may claim to hold billions
+
 
 @dataclass(frozen=True)
 class Case:

@@ -16,7 +16,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from lung_seg.data.radiograph import Grey, Radiograph, Spacing, check_pixels, stretch_to_8_bits
+from lung_seg.data.case import MAX_MEGAPIXELS
+from lung_seg.data.radiograph import Grey, Radiograph, Spacing, check_pixels, pillow_allowing, stretch_to_8_bits
 from lung_seg.errors import UserError
 
 if TYPE_CHECKING:
@@ -76,7 +77,7 @@ def is_dicom(path: Path) -> bool:
         return False  # whoever reads it as an image will say what is wrong
 
 
-def read_dicom(path: Path) -> Radiograph:
+def read_dicom(path: Path, max_megapixels: int = MAX_MEGAPIXELS) -> Radiograph:
     """Read a frontal chest radiograph: rescaled, through its first VOI LUT or window, air dark and bone bright.
 
     A file with neither is stretched from its own darkest to its own brightest value, as other deep files are.
@@ -84,10 +85,10 @@ def read_dicom(path: Path) -> Radiograph:
     Raises:
         UserError: pydicom is missing, the file is broken, or it says that it is no frontal chest radiograph.
     """
-    with quiet_pydicom(), reading_dicom(path):
+    with quiet_pydicom(), reading_dicom(path), pillow_allowing(max_megapixels):
         dataset = open_dicom(path)
         _check_is_chest_radiograph(dataset)
-        _check_is_one_grey_image(dataset)
+        _check_is_one_grey_image(dataset, max_megapixels)
         grey = _as_seen(_real_values(dataset), dataset)
         return Radiograph(cv2.bitwise_not(grey).astype(np.uint8) if _is_inverted(dataset) else grey, _spacing(dataset))
 
@@ -146,12 +147,12 @@ def _check_is_chest_radiograph(dataset: "Dataset") -> None:
         raise ValueError(f"it shows another part of the body (BodyPartExamined {part})")
 
 
-def _check_is_one_grey_image(dataset: "Dataset") -> None:
-    """Refuse before anything is decoded what would decode to colours, a film or more pixels than any radiograph."""
+def _check_is_one_grey_image(dataset: "Dataset", max_megapixels: int) -> None:
+    """Refuse before anything is decoded what would decode to colours, a film or more pixels than are allowed."""
     missing = [keyword for keyword in IMAGE if keyword not in dataset]
     if missing:
         raise ValueError(f"it holds no {missing[0]}")
-    check_pixels(dataset.Rows * dataset.Columns)
+    check_pixels(dataset.Rows * dataset.Columns, max_megapixels)
     if int(dataset.get("NumberOfFrames") or 1) > 1:
         raise ValueError(f"it holds {dataset.NumberOfFrames} frames, not one")
     if dataset.SamplesPerPixel != 1 or dataset.PhotometricInterpretation not in ("MONOCHROME1", "MONOCHROME2"):

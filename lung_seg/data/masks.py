@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageChops
 
+from lung_seg.data.case import MAX_MEGAPIXELS
 from lung_seg.data.radiograph import open_image, to_square
 from lung_seg.errors import UserError
 
@@ -18,7 +19,7 @@ FAINTEST_LUNG = 32  # of 255: what compression leaves of an empty mask stays bel
 MOST_LABELS = 4  # a lossless file with so few levels numbers its labels (0, left 1, right 2); one with more is a ramp
 
 
-def read_mask(path: Path) -> Mask:
+def read_mask(path: Path, max_megapixels: int = MAX_MEGAPIXELS) -> Mask:
     """Read a mask of any encoding, (H, W) bool.
 
     A file that numbers its labels (0/1, 0/255, left 1 and right 2, palettes, 16-bit) has lung wherever it is not zero.
@@ -26,9 +27,9 @@ def read_mask(path: Path) -> Mask:
     channel counts; a picture that is all of one colour carries its mask in the alpha channel.
 
     Raises:
-        UserError: the file cannot be read as an image.
+        UserError: the file cannot be read as an image, or is larger than allowed.
     """
-    image = open_image(path)
+    image = open_image(path, max_megapixels)
     levels = _levels(image)
     pixels = np.asarray(levels)
     half = float(pixels.max()) / 2

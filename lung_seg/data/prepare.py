@@ -17,7 +17,7 @@ import numpy as np
 from tqdm import tqdm
 
 from lung_seg.config import SPLITS, DataConfig
-from lung_seg.data.case import Case, Listing
+from lung_seg.data.case import MAX_MEGAPIXELS, Case, Listing
 from lung_seg.data.download import download
 from lung_seg.data.manifest import TB_LABELS, Row, write_manifest
 from lung_seg.data.masks import Mask, mask_to_square, merge_masks, read_mask, size_text
@@ -66,7 +66,7 @@ def prepare(data: DataConfig) -> Path:
 def _bring_up_to_date(data: DataConfig, folder: Path, listing: Listing) -> None:
     record = _record(data, folder)  # which another process may have written meanwhile
     fingerprints = {case.case_id: _fingerprint(case) for case in listing.cases}
-    if record.get("raw") == fingerprints:
+    if record.get("raw") == fingerprints and not _may_mend(data, record):
         log.info("%s is up to date: %d cases.", folder, len(fingerprints) - len(record["skipped"]))
         return
     _check_none_gone(record, fingerprints, data, folder)
@@ -111,14 +111,15 @@ def _prepare_cases(data: DataConfig, folder: Path, cases: list[Case], fingerprin
 def _attempt(case: Case, folder: Path, data: DataConfig) -> Row | str:
     """Prepare one case; returns its row, or the reason why it cannot be used."""
     try:
-        return _prepare_case(case, folder, data.image_size_px, data.resize)
+        return _prepare_case(case, folder, data)
     except UserError as error:
         return str(error)
 
 
-def _prepare_case(case: Case, folder: Path, size_px: int, resize: str) -> Row:
-    image = read_radiograph(case.image_path, case.inverted)
-    masks = [read_mask(path) for path in case.mask_paths]
+def _prepare_case(case: Case, folder: Path, data: DataConfig) -> Row:
+    size_px, resize = data.image_size_px, data.resize
+    image = read_radiograph(case.image_path, case.inverted, data.max_megapixels)
+    masks = [read_mask(path, data.max_megapixels) for path in case.mask_paths]
     _check_fit(case, image, masks)
     square_mask = mask_to_square(merge_masks(masks), size_px, resize).astype(np.uint8) * np.uint8(255)
     image_path = write_case_png(folder, "images", case.case_id, to_square(image, size_px, resize))
@@ -161,7 +162,7 @@ def _finish(
     write_manifest(folder / MANIFEST, rows)
     write_png(folder / "preview.png", _preview(folder, rows))
     asked = dataclasses.asdict(data)
-    record = {key: asked[key] for key in ("name", "image_size_px", "resize", *SPLIT_KEYS)}
+    record = {key: asked[key] for key in ("name", "image_size_px", "resize", "max_megapixels", *SPLIT_KEYS)}
     counts = {"cases": len(rows), "without_mask": without_mask, "skipped": skipped, "raw": fingerprints}
     write_record(folder, record | counts)
     return rows
@@ -172,6 +173,11 @@ def _fingerprint(case: Case) -> str:
     paths = (case.image_path, *case.mask_paths)
     stats = [(path.name, path.stat().st_size, path.stat().st_mtime_ns) for path in paths]
     return hashlib.sha256(repr((stats, case.inverted, case.mask_downscale)).encode()).hexdigest()[:16]
+
+
+def _may_mend(data: DataConfig, record: dict[str, Any]) -> bool:
+    """Whether cases that were skipped may be of use by now, their files unchanged: larger ones may be allowed."""
+    return bool(record["skipped"]) and data.max_megapixels > record.get("max_megapixels", MAX_MEGAPIXELS)
 
 
 def _record(data: DataConfig, folder: Path) -> dict[str, Any]:

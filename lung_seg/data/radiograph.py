@@ -2,6 +2,7 @@
 
 import math
 import struct
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
+from lung_seg.data.case import MAX_MEGAPIXELS
 from lung_seg.errors import UserError
 
 Grey = NDArray[np.uint8]
@@ -21,15 +23,17 @@ ValuesT = TypeVar("ValuesT", bound=NDArray[Any])
 IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".gif", ".webp"})  # DICOM has its own
 JSRT_BITS = 12  # JSRT's raw files: big-endian words of 12 bits, square, without a header (Shiraishi et al. 2000)
 JSRT_SIDE_MM = 2048 * 0.175
-MOST_PIXELS = 80_000_000  # four times the largest public film, and a file of a few kB may claim to hold billions
+FORMATS = ("PNG", "JPEG", "BMP", "TIFF", "GIF", "WEBP")  # Pillow knows others, whose readers are less well tried
+PILLOWS_PIXELS = Image.MAX_IMAGE_PIXELS or math.inf  # more of them it warns of, and twice as many it refuses
 UNREADABLE = (
     OSError,
     SyntaxError,  # Pillow's word for a broken PNG
     ValueError,
     struct.error,
-    Image.DecompressionBombError,
-    Image.DecompressionBombWarning,  # where warnings are errors
 )
+TOO_LARGE = (Image.DecompressionBombError, Image.DecompressionBombWarning)  # a warning where those are errors
+
+_one_at_a_time = threading.Lock()
 
 
 class Radiograph(NamedTuple):
@@ -39,12 +43,12 @@ class Radiograph(NamedTuple):
     spacing_mm: Spacing | None  # None where the file does not tell
 
 
-def read_radiograph(path: Path, inverted: bool = False) -> Grey:
+def read_radiograph(path: Path, inverted: bool = False, max_megapixels: int = MAX_MEGAPIXELS) -> Grey:
     """The pixels that ``open_radiograph`` reads, (H, W), air dark and bone bright."""
-    return open_radiograph(path, inverted).pixels
+    return open_radiograph(path, inverted, max_megapixels).pixels
 
 
-def open_radiograph(path: Path, inverted: bool = False) -> Radiograph:
+def open_radiograph(path: Path, inverted: bool = False, max_megapixels: int = MAX_MEGAPIXELS) -> Radiograph:
     """Read a radiograph of any common encoding as 8-bit grey, air dark and bone bright.
 
     Eight-bit files keep their values. Deeper ones are stretched from their own darkest to their own brightest value,
@@ -53,34 +57,35 @@ def open_radiograph(path: Path, inverted: bool = False) -> Radiograph:
     Args:
         path: PNG, JPEG, TIFF, GIF or BMP, DICOM with any name, or a raw ``.IMG`` file of JSRT.
         inverted: the file shows air bright and bone dark.
+        max_megapixels: a file that says it holds more is refused before it is decoded.
 
     Raises:
         UserError: the file cannot be read as an image, or is DICOM and no frontal chest radiograph.
     """
-    radiograph = _open_as_shown(path)
+    radiograph = _open_as_shown(path, max_megapixels)
     if inverted:
         return radiograph._replace(pixels=cv2.bitwise_not(radiograph.pixels).astype(np.uint8))
     return radiograph
 
 
-def _open_as_shown(path: Path) -> Radiograph:
+def _open_as_shown(path: Path, max_megapixels: int) -> Radiograph:
     from lung_seg.data.dicom import is_dicom, read_dicom  # that module builds on this one
 
     if path.suffix.lower() == ".img":
-        return _read_jsrt_raw(path)
+        return _read_jsrt_raw(path, max_megapixels)
     if is_dicom(path):
-        return read_dicom(path)
-    return Radiograph(_to_grey(open_image(path)), spacing_mm=None)
+        return read_dicom(path, max_megapixels)
+    return Radiograph(_to_grey(open_image(path, max_megapixels)), spacing_mm=None)
 
 
-def open_image(path: Path) -> Image.Image:
+def open_image(path: Path, max_megapixels: int = MAX_MEGAPIXELS) -> Image.Image:
     """Decode an image file with its EXIF orientation applied; ``format`` stays known.
 
     Raises:
-        UserError: the file is missing, broken, no image or larger than any radiograph.
+        UserError: the file is missing, broken, no image or larger than allowed.
     """
-    with _reading(path), Image.open(path) as image:
-        check_pixels(image.width * image.height)
+    with _reading(path, max_megapixels), pillow_allowing(max_megapixels), Image.open(path, formats=FORMATS) as image:
+        check_pixels(image.width * image.height, max_megapixels)
         image.load()
         ImageOps.exif_transpose(image, in_place=True)
         return image
@@ -146,11 +151,11 @@ def stretch_to_8_bits(values: NDArray[Any]) -> Grey:
     return cv2.normalize(native, grey, 0, 255, cv2.NORM_MINMAX, cv2.CV_8U).astype(np.uint8, copy=False)
 
 
-def _read_jsrt_raw(path: Path) -> Radiograph:
-    with _reading(path):
+def _read_jsrt_raw(path: Path, max_megapixels: int) -> Radiograph:
+    with _reading(path, max_megapixels):
         count = path.stat().st_size // 2
         side = math.isqrt(count)
-        check_pixels(count)
+        check_pixels(count, max_megapixels)
         if side == 0 or side * side != count:
             raise ValueError(f"{count} 16-bit words make no square")
         words = np.fromfile(path, dtype=">u2", count=count)
@@ -158,18 +163,39 @@ def _read_jsrt_raw(path: Path) -> Radiograph:
     return Radiograph(grey, (JSRT_SIDE_MM / side, JSRT_SIDE_MM / side))
 
 
-def check_pixels(count: int) -> None:
-    """Raise ValueError for more pixels than any radiograph has; to be asked before they are decoded."""
-    if count > MOST_PIXELS:
-        raise ValueError(f"{count / 1e6:.0f} megapixels are more than the {MOST_PIXELS / 1e6:.0f} allowed")
+def check_pixels(count: int, max_megapixels: int) -> None:
+    """Raise ValueError for more pixels than are allowed; to be asked before they are decoded."""
+    if count > max_megapixels * 1_000_000:
+        raise ValueError(_too_large(f"{math.ceil(count / 1e6)}", max_megapixels))
+
+
+def _too_large(megapixels: str, max_megapixels: int) -> str:
+    return f"it has {megapixels} megapixels, over max_megapixels={max_megapixels}; raise that if you trust the file"
 
 
 @contextmanager
-def _reading(path: Path) -> Iterator[None]:
+def pillow_allowing(max_megapixels: int) -> Iterator[None]:
+    """Lift Pillow's own limit where more is allowed: one thread at a time, since it is that of the whole process."""
+    if max_megapixels * 1_000_000 <= PILLOWS_PIXELS:
+        yield
+        return
+    with _one_at_a_time:
+        usual, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, max_megapixels * 1_000_000
+        try:
+            yield
+        finally:
+            Image.MAX_IMAGE_PIXELS = usual
+
+
+@contextmanager
+def _reading(path: Path, max_megapixels: int) -> Iterator[None]:
     """Every error of a reader of images becomes the user's, with the file's name."""
     try:
         yield
     except FileNotFoundError as error:
         raise UserError(f"{path} is not there.") from error
+    except TOO_LARGE as error:
+        reason = _too_large("too many", max_megapixels)
+        raise UserError(f"{path} cannot be read as an image: {reason}.") from error
     except UNREADABLE as error:
         raise UserError(f"{path} cannot be read as an image: {error}.") from error

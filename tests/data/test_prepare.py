@@ -6,6 +6,7 @@ import shutil
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -78,11 +79,11 @@ def stop_at(monkeypatch: pytest.MonkeyPatch, number: int, error: BaseException) 
     """Raise at the nth case; returns what tells the cases whose preparation began."""
     prepare_case, begun = module._prepare_case, []
 
-    def prepare_until(case: Case, folder: Path, size_px: int, resize: str) -> Row:
+    def prepare_until(case: Case, *arguments: Any) -> Row:
         begun.append(case.case_id)
         if len(begun) == number:
             raise error
-        return prepare_case(case, folder, size_px, resize)
+        return prepare_case(case, *arguments)
 
     monkeypatch.setattr(module, "_prepare_case", prepare_until)
     return lambda: begun
@@ -326,6 +327,22 @@ def test_mended_cases_join_and_removed_ones_are_not_missed(workplace):
     assert set(after) - set(before) == {film(2).stem}
     assert after.items() >= before.items()
     assert set(record(Path("data/segmentation/few-32"))["skipped"]) == {film(4).stem}
+
+
+def test_larger_files_are_skipped_by_the_settings_name_and_join_once_allowed(workplace):
+    layouts.write_montgomery(workplace / "raw", cases=4)
+    for path in (film(2), *masks(2)):
+        Image.open(path).resize((1_000, 1_001)).save(path)
+    folder = prepare(settings(max_megapixels=1))
+    skipped, images = record(folder)["skipped"], times(folder / "images")
+    assert list(skipped) == [film(2).stem]
+    assert "it has 2 megapixels, over max_megapixels=1; raise that" in skipped[film(2).stem]
+
+    prepare(settings(max_megapixels=2))
+
+    assert record(folder)["skipped"] == {}
+    assert len(manifest(folder)) == 4
+    assert times(folder / "images").items() >= images.items()
 
 
 def test_a_corrupt_case_stops_when_asked_and_leaves_what_was_there(workplace, monkeypatch):

@@ -5,7 +5,7 @@ import pytest
 from PIL import Image, TiffImagePlugin
 
 from lung_seg.data.masks import read_mask
-from lung_seg.data.radiograph import MOST_PIXELS, open_image, open_radiograph, read_radiograph, to_square
+from lung_seg.data.radiograph import open_image, open_radiograph, read_radiograph, to_square
 from lung_seg.errors import UserError
 from tests import layouts
 
@@ -198,16 +198,37 @@ def test_a_small_file_that_claims_to_be_huge_is_refused_before_it_is_decoded(tmp
         tags.save(file)
         file.write(b"\0" * 300)
 
-    with pytest.raises(UserError, match=r"bomb\.tif cannot be read as an image: .*(megapixels|exceeds limit)"):
+    with pytest.raises(UserError, match=r"bomb\.tif cannot be read as an image: .* megapixels, over max_megapixels=80"):
         open_image(path)
 
 
 def test_a_huge_raw_film_is_refused_before_it_is_read(tmp_path):
     path = tmp_path / "bomb.IMG"
     with path.open("wb") as file:
-        file.truncate(2 * (MOST_PIXELS + 1))  # a sparse file
+        file.truncate(2 * 80_000_001)  # a sparse file
 
-    with pytest.raises(UserError, match="80 megapixels are more than the 80 allowed"):
+    with pytest.raises(UserError, match="it has 81 megapixels, over max_megapixels=80"):
+        read_radiograph(path)
+
+
+def test_more_than_pillow_lets_pass_can_be_allowed_and_its_own_limit_stays(tmp_path):
+    path, usual = tmp_path / "huge.png", Image.MAX_IMAGE_PIXELS
+    Image.new("1", (9_500, 9_500), 1).save(path)
+
+    assert read_radiograph(path, max_megapixels=91).min() == 255
+    assert read_mask(path, max_megapixels=91).all()
+
+    assert usual == Image.MAX_IMAGE_PIXELS < 9_500**2
+    for reader in (read_radiograph, read_mask):
+        with pytest.raises(UserError, match=r"huge\.png cannot be read as an image: it has .*max_megapixels=90"):
+            reader(path, max_megapixels=90)
+
+
+def test_formats_of_nobodys_radiographs_are_not_even_tried(tmp_path):
+    path = tmp_path / "film.png"
+    Image.fromarray(GREY).save(path, "EPS")  # whose reader would start Ghostscript
+
+    with pytest.raises(UserError, match=r"film\.png cannot be read as an image: cannot identify"):
         read_radiograph(path)
 
 
