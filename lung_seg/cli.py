@@ -68,6 +68,7 @@ def command(
             codes.clear()
             composed_once.clear()
             try:
+                _check_in_one_line(sys.argv[1:])
                 sys.argv[1:] = [_quoted(argument, as_typed) for argument in resumed_arguments(sys.argv[1:])]
                 job()
             except (KeyboardInterrupt, *FORESEEN) as error:
@@ -128,6 +129,13 @@ def _is_readable(override: str) -> bool:
     except HydraException:
         return False
     return True
+
+
+def _check_in_one_line(arguments: list[str]) -> None:
+    """Raise a UserError if an argument has a line break, which every message that repeats it would have too."""
+    for argument in arguments:
+        if "".join(argument.splitlines()) != argument:
+            raise UserError(f"{argument!r} has a line break.\nGive each argument in one line.")
 
 
 def _in_processes_of_its_own(name: str, context: HydraConf) -> float | None:

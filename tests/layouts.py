@@ -153,14 +153,14 @@ def write_dicom(path: Path, values: np.ndarray, **elements: object) -> None:
 
 
 def broken_copies(content: bytes, rng: np.random.Generator) -> Iterator[bytes]:
-    """A file's content cut off at ten places, then with bytes changed, put in or taken out at forty.
+    """A file's content cut off at thirty places, then with bytes changed, put in or taken out at 120.
 
     Half of the changes are to the first 256 bytes, where a format keeps its sizes. LUNG_SEG_FUZZ multiplies the counts.
     """
     times = int(os.environ.get("LUNG_SEG_FUZZ", "1"))
-    for _ in range(10 * times):
+    for _ in range(30 * times):
         yield content[: rng.integers(1, len(content))]
-    for number in range(40 * times):
+    for number in range(120 * times):
         broken = bytearray(content)
         start = int(rng.integers(len(content) if number % 2 else min(256, len(content))))
         new = (

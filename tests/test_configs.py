@@ -1,5 +1,6 @@
 """Every shipped configuration composes, holds its rules and does what its name says."""
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -49,6 +50,13 @@ def test_every_file_says_what_it_is_for(path: Path) -> None:
 )
 def test_every_script_has_its_configuration(name: str, schema: Any, needed: list[str]) -> None:
     assert isinstance(composed(name, schema, *needed), schema)
+
+
+@pytest.mark.parametrize("name", ["train", "evaluate", "predict", "export"])
+def test_runs_that_start_in_the_same_second_have_folders_of_their_own(name: str) -> None:
+    times = re.findall(r"\$\{now:(.*?)\}", (CONF / f"{name}.yaml").read_text(encoding="utf-8"))
+    assert times
+    assert all(time.endswith("%S-%f") for time in times), "microseconds"
 
 
 def test_every_key_is_explained() -> None:

@@ -58,6 +58,7 @@ def assert_refused(outcome: object, *words: str) -> None:
         (["data.image_size_px=100"], ["data.image_size_px=100", "multiple of 16", "96"]),
         (["data=folder"], ["data.name", "not set"]),
         (["data.batch_size=["], ["data.batch_size='['", "Integer"]),
+        (["data.name=two\nlines"], [r"data.name=two\nlines", "one line"]),
         (["data batch_size=1"], ["data batch_size", "key=value", "--help"]),
         (["resume=runs/nowhere"], ["resume=runs/nowhere"]),
         (["data=as_trained"], ["as_trained", "evaluate.py"]),
