@@ -62,6 +62,7 @@ DECODERS = {
     "1.2.840.10008.1.2.4.90": "pillow",  # JPEG 2000 without loss
     "1.2.840.10008.1.2.4.91": "pillow",  # JPEG 2000
 }
+LONGEST_REASON = 200  # in a broken file a word may go on to the file's end, and hold what a terminal obeys
 
 _one_at_a_time = threading.Lock()
 
@@ -133,7 +134,8 @@ def reading_dicom(path: Path) -> Iterator[None]:
             f'{path} is DICOM, which needs {error.name}, and that is not installed.\nRun: pip install -e ".[dicom]"'
         ) from error
     except Exception as error:  # pydicom and its decoders raise whatever a broken file leads them to
-        reason = str(error).partition("\n")[0].rstrip(".: ")
+        first_line = str(error).partition("\n")[0]
+        reason = "".join(filter(str.isprintable, first_line))[:LONGEST_REASON].rstrip(".: ")
         raise UserError(f"{path} cannot be used as a chest radiograph: {reason or type(error).__name__}.") from error
 
 

@@ -288,6 +288,15 @@ def test_what_is_no_frontal_chest_radiograph_is_refused_in_words(film, elements,
         shown(film, GREY, **elements)
 
 
+def test_of_a_word_that_goes_on_without_end_the_beginning_is_told(film):
+    with pytest.raises(UserError) as refused:
+        shown(film, GREY, Modality="ZZ\x1b[31m\x85" + 3000 * "A")
+
+    assert "(modality ZZ[31MAA" in str(refused.value)
+    assert str(refused.value).isprintable()
+    assert len(str(refused.value)) < len(str(film)) + 300
+
+
 def test_a_small_file_that_claims_to_be_huge_is_refused_before_it_is_decoded(film):
     with pytest.raises(UserError, match="it has 81 megapixels, over max_megapixels=80"):
         shown(film, GREY, Rows=60_000, Columns=80_000_000 // 60_000 + 1)
