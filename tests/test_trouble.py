@@ -1,5 +1,6 @@
 """Trouble in the middle of a training: told in plain words, and what was saved goes on as if nothing had happened."""
 
+import multiprocessing
 import os
 import signal
 import subprocess
@@ -75,6 +76,7 @@ def test_a_disk_that_fills_up(small_disk: Path, trained: Path, run: Run, at_step
     assert_goes_on(trained, run)
 
 
+@pytest.mark.skipif(multiprocessing.get_start_method() != "fork", reason="what is patched here reaches a fork only")
 def test_a_process_that_loads_cases_dies(trained: Path, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     get_case = LungDataset.__getitem__
 
