@@ -7,7 +7,7 @@ from lung_seg.cli import command
 from lung_seg.config import PrepareConfig
 from lung_seg.data.integrity import CHECK_TABLE, ODD_SHEET, Finding, check
 from lung_seg.data.packed import pack
-from lung_seg.data.prepare import prepare
+from lung_seg.data.prepare import prepare, prepare_shard
 from lung_seg.data.prepared import prepared_folder
 from lung_seg.errors import FailureError
 
@@ -17,6 +17,9 @@ EXAMPLES = 5  # findings of a kind that are printed
 @command("prepare_data", PrepareConfig)
 def main(config: PrepareConfig, run_dir: Path) -> None:  # noqa: ARG001 - all scripts are called alike
     """Prepare the set; what was done is logged case by case and in its dataset.json."""
+    if config.part:
+        prepare_shard(config.data, config.part)
+        return
     if not config.check:
         pack(prepare(config.data))
         return

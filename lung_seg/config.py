@@ -6,7 +6,7 @@ against them.
 
 import re
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NamedTuple
 
 from omegaconf import II, MISSING
 
@@ -280,9 +280,29 @@ class PredictConfig(Group):
         return [self.checkpoint] if isinstance(self.checkpoint, str) else list(map(str, self.checkpoint))
 
 
+class Shard(NamedTuple):
+    """A part of a set's cases."""
+
+    number: int  # counted from 1
+    of: int
+
+
 @dataclass
 class PrepareConfig(Group):
     """prepare_data.py: raw radiographs into a prepared set."""
 
     check: bool = key(False, "Prepare nothing; look for what is wrong with the set and what is odd in it.")
+    shard: str | None = key(None, "Prepare a part only, beside other processes or machines: 3/16 is the third of 16.")
     data: DataConfig = group(DataConfig)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.shard is not None and not self.part:
+            self.refuse("shard", "must be two numbers such as 3/16, the first from 1 to the second", "Try shard=1/2.")
+
+    @property
+    def part(self) -> Shard | None:
+        """The shard to prepare; none for the whole set."""
+        found = re.fullmatch(r"(\d+)/(\d+)", str(self.shard))
+        shard = Shard(int(found[1]), int(found[2])) if found else None
+        return shard if shard and 1 <= shard.number <= shard.of else None

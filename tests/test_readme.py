@@ -67,8 +67,10 @@ def test_the_map_names_every_module() -> None:
 @pytest.mark.parametrize("command", scripts("prepare_data"))
 def test_preparing_and_checking(data: Path, run: Run, command: str) -> None:
     *words, last = shlex.split(command, comments=True)[2:]
-    checking = last == "check=true"
-    settings = [*words, "data.test_cases=4"] if checking else [*words, last, "data.test_cases=4"]
+    checking, sharing = last == "check=true", last == "shard=1/2"
+    settings = [*words, "data.test_cases=4"] if checking or sharing else [*words, last, "data.test_cases=4"]
+    if sharing:
+        assert "Shard 1/2: 8 cases" in run("prepare_data", *settings, last).out
     outcome = run("prepare_data", *settings)
     assert outcome.code == 0, outcome.err
     assert "Prepared 16 cases" in outcome.out

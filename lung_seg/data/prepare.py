@@ -9,24 +9,26 @@ import logging
 import os
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from tqdm import tqdm
 
-from lung_seg.config import SPLITS, DataConfig
+from lung_seg.config import SPLITS, DataConfig, Shard
 from lung_seg.data.case import MAX_MEGAPIXELS, Case, Listing
 from lung_seg.data.download import download
 from lung_seg.data.manifest import TB_LABELS, Row, write_manifest
 from lung_seg.data.masks import Mask, mask_to_square, merge_masks, read_mask, size_text
 from lung_seg.data.prepared import (
+    JOURNAL,
     KINDS,
     MANIFEST,
     Done,
     already_done,
     append_to_journal,
+    journals,
     prepared_folder,
     read_case,
     read_record,
@@ -63,6 +65,27 @@ def prepare(data: DataConfig) -> Path:
     return folder
 
 
+def prepare_shard(data: DataConfig, shard: Shard) -> None:
+    """Prepare some of a set's cases, beside other processes and machines that share the folders and prepare the rest.
+
+    ``prepare`` then makes the set of them all.
+
+    Raises:
+        UserError: as ``prepare`` does.
+    """
+    folder = prepared_folder(data)
+    _record(data, folder)
+    listing = find_cases(data)
+    mine = sorted(listing.cases, key=lambda case: case.case_id)[shard.number - 1 :: shard.of]
+    folder.mkdir(parents=True, exist_ok=True)
+    journal = folder / f"shard-{shard.number}-of-{shard.of}.jsonl"
+    with locked(journal):
+        journal.touch()
+        skipped = _prepare_cases(data, folder, mine, {case.case_id: _fingerprint(case) for case in mine}, journal)
+    log.info("Shard %d/%d: %d cases in %s.", shard.number, shard.of, len(mine) - len(skipped), folder)
+    log.info("When all shards are done, the same command without shard= makes the set of them.")
+
+
 def _bring_up_to_date(data: DataConfig, folder: Path, listing: Listing) -> None:
     record = _record(data, folder)  # which another process may have written meanwhile
     fingerprints = {case.case_id: _fingerprint(case) for case in listing.cases}
@@ -70,7 +93,12 @@ def _bring_up_to_date(data: DataConfig, folder: Path, listing: Listing) -> None:
         log.info("%s is up to date: %d cases.", folder, len(fingerprints) - len(record["skipped"]))
         return
     _check_none_gone(record, fingerprints, data, folder)
-    skipped = _prepare_cases(data, folder, listing.cases, fingerprints)
+    with ExitStack() as shards:
+        for journal in journals(folder):
+            shards.enter_context(locked(journal))  # of one that still runs the end is awaited
+        for place in (folder, *(folder / kind for kind in KINDS)):
+            remove_parts(place)
+        skipped = _prepare_cases(data, folder, listing.cases, fingerprints, folder / JOURNAL)
     rows = _finish(data, folder, fingerprints, skipped, len(listing.without_mask))
     _report(folder, rows, skipped, listing)
 
@@ -88,19 +116,19 @@ def _listing(data: DataConfig, folder: Path, ready: bool) -> Listing | None:
         return None
 
 
-def _prepare_cases(data: DataConfig, folder: Path, cases: list[Case], fingerprints: dict[str, str]) -> dict[str, str]:
+def _prepare_cases(
+    data: DataConfig, folder: Path, cases: list[Case], fingerprints: dict[str, str], journal: Path
+) -> dict[str, str]:
     """Prepare what is not prepared yet, on all cores; returns the reason of each case that is skipped."""
     prepared_from = {case_id: done.fingerprint for case_id, done in already_done(folder).items()}
     todo = [case for case in cases if prepared_from.get(case.case_id) != fingerprints[case.case_id]]
     skipped: dict[str, str] = {}
     folder.mkdir(parents=True, exist_ok=True)
-    for place in (folder, *(folder / kind for kind in KINDS)):
-        remove_parts(place)
     with _all_cores() as pool:
         outcomes = pool.map(lambda case: _attempt(case, folder, data), todo)
         for case, outcome in zip(todo, _with_progress(outcomes, len(todo)), strict=True):
             if isinstance(outcome, Row):
-                append_to_journal(folder, Done(outcome, fingerprints[case.case_id]))
+                append_to_journal(journal, Done(outcome, fingerprints[case.case_id]))
             elif data.on_error == "stop":
                 raise UserError(f"{outcome}\nMend or remove the file, or leave such cases out with data.on_error=skip.")
             else:

@@ -20,6 +20,7 @@ from lung_seg.files import atomic_path, write_text
 
 MANIFEST = "manifest.csv"
 KINDS = ("images", "masks")  # a folder of each
+JOURNAL = "journal.jsonl"
 
 
 @dataclass(frozen=True)
@@ -69,34 +70,38 @@ def read_record(folder: Path) -> dict[str, Any]:
 
 
 def write_record(folder: Path, record: dict[str, Any]) -> None:
-    """Write dataset.json; from then on the set is finished, and its journal is no longer needed."""
+    """Write dataset.json; from then on the set is finished, and its journals are no longer needed."""
     write_text(folder / "dataset.json", json.dumps(record, indent=1))
-    (folder / "journal.jsonl").unlink(missing_ok=True)
+    for journal in journals(folder):
+        journal.unlink(missing_ok=True)
 
 
-def append_to_journal(folder: Path, done: Done) -> None:
+def journals(folder: Path) -> list[Path]:
+    """The journal of a set that is being made, and those of its shards."""
+    return sorted(folder.glob("*.jsonl"))
+
+
+def append_to_journal(path: Path, done: Done) -> None:
     """Note a finished case, so that preparing can go on from there."""
     line = dataclasses.asdict(done.row) | {"fingerprint": done.fingerprint}
-    with (folder / "journal.jsonl").open("a", encoding="utf-8") as journal:
+    with path.open("a", encoding="utf-8") as journal:
         journal.write("\n" + json.dumps(line))  # a line that was cut off stays alone
 
 
 def already_done(folder: Path) -> dict[str, Done]:
-    """Cases prepared before, by case_id: those of the manifest, with their splits, and those of the journal."""
+    """Cases prepared before, by case_id: those of the manifest, with their splits, and those of the journals."""
     raw: dict[str, str] = read_record(folder).get("raw", {})
     rows = read_manifest(folder / MANIFEST) if raw else []
     done = {row.case_id: Done(row, raw.get(row.case_id, "")) for row in rows}
-    for line in _journal_lines(folder):
+    for line in (line for journal in journals(folder) for line in _whole_lines(journal)):
         fingerprint, case_id = line.pop("fingerprint"), line["case_id"]
         split = done[case_id].row.split if case_id in done else ""
         done[case_id] = Done(Row(**line | {"split": split}), fingerprint)
     return done
 
 
-def _journal_lines(folder: Path) -> Iterator[dict[str, Any]]:
-    """Whole lines of the journal; one that was cut off is left out."""
-    path = folder / "journal.jsonl"
-    lines = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
-    for line in lines:
+def _whole_lines(journal: Path) -> Iterator[dict[str, Any]]:
+    """The lines of a journal; one that was cut off is left out."""
+    for line in journal.read_text(encoding="utf-8").splitlines():
         with suppress(json.JSONDecodeError):
             yield json.loads(line)

@@ -1,0 +1,34 @@
+"""Several processes prepare parts of a set, which are the same together as one made alone."""
+
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import Run
+
+
+def test_shards_make_the_set_that_one_process_makes(workplace: Path, run: Run) -> None:
+    few = ("data=montgomery", "data.raw_dir=raw", "data.image_size_px=16", "data.test_cases=5")
+    assert run("prepare_data", *few, "data.prepared_dir=whole").code == 0
+    for number in (3, 1, 2):
+        outcome = run("prepare_data", *few, "data.prepared_dir=shared", f"shard={number}/3")
+        assert outcome.code == 0, outcome.err
+    whole, shared = (workplace / name / "montgomery-16" for name in ("whole", "shared"))
+    assert not (shared / "manifest.csv").exists()
+    prepared_at = {path: path.stat().st_mtime_ns for path in shared.glob("*/*.png")}
+    assert len(prepared_at) == 40
+
+    assert run("prepare_data", *few, "data.prepared_dir=shared").code == 0
+
+    assert {path: path.stat().st_mtime_ns for path in shared.glob("*/*.png")} == prepared_at
+    names = [path.relative_to(whole) for path in whole.rglob("[!.]*") if path.is_file()]
+    assert len(names) == 44
+    assert all((whole / name).read_bytes() == (shared / name).read_bytes() for name in names)
+    assert not list(shared.glob("*.jsonl"))
+
+
+@pytest.mark.parametrize("shard", ["0/3", "4/3", "3", "a/b"])
+def test_a_shard_that_is_none_is_refused(workplace: Path, run: Run, shard: str) -> None:
+    outcome = run("prepare_data", "data=montgomery", "data.raw_dir=raw", f"shard={shard}")
+    assert outcome.code == 2
+    assert f"shard={shard} must be two numbers such as 3/16" in outcome.err
