@@ -57,7 +57,7 @@ def search(config: DictConfig, arguments: list[str], loader: ConfigLoader, launc
     if settings.sampler == "grid":
         settings.trials = _enqueue_grid(study, ranges)
     try:
-        while to_go := max(0, settings.trials - len(ended(study))):
+        while (to_go := settings.trials - _taken(study)) > 0:
             batch = [study.ask(ranges) for _ in range(min(to_go, settings.jobs_at_once))]
             _run(study, batch, fixed, folder, launcher)
     except KeyboardInterrupt:
@@ -104,8 +104,8 @@ def _some(of: BaseDistribution) -> Any:
 
 
 def _refuse_other_settings(study: optuna.Study, fixed: list[str], ranges: Ranges, folder: Path) -> None:
-    """Keep apart trainings that cannot be compared."""
-    now = {"fixed": sorted(fixed), "ranges": {key: str(of) for key, of in sorted(ranges.items())}}
+    """Keep apart trainings that cannot be compared; how many there are to be may change."""
+    now = {"fixed": sorted(_of_the_training(fixed)), "ranges": {key: str(of) for key, of in sorted(ranges.items())}}
     begun = study.user_attrs.get("begun")
     if begun is None:
         study.set_user_attr("begun", json.dumps(now))
@@ -114,6 +114,11 @@ def _refuse_other_settings(study: optuna.Study, fixed: list[str], ranges: Ranges
             f"The search in {folder} was begun with other settings: {json.loads(begun)}.\n"
             "Go on with it by the same command, or begin another by search.name=<name>."
         )
+
+
+def _of_the_training(fixed: list[str]) -> list[str]:
+    """The overrides that are not the search's own."""
+    return [line for line in fixed if not line.startswith(("search=", "search."))]
 
 
 def _sampler(settings: SearchConfig, done: int, seed: int) -> BaseSampler:
@@ -150,6 +155,11 @@ def _take_up_interrupted(study: optuna.Study, folder: Path) -> None:
         except Timeout:
             continue
         path.unlink(missing_ok=True)
+
+
+def _taken(study: optuna.Study) -> int:
+    """How many trainings came to an end or run, here or elsewhere."""
+    return len(ended(study)) + len(study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)))
 
 
 def _run(study: optuna.Study, batch: list[Trial], fixed: list[str], folder: Path, launcher: Launcher) -> None:
@@ -189,8 +199,7 @@ def _conclude(study: optuna.Study, fixed: list[str], folder: Path) -> None:
         log.info("\nNo training of %s came to its end.", folder)
         return
     best = study.best_trial
-    overrides = [line for line in fixed if not line.startswith("search")]
-    overrides += [f"{key}={value}" for key, value in best.params.items()]
+    overrides = [*_of_the_training(fixed), *(f"{key}={value}" for key, value in best.params.items())]
     saved, page = write_best(study.study_name, overrides), write_page(study, folder)
     log.info("\nBest of %d trainings: %s, validation Dice %.4f.", len(ended(study)), _folder_name(best), best.value)
     log.info("To repeat it: python train.py %s", " ".join(overrides))

@@ -26,10 +26,11 @@ PAGE, SCORE = "search.html", "validation Dice"
 
 def write_best(name: str, overrides: list[str]) -> Path:
     """Write overrides as ``conf/experiment/<name>_best.yaml``."""
-    groups = [line.partition("=") for line in overrides if (CONF_DIR / line.partition("=")[0]).is_dir()]
-    values = [line for line in overrides if not (CONF_DIR / line.partition("=")[0]).is_dir()]
-    defaults = {"defaults": [{f"override /{group}": choice} for group, _, choice in groups]} if groups else {}
-    content = OmegaConf.merge(defaults, OmegaConf.from_dotlist(values))
+    groups = dict(line.split("=", 1) for line in overrides if (CONF_DIR / line.partition("=")[0]).is_dir())
+    values = [line.removeprefix("+") for line in overrides if line.partition("=")[0] not in groups]
+    begun_from = [groups.pop("experiment")] if "experiment" in groups else []
+    defaults = [*begun_from, *({f"override /{group}": choice} for group, choice in groups.items())]
+    content = OmegaConf.merge({"defaults": defaults} if defaults else {}, OmegaConf.from_dotlist(values))
     path = CONF_DIR / "experiment" / f"{name}_best.yaml"
     write_text(path, f"# @package _global_\n# The best settings of search.name={name}.\n{OmegaConf.to_yaml(content)}")
     return path

@@ -54,7 +54,7 @@ def test_a_search_that_was_killed_goes_on_with_the_same_command(trained: Path, r
     page = (FOLDER / "search.html").read_text()
     assert page.count("complete</td>") == 4  # the interrupted one is left out
     assert "http" not in page.partition("<script")[0]
-    assert run("train", *command).out.count("Trained") == 0
+    assert run("train", *command, "search.pruning=false").out.count("Trained") == 0
 
     register()
     best = max(table(FOLDER / "sweep.csv"), key=lambda job: float(job["validation_dice"]))
@@ -62,6 +62,17 @@ def test_a_search_that_was_killed_goes_on_with_the_same_command(trained: Path, r
         repeated = settings(compose("train", ["experiment=mine_best"]), TrainConfig)
     assert f"data.batch_size={repeated.data.batch_size} model.depth={repeated.model.depth}" in best["overrides"]
     assert (repeated.data.source, repeated.model.base_channels, repeated.trainer.max_epochs) == ("montgomery", 4, 2)
+
+
+def test_the_best_settings_of_an_experiment_are_an_experiment(conf: Path) -> None:
+    overrides = ["experiment=release", "trainer=cpu", "+optimizer.amsgrad=true", "data.raw_dir='my films'", "seed=3"]
+    assert search_report.write_best("mine", overrides) == conf / "experiment/mine_best.yaml"
+    register()
+    with initialize_config_dir(str(conf), version_base="1.3"):
+        repeated, by_hand = (
+            settings(compose("train", words), TrainConfig) for words in (["experiment=mine_best"], overrides)
+        )
+    assert repeated == by_hand
 
 
 def test_a_hopeless_training_is_stopped(trained: Path, run: Run) -> None:
