@@ -286,6 +286,13 @@ def in_a_process_of_its_own(script: str, *arguments: str) -> str:
     return finished.stdout
 
 
+def test_a_cluster_may_run_the_jobs_of_a_sweep(workplace: Path) -> None:
+    """Here by submitit's own stand-in for one, as hydra/launcher=submitit_slurm runs them on a real one."""
+    jobs = ("hydra/launcher=submitit_local", "seed=0", "hydra.sweep.dir=runs/jobs", "trainer.max_epochs=1")
+    in_a_process_of_its_own("train", "--multirun", *SMALL, *jobs)
+    assert [job["job"] for job in table(workplace / "runs/jobs/sweep.csv")] == ["0"]
+
+
 def assert_same_scores(one: Path, several: Path) -> None:
     """Each case once, in the same order, with the same scores."""
     ours, theirs = table(one / "cases.csv"), table(several / "cases.csv")
