@@ -26,7 +26,7 @@ from lung_seg.saving import WholeCheckpoints
 
 def is_restarted() -> bool:
     """Whether torchrun (--max-restarts) or SLURM (--requeue) started this same command before."""
-    return any(int(os.environ.get(name, 0)) > 0 for name in ("TORCHELASTIC_RESTART_COUNT", "SLURM_RESTART_COUNT"))
+    return any(int(os.environ.get(name) or 0) > 0 for name in ("TORCHELASTIC_RESTART_COUNT", "SLURM_RESTART_COUNT"))
 
 
 def is_main_process() -> bool:

@@ -2,6 +2,7 @@
 
 import io
 import signal
+import threading
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -64,6 +65,8 @@ class WithinEpochs(pl.Callback):
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Listen; Lightning puts back what was there before itself when the training ends."""
+        if threading.current_thread() is not threading.main_thread():
+            return  # signals reach only that one
         for name in ("SIGTERM", "SIGUSR1"):  # Windows lacks the second
             if hasattr(signal, name):
                 signal.signal(getattr(signal, name), self._note)
@@ -75,7 +78,7 @@ class WithinEpochs(pl.Callback):
         done, of = batch_idx + 1, int(trainer.num_training_batches)
         if done == of or done % trainer.accumulate_grad_batches:  # gradients are not saved
             return
-        leaving = self._all_asked(trainer) if trainer.world_size == 1 or done % ASKED_EVERY == 0 else False
+        leaving = (trainer.world_size == 1 or done % ASKED_EVERY == 0) and self._all_asked(trainer)
         if leaving or (self.every_n_steps and trainer.global_step % self.every_n_steps == 0):
             trainer.save_checkpoint(self.path)
         if leaving:

@@ -70,7 +70,7 @@ class LungSegmenter(pl.LightningModule):
         if self.planned_steps not in (None, steps):
             raise UserError(
                 f"The training to go on with was planned for {self.planned_steps} optimizer steps, now for {steps}.\n"
-                "Resume it without changing its length, its data or its devices, or start a new run."
+                "Resume it without changing its length or data; on other devices keep data.batch_size times devices."
             )
         self.planned_steps = steps
         optimizer = self.make_optimizer(self.network.parameters())
