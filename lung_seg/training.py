@@ -62,22 +62,7 @@ def fit(config: TrainConfig, run_dir: Path) -> dict[str, Any]:
     pl.seed_everything(config.seed, verbose=False)
     data = LungDataModule(config.data, config.augmentation, config.seed)
     segmenter = _segmenter(config)
-    # Two callbacks, since with save_last=True a last.ckpt is only written when the epoch is also the best one.
-    every_epoch = partial(MovableCheckpoint, checkpoints, save_on_train_epoch_end=True, enable_version_counter=False)
-    keep_best = every_epoch(filename="best", monitor=MONITORED, mode="max")
-    keep_last = every_epoch(filename="last")
-    table = EpochTable(run_dir / "metrics.csv")
-    within = WithinEpochs(last, config.checkpoint_every_n_steps)
-    curve = LossCurve(config.trainer.log_every_n_steps)
-    callbacks: list[Callback] = [DivergenceGuard(), Throughput(), curve, ValidationPanels(), within]
-    callbacks += [table, keep_best, keep_last]
-    if config.patience_epochs:
-        callbacks.append(EarlyStopping(MONITORED, mode="max", patience=config.patience_epochs))
-    if config.search.trial is not None:
-        from lung_seg.study import Pruning  # Optuna is there for searches only
-
-        done = [(int(row["epoch"]), row[MONITORED]) for row in table.epochs.values() if MONITORED in row]
-        callbacks.append(Pruning(config.search, run_dir.parent, MONITORED, done))
+    callbacks = _callbacks(config, run_dir)
     # What a killed run drew after its last checkpoint is drawn again: TensorBoard is told to forget it.
     drawn = steps_done(last) if config.resume else 0
     tensorboard = TensorBoardLogger(run_dir / "tensorboard", "", "", default_hp_metric=False, purge_step=drawn)
@@ -87,7 +72,7 @@ def fit(config: TrainConfig, run_dir: Path) -> dict[str, Any]:
         trainer.fit(segmenter, data, ckpt_path=last if config.resume else None, weights_only=True)
 
     # Processes that a cluster started each have a run_dir of their own; Lightning told them all the first one's.
-    told = Path(str(keep_best.dirpath)).parent
+    told = next(Path(str(keeper.dirpath)).parent for keeper in callbacks if isinstance(keeper, MovableCheckpoint))
     run_dir = run_dir if run_dir.resolve() == told else told
     best = run_dir / "checkpoints" / "best.ckpt"
     best_network, _ = load_network(best)
@@ -106,6 +91,31 @@ def fit(config: TrainConfig, run_dir: Path) -> dict[str, Any]:
     tensorboard.log_hyperparams(_flat(facts["config"]), _final_metrics(summary))
     tensorboard.finalize("success")
     return summary
+
+
+def _callbacks(config: TrainConfig, run_dir: Path) -> list[Callback]:
+    """What accompanies the training; curves and table come before the checkpoints that vouch for them."""
+    checkpoints, metrics = run_dir / "checkpoints", run_dir / "metrics.csv"
+    # Two that keep, since with save_last=True a last.ckpt is only written when the epoch is also the best one.
+    every_epoch = partial(MovableCheckpoint, checkpoints, save_on_train_epoch_end=True, enable_version_counter=False)
+    callbacks: list[Callback] = [
+        DivergenceGuard(),
+        Throughput(),
+        LossCurve(config.trainer.log_every_n_steps),
+        ValidationPanels(),
+        WithinEpochs(checkpoints / "last.ckpt", config.checkpoint_every_n_steps),
+        EpochTable(metrics),
+        every_epoch(filename="best", monitor=MONITORED, mode="max"),
+        every_epoch(filename="last"),
+    ]
+    if config.patience_epochs:
+        callbacks.append(EarlyStopping(MONITORED, mode="max", patience=config.patience_epochs))
+    if config.search.trial is not None:
+        from lung_seg.study import Pruning  # Optuna is there for searches only
+
+        done = [(int(row["epoch"]), row[MONITORED]) for row in read_epochs(metrics) if MONITORED in row]
+        callbacks.append(Pruning(config.search, run_dir.parent, MONITORED, done))
+    return callbacks
 
 
 def _segmenter(config: TrainConfig) -> LungSegmenter:

@@ -8,7 +8,6 @@ import signal
 import sys
 import threading
 import time
-import warnings
 from collections.abc import Callable
 from functools import partial, wraps
 from pathlib import Path
@@ -19,7 +18,7 @@ import torch
 
 from lung_seg import callbacks
 from lung_seg.model.segmenter import LungSegmenter
-from tests.conftest import SMALL, Run
+from tests.conftest import SMALL, Run, fork
 from tests.test_pipeline import events, table
 
 PATIENCE_S = 120
@@ -75,17 +74,13 @@ MOMENTS: dict[str, tuple[Moment, bool, tuple[str, ...]]] = {
 
 def train_and_die(moment: Moment, *arguments: str) -> bool:
     """Run train.py in a process of its own, and tell whether it was killed."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", DeprecationWarning)  # from 3.12 on: a fork copies none of the other threads
-        child = os.fork()
-    if child == 0:
+
+    def train() -> None:
         moment()
         sys.argv = ["train.py", *arguments]
-        try:
-            importlib.import_module("train").main()
-            os._exit(0)
-        finally:
-            os._exit(1)
+        importlib.import_module("train").main()
+
+    child = fork(train)
     for _ in range(10 * PATIENCE_S):
         ended, status = os.waitpid(child, os.WNOHANG)
         if ended:
