@@ -299,6 +299,8 @@ class PrepareConfig(Group):
         super().__post_init__()
         if self.shard is not None and not self.part:
             self.refuse("shard", "must be two numbers such as 3/16, the first from 1 to the second", "Try shard=1/2.")
+        if self.shard is not None and self.check:
+            self.refuse("shard", "does not go with check=true", "Only a whole set can be checked: leave out shard=.")
 
     @property
     def part(self) -> Shard | None:

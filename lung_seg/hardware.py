@@ -48,7 +48,7 @@ def make_trainer(
     if settings.precision == "auto":
         arguments["precision"] = fastest_precision(settings.accelerator)
     if TorchElasticEnvironment.detect() and is_restarted():
-        _find_each_other_again()
+        _find_each_other_again(settings.accelerator)
     plugins: list[Any] = [WholeCheckpoints()]
     if SLURMEnvironment.detect() and not TorchElasticEnvironment.detect():
         plugins.append(SLURMEnvironment(auto_requeue=False))  # else it leaves checkpoints of its own in this folder
@@ -70,7 +70,7 @@ def make_trainer(
         ) from error
 
 
-def _find_each_other_again() -> None:
+def _find_each_other_again(accelerator: str) -> None:
     """Connect processes that torchrun started again.
 
     Its store still holds the addresses of those that died, and a process that reads them before they are written anew
@@ -78,7 +78,7 @@ def _find_each_other_again() -> None:
     """
     store, rank, world_size = next(rendezvous("env://"))
     attempt = PrefixStore(f"restart_{os.environ['TORCHELASTIC_RESTART_COUNT']}", store)
-    backend = "nccl" if torch.cuda.is_available() else "gloo"
+    backend = "nccl" if accelerator != "cpu" and torch.cuda.is_available() else "gloo"
     torch.distributed.init_process_group(backend, store=attempt, rank=rank, world_size=world_size)
 
 

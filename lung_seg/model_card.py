@@ -2,12 +2,10 @@
 
 from collections.abc import Sequence
 from importlib.metadata import version
-from pathlib import Path
 from typing import Any
 
-import jinja2
-
 from lung_seg.provenance import git_revision
+from lung_seg.templates import template
 
 
 def model_card(description: dict[str, Any], files: Sequence[Any]) -> str:
@@ -20,21 +18,10 @@ def model_card(description: dict[str, Any], files: Sequence[Any]) -> str:
     """
     run = description["run"]
     scores = {"all": run["scores"]["all"], **run["scores"]["source"], **run["scores"]["tb_label"]} if run else {}
-    return _template().render(
+    return template("model_card.md.j2").render(
         description,
         files=files,
         scores=scores,
         package_version=version("lung_seg"),
         git_revision=git_revision(),
     )
-
-
-def _template() -> jinja2.Template:
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(Path(__file__).parent),
-        autoescape=False,  # noqa: S701 - Markdown, of plain values that no browser runs
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        keep_trailing_newline=True,
-    )
-    return environment.get_template("model_card.md.j2")

@@ -7,7 +7,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import jinja2
 import matplotlib
 import numpy as np
 from markupsafe import Markup
@@ -17,6 +16,7 @@ from matplotlib.ticker import MaxNLocator
 from lung_seg import pictures
 from lung_seg.data.manifest import TB_LABELS
 from lung_seg.files import write_text
+from lung_seg.templates import template
 
 _OVERLAY_PX = 640  # twice the width it is shown at, for sharp screens
 _TB_NAMES = {"" if label is None else str(label): name for label, name in TB_LABELS.items()}
@@ -80,7 +80,7 @@ def write_report(
     ordered = sorted(cases, key=lambda case: float(case["dice"]))
     shown = [(case, _data_url(overlays[case["case_id"]])) for case in ordered if case["case_id"] in overlays]
     half = (len(shown) + 1) // 2
-    page = _template().render(
+    page = template("report.html.j2", number=_number, duration=_duration).render(
         summary=summary,
         groups=list(_groups(summary["scores"])),
         cases=ordered,
@@ -94,18 +94,6 @@ def write_report(
         prediction_colour=_css_colour(pictures.PREDICTION_COLOUR),
     )
     write_text(path, page)
-
-
-def _template() -> jinja2.Template:
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(Path(__file__).parent),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters |= {"number": _number, "duration": _duration}
-    return environment.get_template("report.html.j2")
 
 
 def _number(value: float, digits: int) -> str:

@@ -3,7 +3,6 @@
 import warnings
 from pathlib import Path
 
-import jinja2
 import optuna
 from markupsafe import Markup
 from omegaconf import OmegaConf
@@ -19,6 +18,7 @@ from optuna.visualization import (
 
 from lung_seg.files import write_text
 from lung_seg.study import ended
+from lung_seg.templates import template
 
 CONF_DIR = Path(__file__).resolve().parents[1] / "conf"
 PAGE, SCORE = "search.html", "validation Dice"
@@ -40,11 +40,7 @@ def write_page(study: optuna.Study, folder: Path) -> Path:
     """Write search.html: all trainings, and Optuna's drawings of them; it opens offline."""
     trials = sorted(ended(study), key=lambda trial: -1.0 if trial.value is None else trial.value, reverse=True)
     keys = sorted({key for trial in trials for key in trial.params})
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(Path(__file__).parent), autoescape=True, undefined=jinja2.StrictUndefined
-    )
-    environment.filters["number"] = lambda value: f"{value:.4g}" if isinstance(value, float) else value
-    page = environment.get_template("search.html.j2")
+    page = template("search.html.j2", number=lambda value: f"{value:.4g}" if isinstance(value, float) else value)
     write_text(folder / PAGE, page.render(name=study.study_name, trials=trials, keys=keys, drawings=_drawings(study)))
     return folder / PAGE
 

@@ -27,6 +27,12 @@ def test_shards_make_the_set_that_one_process_makes(workplace: Path, run: Run) -
     assert not list(shared.glob("*.jsonl"))
 
 
+def test_a_shard_is_not_checked(workplace: Path, run: Run) -> None:
+    outcome = run("prepare_data", "data=montgomery", "data.raw_dir=raw", "shard=1/2", "check=true")
+    assert outcome.code == 2
+    assert "does not go with check=true" in outcome.err
+
+
 @pytest.mark.parametrize("shard", ["0/3", "4/3", "3", "a/b"])
 def test_a_shard_that_is_none_is_refused(workplace: Path, run: Run, shard: str) -> None:
     outcome = run("prepare_data", "data=montgomery", "data.raw_dir=raw", f"shard={shard}")
