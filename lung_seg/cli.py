@@ -1,6 +1,5 @@
-"""What the top-level scripts share: from arguments to plain settings, and from errors to plain words."""
+"""What the top-level scripts share: from arguments to plain settings, one function called, errors told."""
 
-import difflib
 import json
 import os
 import re
@@ -15,18 +14,16 @@ from hydra.conf import HydraConf
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.errors import HydraException, OverrideParseException
+from hydra.errors import HydraException
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
-from omegaconf.errors import OmegaConfBaseException
 
 from lung_seg.errors import FailureError, UserError
+from lung_seg.messages import FAILURE, in_words, is_foreseen, of_a_group
 from lung_seg.schema import ConfigT, key_names, register, settings
+from lung_seg.sweep import note_failure
 
 CONF_DIR = Path(__file__).resolve().parents[1] / "conf"
-INTERRUPTED, USER_MISTAKE, FAILURE = 130, 2, 1
-FORESEEN = (UserError, FailureError, HydraException, OmegaConfBaseException, OSError)
-PATH_MISTAKES = (NotADirectoryError, IsADirectoryError, FileExistsError)
 RANKS = ("RANK", "SLURM_PROCID", "LOCAL_RANK")  # where torchrun, SLURM and Lightning put the number of a process
 
 Function = Callable[[ConfigT, Path], float | None]
@@ -55,9 +52,11 @@ def command(
                     return _in_processes_of_its_own(name, context)
                 return function(settings(composed, of), _as_typed(Path(context.runtime.output_dir)))
             except Exception as error:  # of a sweep the other jobs go on
-                if not isinstance(error, FORESEEN) and not _is_out_of_memory(error):
+                if not is_foreseen(error):
                     raise
                 codes.append(_tell(error, of, f"Job {context.job.num}: " if sweeping else ""))
+                if sweeping:  # perhaps on another machine, where nobody sees what is printed
+                    note_failure(Path(context.runtime.output_dir), in_words(error, key_names(of))[1])
                 return None
 
         def script() -> None:
@@ -71,13 +70,16 @@ def command(
                 _check_in_one_line(sys.argv[1:])
                 sys.argv[1:] = [_quoted(argument, as_typed) for argument in resumed_arguments(sys.argv[1:])]
                 job()
-            except (KeyboardInterrupt, *FORESEEN) as error:
+            except KeyboardInterrupt as error:
                 codes.append(_tell(error, of))
-            except ValueError as error:  # how Hydra refuses e.g. optimizer=null
-                if composed_once:
+            except Exception as error:
+                if isinstance(error, ValueError) and not composed_once and not is_foreseen(error):
+                    error = of_a_group(error)
+                if not is_foreseen(error):
                     raise
-                remedy = "A group takes the name of one of its files, e.g. optimizer=sgd; --help lists them."
-                codes.append(_tell(UserError(f"{str(error).splitlines()[0]}.\n{remedy}"), of))
+                codes.append(_tell(error, of))
+            except SystemExit as leaving:  # the table of a sweep whose jobs failed on other machines
+                codes.append(int(leaving.code or 0))
             finally:
                 GlobalHydra.instance().clear()
             if codes:
@@ -168,27 +170,9 @@ def _by_key(overrides: list[str]) -> dict[str, str]:
     return {line.partition("=")[0].lstrip("+~"): line for line in overrides if not line.startswith("-")}
 
 
-def _is_out_of_memory(error: Exception) -> bool:
-    """Whether a GPU is full; by name, since importing torch takes seconds that --help does not have."""
-    return type(error).__name__ == "OutOfMemoryError"
-
-
 def _tell(error: BaseException, of: type[ConfigT], job_name: str = "") -> int:
     """Print an error in one or two lines and return the exit code; of several processes only the first speaks."""
-    match error:
-        case KeyboardInterrupt():
-            code, message = INTERRUPTED, f"Stopped; {error or 'what was saved is kept.'}"
-        case UserError():
-            code, message = USER_MISTAKE, str(error)
-        case FailureError():
-            code, message = FAILURE, str(error)
-        case HydraException() | OmegaConfBaseException():  # before OSError: some of Hydra's errors are both
-            code, message = USER_MISTAKE, _of_the_settings(error, key_names(of))
-        case OSError():
-            code = USER_MISTAKE if isinstance(error, PATH_MISTAKES) else FAILURE
-            message = _of_the_machine(error)
-        case _:
-            code, message = FAILURE, "The GPU's memory is full.\nLower data.batch_size, data.image_size_px or model."
+    code, message = in_words(error, key_names(of))
     rank = next((os.environ[name] for name in RANKS if name in os.environ), "0")
     if rank == "0":
         sys.stderr.write(f"{job_name}{message}\n")
@@ -197,33 +181,7 @@ def _tell(error: BaseException, of: type[ConfigT], job_name: str = "") -> int:
     return code
 
 
-def _of_the_machine(error: OSError) -> str:
-    """A full disk, a folder that cannot be written to, a file that went away."""
-    reason = error.strerror or str(error).strip().splitlines()[-1]  # a worker's error has a traceback as its text
-    return (
-        f"{error.filename or 'A file'}: {reason}.\n"
-        "Mend that (free space, rights, another folder) and run the same command again; what was saved is kept."
-    )
-
-
 def _of_a_thread(failure: threading.ExceptHookArgs) -> None:
     """TensorBoard writes in a thread of its own; of a full disk the main thread tells, which meets the error too."""
     if not issubclass(failure.exc_type, OSError):
         threading.__excepthook__(failure)
-
-
-def _of_the_settings(error: BaseException, keys: list[str]) -> str:
-    """Hydra's and OmegaConf's errors in two lines, without the paths of their own types."""
-    if isinstance(error, OverrideParseException):
-        return f"{error.override} is not of the form key=value.\n--help lists the keys and what they mean."
-    lines = [line.strip() for line in f"{error}\n{error.__cause__ or ''}".splitlines() if line.strip()]
-    unknown = re.match(r"Could not override '(.+)'", lines[0])
-    if unknown:
-        near = difflib.get_close_matches(unknown[1], keys, n=1)
-        hint = f"Did you mean {near[0]}? " if near and near[0] != unknown[1] else ""
-        return f"{unknown[1]} is no key of this program.\n{hint}--help lists the keys and what they mean."
-    if "Available options" in str(error):
-        options = [line for line in lines[2:] if "=" not in line and ":" not in line]
-        return f"{lines[0]}\nThere are: {', '.join(options)}."
-    told = [line for line in lines if not line.startswith(("full_key:", "object_type=", "reference_type=", "See http"))]
-    return "\n".join([*told, "See --help for the keys and what they mean."][:2])

@@ -8,8 +8,8 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "lung_seg"
-HYDRA = {"schema", "cli", "search", "sweep", "training"}
-OMEGACONF = {"schema", "cli", "config", "keys", "search", "search_report", "sweep"}
+HYDRA = {"schema", "cli", "messages", "search", "sweep", "training"}
+OMEGACONF = {"schema", "cli", "config", "keys", "messages", "search", "search_report", "sweep"}
 LIGHTNING = {
     "model.segmenter",
     "data.datamodule",
