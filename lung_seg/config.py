@@ -110,6 +110,7 @@ class AugmentationConfig(Group):
     )
     blur_px: float = key(0.0, "Largest standard deviation of a Gaussian blur, in pixels.", at_least=0, at_most=32)
     elastic: float = key(0.0, "Largest elastic displacement, as a fraction of the size.", at_least=0, at_most=0.1)
+    opacity: float = key(0.0, "Probability of veiled patches, as of pneumonia or fluid.", at_least=0, at_most=1)
     invert: float = key(0.0, "Probability of swapping bright and dark.", at_least=0, at_most=1)
 
 
@@ -183,18 +184,11 @@ class SearchConfig(Group):
 
 
 @dataclass
-class TrainConfig(Group):
-    """train.py: train a network, then score its best checkpoint on the test split."""
+class Recipe(Group):
+    """What a network is trained with."""
 
     seed: int = key(0, "Weights, order of cases and augmentation follow from it.", at_least=0, at_most=2**32 - 1)
-    resume: str | None = key(None, "Run directory of a training to go on with.")
-    init: str | None = key(
-        None, "Start from the weights of another network: a checkpoint, run directory or .safetensors; null: at random."
-    )
-    checkpoint_every_n_steps: int | None = key(
-        None, "Optimizer steps between two checkpoints within an epoch; null: only after each epoch.", at_least=1
-    )
-    patience_epochs: int = key(50, "Stop after so many validations without a better Dice; 0: never.", at_least=0)
+    compile: bool = key(False, "Compile the network first (torch.compile): takes a minute, and may pay on a GPU.")
     data: DataConfig = group(DataConfig)
     augmentation: AugmentationConfig = group(AugmentationConfig)
     model: ModelConfig = group(ModelConfig)
@@ -202,14 +196,9 @@ class TrainConfig(Group):
     optimizer: dict[str, Any] = foreign("Class in optimizer._target_ and its arguments, e.g. optimizer.lr=1e-3.")
     scheduler: dict[str, Any] = foreign("Class in scheduler._target_ and its arguments, e.g. scheduler.pct_start=0.1.")
     trainer: TrainerConfig = group(TrainerConfig)
-    search: SearchConfig = group(SearchConfig)
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        epochs = str(self.trainer.max_epochs)  # the name of another key until Hydra looks it up
-        if epochs.isdecimal() and self.trainer.check_val_every_n_epoch > int(epochs):
-            rule = f"must be at most trainer.max_epochs={epochs}"
-            self.trainer.refuse("check_val_every_n_epoch", rule, "Without a validation no checkpoint is the best.")
         step = 2**self.model.depth
         if self.data.image_size_px % step:
             nearest = max(step, round(self.data.image_size_px / step) * step)
@@ -218,6 +207,38 @@ class TrainConfig(Group):
                 f"must be a multiple of {step}, since model.depth={self.model.depth} halves it so many times",
                 f"The nearest is data.image_size_px={nearest}.",
             )
+
+
+@dataclass
+class TrainConfig(Recipe):
+    """train.py: train a network, then score its best checkpoint on the test split."""
+
+    resume: str | None = key(None, "Run directory of a training to go on with.")
+    init: str | None = key(
+        None, "Start from the weights of another network: a checkpoint, run directory or .safetensors; null: at random."
+    )
+    checkpoint_every_n_steps: int | None = key(
+        None, "Optimizer steps between two checkpoints within an epoch; null: only after each epoch.", at_least=1
+    )
+    patience_epochs: int = key(50, "Stop after so many validations without a better Dice; 0: never.", at_least=0)
+    search: SearchConfig = group(SearchConfig)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        epochs = str(self.trainer.max_epochs)  # the name of another key until Hydra looks it up
+        if epochs.isdecimal() and self.trainer.check_val_every_n_epoch > int(epochs):
+            rule = f"must be at most trainer.max_epochs={epochs}"
+            self.trainer.refuse("check_val_every_n_epoch", rule, "Without a validation no checkpoint is the best.")
+
+
+@dataclass
+class BenchmarkConfig(Recipe):
+    """benchmark.py: how fast this machine prepares, reads, trains and predicts, and what holds it back."""
+
+    seconds: float = key(4.0, "How long each thing is measured in each round.", above=0)
+    rounds: int = key(5, "What is compared takes turns; medians of the rounds are told.", at_least=1)
+    films: int = key(4, "Films that are prepared and predicted.", at_least=3)
+    film_px: int = key(4020, "Their height in pixels.", at_least=64, at_most=8000)
 
 
 @dataclass

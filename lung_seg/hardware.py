@@ -21,6 +21,7 @@ from torch.distributed.rendezvous import rendezvous
 
 from lung_seg.config import TrainerConfig
 from lung_seg.errors import FailureError, UserError
+from lung_seg.memory import keep_freed_memory
 from lung_seg.saving import WholeCheckpoints
 
 
@@ -53,7 +54,7 @@ def make_trainer(
     if SLURMEnvironment.detect() and not TorchElasticEnvironment.detect():
         plugins.append(SLURMEnvironment(auto_requeue=False))  # else it leaves checkpoints of its own in this folder
     try:
-        return pl.Trainer(
+        trainer = pl.Trainer(
             **arguments,
             callbacks=list(callbacks),
             logger=list(loggers),
@@ -63,6 +64,9 @@ def make_trainer(
             enable_model_summary=False,
             enable_checkpointing=any(isinstance(callback, pl.callbacks.Checkpoint) for callback in callbacks),
         )
+        if trainer.strategy.root_device.type == "cpu":
+            keep_freed_memory()
+        return trainer
     except (MisconfigurationException, TypeError, ValueError, RuntimeError) as error:
         raise UserError(
             f"trainer.accelerator={settings.accelerator} with trainer.devices={settings.devices} cannot be used here: "

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lung_seg.errors import UserError
+from lung_seg.memory import keep_freed_memory
 
 Squares = NDArray[np.uint8]
 Logits = NDArray[np.float32]
@@ -54,6 +55,8 @@ class TorchRuntime:
 
         network, self.description = load_network(find_checkpoint(path))
         self.device = _choose(torch, device)
+        if self.device == "cpu":
+            keep_freed_memory()
         self.best_batch_size = 1 if self.device == "cpu" else 16  # a GPU is idle with one; a CPU gains nothing by more
         self.network = network.to(self.device)
 

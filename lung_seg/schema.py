@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 from hydra.core.config_store import ConfigStore
 from omegaconf import MISSING, DictConfig, OmegaConf
 
-from lung_seg.config import EvaluateConfig, ExportConfig, PredictConfig, PrepareConfig, TrainConfig
+from lung_seg.config import BenchmarkConfig, EvaluateConfig, ExportConfig, PredictConfig, PrepareConfig, TrainConfig
 from lung_seg.errors import UserError
 from lung_seg.keys import Group, rule_text
 
@@ -24,6 +24,7 @@ def register() -> None:
     for name, schema in (
         ("train", TrainConfig),
         ("evaluate", EvaluateConfig),
+        ("benchmark", BenchmarkConfig),
         ("export", ExportConfig),
         ("prepare_data", PrepareConfig),
         ("predict", PredictConfig),

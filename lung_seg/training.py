@@ -23,7 +23,7 @@ from lung_seg.callbacks import (
     ValidationPanels,
     read_epochs,
 )
-from lung_seg.config import TrainConfig
+from lung_seg.config import Recipe, TrainConfig
 from lung_seg.data.datamodule import LungDataModule
 from lung_seg.errors import UserError
 from lung_seg.evaluation import score, write_evaluation
@@ -61,7 +61,9 @@ def fit(config: TrainConfig, run_dir: Path) -> dict[str, Any]:
     remove_parts(checkpoints)
     pl.seed_everything(config.seed, verbose=False)
     data = LungDataModule(config.data, config.augmentation, config.seed)
-    segmenter = _segmenter(config)
+    shape = dataclasses.asdict(config.model)
+    network, seen_before = start_from(Path(config.init), shape) if config.init else (UNet(**shape), [])
+    segmenter = make_segmenter(config, network, seen_before)
     callbacks = _callbacks(config, run_dir)
     # What a killed run drew after its last checkpoint is drawn again: TensorBoard is told to forget it.
     drawn = steps_done(last) if config.resume else 0
@@ -118,17 +120,23 @@ def _callbacks(config: TrainConfig, run_dir: Path) -> list[Callback]:
     return callbacks
 
 
-def _segmenter(config: TrainConfig) -> LungSegmenter:
-    """The network, new or with another's weights, and all that trains it."""
-    shape = dataclasses.asdict(config.model)
-    network, seen_before = start_from(Path(config.init), shape) if config.init else (UNet(**shape), [])
+def make_segmenter(recipe: Recipe, network: UNet, seen_before: list[str]) -> LungSegmenter:
+    """A network, and all that trains it.
+
+    Args:
+        recipe: what it is trained with.
+        network: of the shape that the recipe says.
+        seen_before: SHA-256 of the radiographs that it was trained on before.
+    """
+    if recipe.compile:
+        network.compile()
     return LungSegmenter(
         network,
-        SegmentationLoss(**dataclasses.asdict(config.loss)),
-        partial(_optimizer, config.optimizer),
-        partial(_scheduler, config.scheduler),
-        config.seed,
-        describe(shape, dataclasses.asdict(config.data), config.seed, seen_before),
+        SegmentationLoss(**dataclasses.asdict(recipe.loss)),
+        partial(_optimizer, recipe.optimizer),
+        partial(_scheduler, recipe.scheduler),
+        recipe.seed,
+        describe(dataclasses.asdict(recipe.model), dataclasses.asdict(recipe.data), recipe.seed, seen_before),
     )
 
 

@@ -11,6 +11,7 @@ PACKAGE = ROOT / "lung_seg"
 HYDRA = {"schema", "cli", "messages", "search", "sweep", "training"}
 OMEGACONF = {"schema", "cli", "config", "keys", "messages", "search", "search_report", "sweep"}
 LIGHTNING = {
+    "benchmark.training",
     "model.segmenter",
     "data.datamodule",
     "callbacks",
@@ -83,7 +84,7 @@ def test_the_network_is_plain_pytorch() -> None:
 
 
 def test_the_scripts_are_thin() -> None:
-    for script in ("train.py", "evaluate.py", "prepare_data.py", "predict.py", "export.py"):
+    for script in ("train.py", "evaluate.py", "prepare_data.py", "predict.py", "export.py", "benchmark.py"):
         assert len((ROOT / script).read_text().splitlines()) <= 60
 
 

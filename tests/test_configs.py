@@ -9,7 +9,7 @@ from hydra import compose, initialize_config_dir
 from hydra.utils import get_class
 from omegaconf import OmegaConf
 
-from lung_seg.config import EvaluateConfig, ExportConfig, PredictConfig, PrepareConfig, TrainConfig
+from lung_seg.config import BenchmarkConfig, EvaluateConfig, ExportConfig, PredictConfig, PrepareConfig, TrainConfig
 from lung_seg.schema import key_names, register, settings
 
 CONF = Path(__file__).parents[1] / "conf"
@@ -42,6 +42,7 @@ def test_every_file_says_what_it_is_for(path: Path) -> None:
     ("name", "schema", "needed"),
     [
         ("train", TrainConfig, []),
+        ("benchmark", BenchmarkConfig, []),
         ("evaluate", EvaluateConfig, ["checkpoint=runs/train/one"]),
         ("export", ExportConfig, []),
         ("prepare_data", PrepareConfig, []),
@@ -52,7 +53,7 @@ def test_every_script_has_its_configuration(name: str, schema: Any, needed: list
     assert isinstance(composed(name, schema, *needed), schema)
 
 
-@pytest.mark.parametrize("name", ["train", "evaluate", "predict", "export"])
+@pytest.mark.parametrize("name", ["train", "evaluate", "predict", "export", "benchmark"])
 def test_runs_that_start_in_the_same_second_have_folders_of_their_own(name: str) -> None:
     times = re.findall(r"\$\{now:(.*?)\}", (CONF / f"{name}.yaml").read_text(encoding="utf-8"))
     assert times

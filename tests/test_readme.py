@@ -131,6 +131,15 @@ def test_evaluating_and_resuming(data: Path, run: Run) -> None:
     assert outcome.code == 0, outcome.err
 
 
+def test_measuring(data: Path, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("lung_seg.benchmark.predicting.find_spec", lambda _: None)  # exporting takes ten seconds
+    (command,) = scripts("benchmark")
+    small = ("seconds=0.05", "rounds=1", "films=3", "film_px=64", "model.base_channels=2", "model.depth=2")
+    outcome = run("benchmark", *shlex.split(command)[2:], *small, *SMALL_DATA)
+    assert outcome.code == 0, outcome.err
+    assert len(list((data / "runs/benchmark").glob("*/benchmark.json"))) == 1
+
+
 def test_predicting(trained: Path, run: Run) -> None:
     write_image(trained / "xray.png", draw_chest(1, 60, 50)[0])
     write_image(trained / "films" / "ward" / "1.png", draw_chest(2, 60, 50)[0])

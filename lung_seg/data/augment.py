@@ -15,6 +15,7 @@ Map = NDArray[np.float32]
 SOMETIMES = 0.5  # share of the samples that noise, blur and elastic deformation touch: clean films must stay known
 ELASTIC_KNOTS = (5, 5)  # as far apart as a lung is wide
 CURVE_SIZE = (40, 40)  # enough points between the knots to look smooth; cubic interpolation of all pixels is dear
+CLOUDS = (6, 6)  # patches of density in an opacity
 
 
 class Augment:
@@ -39,11 +40,12 @@ class Augment:
 
 
 def _transforms(knobs: AugmentationConfig, size_px: int) -> list[A.BasicTransform]:
-    """Geometry first, then exposure, then what the detector adds; a knob at 0 leaves its transform out."""
+    """Geometry first, then disease, exposure, and what the detector adds; a knob at 0 leaves its transform out."""
     transforms = (
         (knobs.horizontal_flip, A.HorizontalFlip(p=knobs.horizontal_flip)),
         (knobs.rotation_deg or knobs.scale or knobs.shift, _affine(knobs)),
         (knobs.elastic, Elastic(knobs.elastic * size_px)),
+        (knobs.opacity, Opacity(p=knobs.opacity)),
         (knobs.brightness or knobs.contrast, A.RandomBrightnessContrast(knobs.brightness, knobs.contrast, p=1)),
         (knobs.gamma, A.RandomGamma((100 * (1 - knobs.gamma), 100 * (1 + knobs.gamma)), p=1)),
         (knobs.invert, A.InvertImg(p=knobs.invert)),
@@ -85,3 +87,29 @@ class Elastic(A.DualTransform):  # type: ignore[misc]  # albumentations has no t
     def apply(self, img: Pixels, map_x: Map, map_y: Map, interpolation: int, **_: Any) -> Pixels:
         """Fetch each pixel from where it comes from; outside is black."""
         return cv2.remap(img, map_x, map_y, interpolation).astype(np.uint8, copy=False)
+
+
+class Opacity(A.ImageOnlyTransform):  # type: ignore[misc]  # albumentations has no types
+    """Veils patches of a radiograph up to the brightness of its soft tissue, as pneumonia and fluid do.
+
+    The mask stays as it was: a lung that cannot be seen through is lung.
+    """
+
+    def get_params_dependent_on_data(self, params: dict[str, Any], data: dict[str, Any]) -> dict[str, Any]:
+        """How dense the veil is at each pixel: one to three cloudy ellipses with soft edges."""
+        height_px, width_px = params["shape"][:2]
+        rng = self.random_generator
+        veil = np.zeros((height_px, width_px), np.float32)
+        for _ in range(rng.integers(1, 4)):
+            row, column = rng.uniform(0.15, 0.85, 2)
+            half_height, half_width = rng.uniform(0.05, 0.3, 2)
+            rows = ((np.arange(height_px, dtype=np.float32) / height_px - row) / half_height) ** 2
+            columns = ((np.arange(width_px, dtype=np.float32) / width_px - column) / half_width) ** 2
+            clouds = cv2.resize(rng.uniform(0.5, 1, CLOUDS).astype(np.float32), (width_px, height_px))
+            veil = np.maximum(veil, rng.uniform(0.4, 1) * clouds * np.exp(-((rows[:, None] + columns) ** 2)))
+        return {"veil": veil}
+
+    def apply(self, img: Pixels, veil: Map, **_: Any) -> Pixels:
+        """Raise what is darker than soft tissue; what is brighter stays."""
+        soft_tissue = np.quantile(img[::4, ::4], 0.85)
+        return (img + veil * np.maximum(soft_tissue - img.astype(np.float32), 0)).astype(np.uint8)

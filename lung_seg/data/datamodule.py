@@ -117,6 +117,12 @@ class LungDataModule(pl.LightningDataModule):
         """The cases of ``test_splits`` as they were prepared."""
         return self._loader(self.dataset(*self.test_splits), shuffle=False)
 
+    def workers(self, device: str) -> int:
+        """How many processes load and augment for a kind of device."""
+        if self.data.workers is not None:
+            return self.data.workers
+        return min(MOST_WORKERS, os.cpu_count() or 1) if device == "cuda" else 0
+
     def _hashes(self) -> dict[str, list[str]]:
         return {split: [row.image_sha256 for row in self.rows if row.split == split] for split in SPLITS}
 
@@ -131,9 +137,7 @@ class LungDataModule(pl.LightningDataModule):
         trainer = self.trainer
         rank = trainer.global_rank if trainer else 0
         on_gpu = trainer is not None and trainer.strategy.root_device.type == "cuda"
-        workers = self.data.workers
-        if workers is None:
-            workers = min(MOST_WORKERS, os.cpu_count() or 1) if on_gpu else 0
+        workers = self.workers("cuda" if on_gpu else "cpu")
         sampler = EpochSampler(dataset, self._world_size, rank, shuffle, self.seed, drop_last=shuffle)
         return ResumableLoader(
             dataset,
