@@ -31,10 +31,11 @@ STRONG = AugmentationConfig(
     noise=0.05,
     blur_px=1.5,
     elastic=0.03,
+    opacity=0.5,
     invert=0.2,
 )
 GEOMETRY = ("rotation_deg", "scale", "shift", "horizontal_flip", "elastic")
-EXPOSURE = ("brightness", "contrast", "gamma", "noise", "blur_px", "invert")
+EXPOSURE = ("brightness", "contrast", "gamma", "noise", "blur_px", "opacity", "invert")
 
 
 @pytest.fixture(scope="module")
@@ -265,7 +266,7 @@ def test_each_exposure_knob_alone_changes_the_image_and_never_the_mask(knob):
 
     varied = [augment(image, mask, seed=(0, epoch, 0)) for epoch in range(16)]
 
-    assert len({image.tobytes() for image, _ in varied}) >= (2 if knob == "invert" else 6)
+    assert len({image.tobytes() for image, _ in varied}) >= (2 if knob in ("invert", "opacity") else 6)
     assert all(np.array_equal(other, mask) for _, other in varied)
 
 
@@ -326,6 +327,23 @@ def test_elastic_displacement_is_a_fraction_of_the_size_and_smooth():
     assert 0.04 * 96 < np.abs(moved).max() <= 0.05 * 96 + 0.6
     assert max(np.abs(np.diff(field, axis=axis)).max() for field in moved for axis in (0, 1)) <= 2
     assert 8 < sum(bool(field.any()) for field in moved) < 32, "some samples stay as they are"
+
+
+def test_opacities_veil_patches_of_what_is_darker_than_soft_tissue():
+    image = np.full((96, 96), 40, np.uint8)
+    image[:, 60:], image[:4] = 180, 250  # a lung, soft tissue, bone
+    augment = Augment(AugmentationConfig(opacity=1.0), 96)
+
+    veils = [augment(image, image, seed=(0, epoch, 0))[0].astype(int) - image for epoch in range(40)]
+
+    for veil in veils:
+        assert veil[image == 250].max() == 0
+        assert veil.min() >= 0
+        assert (image + veil)[image == 40].max() <= 180
+        assert np.abs(np.diff(veil[8:, :56], axis=0)).max() < 50, "soft edges"
+    covered = [np.mean(veil[8:, :56] > 10) for veil in veils]
+    assert 0.1 < np.mean(covered) < 0.8
+    assert max(veil.max() for veil in veils) > 110, "some are dense"
 
 
 @pytest.mark.parametrize(
