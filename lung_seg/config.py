@@ -252,6 +252,7 @@ class EvaluateConfig(Group):
     )
     split: str = key("test", "Cases to score.", choices=(*SPLITS, "all"))
     data: DataConfig = group(DataConfig)
+    augmentation: AugmentationConfig = group(AugmentationConfig)
     trainer: TrainerConfig = group(TrainerConfig)
 
     def __post_init__(self) -> None:

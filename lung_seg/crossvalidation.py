@@ -10,10 +10,17 @@ from typing import Any
 import pytorch_lightning as pl
 from torch import nn
 
-from lung_seg.config import AS_TRAINED, SPLITS, AugmentationConfig, DataConfig, EvaluateConfig
-from lung_seg.data.datamodule import LungDataModule
+from lung_seg.config import AS_TRAINED, DataConfig, EvaluateConfig
 from lung_seg.errors import UserError
-from lung_seg.evaluation import HOW_DATA_ARE_READ, Scored, data_to_score, score, write_evaluation
+from lung_seg.evaluation import (
+    HOW_DATA_ARE_READ,
+    Scored,
+    cases_to_score,
+    data_to_score,
+    score,
+    varied,
+    write_evaluation,
+)
 from lung_seg.hardware import in_plain_words, make_trainer
 from lung_seg.model.checkpoint import find_checkpoint, load_network
 from lung_seg.model.ensemble import Ensemble
@@ -90,7 +97,7 @@ def _refuse_unlike(members: list[Member]) -> None:
 
 def _out_of_fold(members: list[Member], config: EvaluateConfig, trainer: pl.Trainer, run_dir: Path) -> dict[str, Any]:
     """Every case outside the test split by the network that did not see it."""
-    datamodules = [_datamodule(data_to_score(config.data, member.data), "validation") for member in members]
+    datamodules = [cases_to_score(config, data_to_score(config.data, member.data), "validation") for member in members]
     folds = [
         score(member.network, datamodule, trainer) for member, datamodule in zip(members, datamodules, strict=True)
     ]
@@ -104,7 +111,7 @@ def _out_of_fold(members: list[Member], config: EvaluateConfig, trainer: pl.Trai
 def _ensemble(members: list[Member], config: EvaluateConfig, trainer: pl.Trainer, run_dir: Path) -> dict[str, Any]:
     """The mean of all networks, on the split that was asked for."""
     network = Ensemble([member.network for member in members]).eval()
-    datamodule = _datamodule(data_to_score(config.data, members[0].data), config.split)
+    datamodule = cases_to_score(config, data_to_score(config.data, members[0].data), config.split)
     cases = score(network, datamodule, trainer)
     seen = frozenset().union(*(member.seen for member in members))
     known = sum(case.row.image_sha256 in seen for case in cases)
@@ -112,15 +119,9 @@ def _ensemble(members: list[Member], config: EvaluateConfig, trainer: pl.Trainer
     return write_evaluation(run_dir, lambda _: network, datamodule, cases, facts)
 
 
-def _datamodule(data: DataConfig, split: str) -> LungDataModule:
-    datamodule = LungDataModule(data, AugmentationConfig(), seed=0)
-    datamodule.test_splits = SPLITS if split == "all" else (split,)
-    return datamodule
-
-
 def _facts(title: str, members: list[Member], config: EvaluateConfig, split: str, seen: int) -> dict[str, Any]:
     return {
-        "title": f"{title} on {split} of {members[0].data.name}",
+        "title": f"{title} on {split} of {members[0].data.name}{varied(config.augmentation)}",
         "checkpoint": ", ".join(str(member.path) for member in members),
         "split": split,
         "seen_in_training": seen,

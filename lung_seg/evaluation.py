@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from lung_seg.callbacks import read_epochs
 from lung_seg.config import AS_TRAINED, SPLITS, AugmentationConfig, DataConfig, EvaluateConfig
+from lung_seg.data.augment import Augment
 from lung_seg.data.datamodule import LungDataModule
 from lung_seg.data.dataset import Draw
 from lung_seg.data.manifest import TB_LABELS, Row
@@ -97,14 +98,13 @@ def evaluate(config: EvaluateConfig, run_dir: Path) -> dict[str, Any]:
     path = find_checkpoint(Path(str(config.checkpoint)))
     network, description = load_network(path)
     config = dataclasses.replace(config, data=data_to_score(config.data, DataConfig.from_plain(description["data"])))
-    datamodule = LungDataModule(config.data, AugmentationConfig(), seed=0)
+    datamodule = cases_to_score(config, config.data, config.split)
     trainer = make_trainer(config.trainer)
-    datamodule.test_splits = SPLITS if config.split == "all" else (config.split,)
     with in_plain_words("nothing was written."):
         cases = score(network, datamodule, trainer)
     seen = set(description["seen"])
     facts = {
-        "title": f"{path} on {config.split} of {datamodule.data.name}",
+        "title": f"{path} on {config.split} of {datamodule.data.name}{varied(config.augmentation)}",
         "checkpoint": str(path),
         "split": config.split,
         "seen_in_training": sum(case.row.image_sha256 in seen for case in cases),
@@ -113,6 +113,20 @@ def evaluate(config: EvaluateConfig, run_dir: Path) -> dict[str, Any]:
         "config": dataclasses.asdict(config),
     }
     return write_evaluation(run_dir, lambda _: network, datamodule, cases, facts)
+
+
+def cases_to_score(config: EvaluateConfig, data: DataConfig, split: str) -> LungDataModule:
+    """The cases of a split, or of all, as they were prepared or varied as asked for."""
+    datamodule = LungDataModule(data, config.augmentation, seed=0)
+    datamodule.test_augment = Augment(config.augmentation, data.image_size_px)
+    datamodule.test_splits = SPLITS if split == "all" else (split,)
+    return datamodule
+
+
+def varied(augmentation: AugmentationConfig) -> str:
+    """What a title says of cases that are not as they were prepared."""
+    knobs = [f"{name} {value:g}" for name, value in dataclasses.asdict(augmentation).items() if value]
+    return f", varied ({', '.join(knobs)})" if knobs else ""
 
 
 def score(network: nn.Module, datamodule: LungDataModule, trainer: pl.Trainer) -> list[Scored]:
@@ -213,7 +227,7 @@ def _overlays(network_of: NetworkOf, datamodule: LungDataModule, cases: list[Sco
     """Truth and prediction of the worst cases and the best ones, worst first."""
     ranked = sorted(cases, key=lambda case: case.scores["dice"])
     shown = ranked if len(ranked) <= 2 * SHOWN_CASES else ranked[:SHOWN_CASES] + ranked[-SHOWN_CASES:]
-    dataset = datamodule.dataset(*SPLITS)
+    dataset = datamodule.dataset(*SPLITS, augment=datamodule.test_augment)
     pictures = {}
     for case in shown:
         sample = dataset[Draw(0, case.position)]  # all splits: positions are the manifest's rows

@@ -89,4 +89,9 @@ def test_the_length_of_a_training_follows_the_data_unless_it_is_given() -> None:
 
 def test_the_release_is_the_small_network_on_both_sets() -> None:
     by_hand = ("data=montgomery_shenzhen", "model=unet_small", "data.image_size_px=256")
-    assert composed("train", TrainConfig, "experiment=release") == composed("train", TrainConfig, *by_hand)
+    assert composed("train", TrainConfig, "experiment=release_plain") == composed("train", TrainConfig, *by_hand)
+    further = composed("train", TrainConfig, "experiment=release")
+    assert further.init == "runs/train/release_plain"
+    assert further.trainer.check_val_every_n_epoch == further.trainer.max_epochs, "the last epoch is the one that ships"
+    strong = ("augmentation=strong", "augmentation.horizontal_flip=0.1")
+    assert further.augmentation == composed("train", TrainConfig, *strong).augmentation

@@ -141,6 +141,18 @@ def test_evaluate_scores_what_training_scored(trained: Path, run: Run) -> None:
     assert len(list((trained / "runs/again/overlays").iterdir())) == 5
 
 
+def test_evaluate_may_vary_the_cases_to_see_what_a_network_stands(trained: Path, run: Run) -> None:
+    for name in ("once", "twice"):
+        outcome = run("evaluate", "checkpoint=runs/first", "augmentation.invert=1", f"hydra.run.dir=runs/{name}")
+        assert outcome.code == 0, outcome.err
+        assert "on test of montgomery, varied (invert 1)" in outcome.out
+    as_they_are, inverted, again = (table(trained / f"runs/{name}/cases.csv") for name in ("first", "once", "twice"))
+    assert [case["case_id"] for case in inverted] == [case["case_id"] for case in as_they_are]
+    assert inverted == again
+    means = [sum(float(case["dice"]) for case in cases) for cases in (inverted, as_they_are)]
+    assert means[0] < 0.5 * means[1]  # it has seen no inverted film
+
+
 def test_evaluate_tells_of_cases_that_training_saw(trained: Path, run: Run) -> None:
     outcome = run("evaluate", "checkpoint=runs/first", "split=all", "trainer=cpu", "hydra.run.dir=runs/all")
     assert len(table(trained / "runs/all/cases.csv")) == 20

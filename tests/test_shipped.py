@@ -34,6 +34,22 @@ def test_they_find_the_lungs_of_phantoms(predictor: Predictor) -> None:
     assert np.median(dice) > 0.85  # sides swapped give 0
 
 
+def test_they_find_the_lungs_of_films_unlike_those_they_were_trained_on(predictor: Predictor) -> None:
+    noise = np.random.default_rng(0).normal(0, 20, (320, 320))
+    unlike = {
+        "inverted": lambda image: 255 - image,
+        "noisy": lambda image: np.clip(image + noise, 0, 255).astype(np.uint8),
+        "pale": lambda image: (image * 0.25 + 90).astype(np.uint8),
+    }
+    for change in unlike.values():
+        dice = []
+        for seed in range(5_000_000, 5_000_010):
+            phantom = draw_phantom(seed, 320, 320)
+            found, drawn = predictor.predict(change(phantom.image)).mask, phantom.right_mask | phantom.left_mask
+            dice.append(2 * (found & drawn).sum() / (found.sum() + drawn.sum()))
+        assert np.median(dice) > 0.8
+
+
 def test_they_warn_of_what_is_no_chest_radiograph(predictor: Predictor) -> None:
     warned = [bool(predictor.predict(draw_not_chest(seed)[1]).warning) for seed in range(30)]
     assert np.mean(warned) >= 0.9

@@ -42,6 +42,7 @@ class LungDataModule(pl.LightningDataModule):
         self.packed: Packed | None = None
         self.rows: list[Row] = []
         self.test_splits: tuple[str, ...] = ("test",)  # an evaluation may score others
+        self.test_augment: Augment | None = None  # and vary them, to see what a network stands
 
     @property
     def folder(self) -> Path:
@@ -114,8 +115,8 @@ class LungDataModule(pl.LightningDataModule):
         return self._loader(self.dataset("validation"), shuffle=False)
 
     def test_dataloader(self) -> DataLoader[Sample]:
-        """The cases of ``test_splits`` as they were prepared."""
-        return self._loader(self.dataset(*self.test_splits), shuffle=False)
+        """The cases of ``test_splits``, as they were prepared or varied by ``test_augment``."""
+        return self._loader(self.dataset(*self.test_splits, augment=self.test_augment), shuffle=False)
 
     def workers(self, device: str) -> int:
         """How many processes load and augment for a kind of device."""
