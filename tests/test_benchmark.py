@@ -15,7 +15,6 @@ from lung_seg.benchmark.turns import Figure, take_turns
 from lung_seg.config import AugmentationConfig
 from lung_seg.data.augment import Augment
 from lung_seg.data.manifest import read_manifest
-from lung_seg.model.unet import UNet
 from tests.conftest import Run
 
 CPU = torch.device("cpu")
@@ -95,5 +94,5 @@ def test_the_plain_loop_trains(trained: Path) -> None:
     folder = trained / "data/segmentation/montgomery-32"
     torch.manual_seed(0)
     cases = PngFolder(folder, read_manifest(folder / "manifest.csv"), Augment(AugmentationConfig(), 32))
-    losses = list(islice(plain_steps(UNet(4, 2), cases, 4, 0, CPU), 60))
+    losses = list(islice(plain_steps({"base_channels": 4, "depth": 2}, cases, 4, 0, CPU), 60))
     assert sum(losses[-5:]) < 0.7 * sum(losses[:5])

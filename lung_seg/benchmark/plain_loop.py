@@ -5,6 +5,7 @@ Nothing is slowed down on purpose: it is what a careful user has without this pr
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -14,6 +15,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from lung_seg.data.augment import Augment
 from lung_seg.data.manifest import Row
+from lung_seg.model.unet import UNet
 
 
 class PngFolder(Dataset[tuple[Tensor, Tensor]]):
@@ -35,12 +37,12 @@ class PngFolder(Dataset[tuple[Tensor, Tensor]]):
 
 
 def plain_steps(
-    network: nn.Module, cases: Dataset[tuple[Tensor, Tensor]], batch_size: int, workers: int, device: torch.device
+    shape: dict[str, Any], cases: Dataset[tuple[Tensor, Tensor]], batch_size: int, workers: int, device: torch.device
 ) -> Iterator[float]:
-    """Train for ever; yields the loss of each step."""
+    """Train a U-Net of some shape for ever; yields the loss of each step."""
     loader = DataLoader(cases, batch_size, shuffle=True, num_workers=workers, drop_last=True)
     criterion = nn.BCEWithLogitsLoss()
-    network = network.to(device).train()
+    network = UNet(**shape).to(device).train()
     optimizer = torch.optim.AdamW(network.parameters(), lr=1e-3)
     while True:
         for image, mask in loader:

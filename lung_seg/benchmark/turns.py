@@ -1,8 +1,11 @@
 """Measuring in turns: what is compared meets the same moods of the machine."""
 
+import multiprocessing
 import time
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
+from multiprocessing.connection import Connection
 from statistics import median
 from typing import Any
 
@@ -41,6 +44,38 @@ def seconds_each(steps: Iterator[Any], seconds: float, device: torch.device | No
     if device:
         wait_for(device)
     return (time.perf_counter() - started) / number
+
+
+@contextmanager
+def apart(make_steps: Callable[[], Iterator[Any]], device: torch.device) -> Iterator[Callable[[float], float]]:
+    """``seconds_each`` of steps in a process of their own, which this one's settings do not reach."""
+    spawn = multiprocessing.get_context("spawn")
+    here, there = spawn.Pipe()
+    process = spawn.Process(target=_serve, args=(there, make_steps, device))
+    process.start()
+    there.close()
+
+    def measure(seconds: float) -> float:
+        here.send(seconds)
+        return float(here.recv())
+
+    try:
+        yield measure
+    finally:
+        here.close()
+        process.join()
+
+
+def _serve(connection: Connection, make_steps: Callable[[], Iterator[Any]], device: torch.device) -> None:
+    """Measure whenever asked to, until the other end is closed."""
+    steps = make_steps()
+    while True:
+        try:
+            seconds = connection.recv()
+        except EOFError:
+            return
+        next(steps)
+        connection.send(seconds_each(steps, seconds, device))
 
 
 def wait_for(device: torch.device) -> None:
