@@ -71,15 +71,17 @@ def measure_training(config: BenchmarkConfig, device: torch.device) -> tuple[lis
 
 def findings(figures: list[Figure], batch_size: int, machine: Machine, work: Work, kind: torch.dtype) -> list[str]:
     """The training step beside the best that the machine could do."""
-    ours, bare, _, waiting = (figure.median for figure in figures)
-    step_s, floor_s = batch_size / ours, machine.floor_s(work)
+    ours, bare, plain, waits = figures
+    of_bare, of_plain = ours.ratio(bare), ours.ratio(plain)
+    step_s, floor_s, waiting = batch_size / ours.median, machine.floor_s(work), waits.median / 100
     shares = {
-        "waiting for cases: raise data.workers, or choose a lighter augmentation": waiting / 100,
-        "what surrounds the network: scores, callbacks and Lightning": 1 - ours / bare - waiting / 100,
+        "waiting for cases: raise data.workers, or choose a lighter augmentation": waiting,
+        "what surrounds the network: scores, callbacks and Lightning": 1 - of_bare - waiting,
         f"the network, and of it this machine's {machine.narrower(work)}": MUCH,
     }
     matrices = str(kind).removeprefix("torch.")
     return [
+        f"Round by round, training runs at {of_bare:.2f} of the bare loop and at {of_plain:.2f} of the usual one.",
         f"A step asks for {work.flops / 1e9:.0f} GFLOP, and for {work.moved_bytes / 1e9:.1f} GB where no cache helps.",
         f"This machine multiplies {matrices} matrices at {machine.flops_per_s / 1e9:.0f} GFLOP/s, and copies at "
         f"{machine.bytes_per_s / 1e9:.1f} GB/s.",

@@ -25,6 +25,10 @@ class Figure:
         """Of the rounds."""
         return median(self.rounds)
 
+    def ratio(self, other: "Figure") -> float:
+        """How many times as large as another that was measured in turns with it: round by round, the median."""
+        return median(ours / theirs for ours, theirs in zip(self.rounds, other.rounds, strict=True))
+
 
 def take_turns(unit: str, contestants: Mapping[str, Callable[[], float]], rounds: int) -> list[Figure]:
     """Measure each contestant once in each round."""
