@@ -148,7 +148,7 @@ def edges(profile: np.ndarray) -> tuple[float, float]:
 
 
 @pytest.mark.parametrize("size_px", [32, 50, 64, 100, 512])
-@pytest.mark.parametrize("shape", [(300, 200), (97, 131), (61, 61)])
+@pytest.mark.parametrize("shape", [(300, 200), (97, 131), (61, 61), (1543, 1401)])
 @pytest.mark.parametrize("resize", ["stretch", "letterbox"])
 def test_resizing_moves_no_edge_by_more_than_half_a_pixel(size_px, shape, resize):
     side = max(shape)
