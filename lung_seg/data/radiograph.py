@@ -25,7 +25,7 @@ JSRT_BITS = 12  # JSRT's raw files: big-endian words of 12 bits, square, without
 JSRT_SIDE_MM = 2048 * 0.175
 FORMATS = ("PNG", "JPEG", "BMP", "TIFF", "GIF", "WEBP")  # Pillow knows others, whose readers are less well tried
 PILLOWS_PIXELS = Image.MAX_IMAGE_PIXELS or math.inf  # more of them it warns of, and twice as many it refuses
-HALVED_FROM = 6  # times its new size an image is first halved: a fifth of the time, edges within a tenth of a pixel
+HALVED_FROM = 8  # times its new size an image is first halved: a third of the time, edges within a twentieth of a pixel
 UNREADABLE = (
     OSError,
     SyntaxError,  # Pillow's word for a broken PNG

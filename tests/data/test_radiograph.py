@@ -265,7 +265,7 @@ def test_a_large_film_is_shrunk_by_halves_to_nearly_what_the_mean_of_each_area_i
     exact = cv2.resize(film, (64, 64), interpolation=cv2.INTER_AREA).astype(int)
 
     difference = np.abs(to_square(film, 64, "stretch") - exact)
-    assert 0 < difference.mean() < 1.5
+    assert 0 < difference.mean() < 0.5
     assert difference.max() < 20
 
 
