@@ -291,7 +291,7 @@ class PredictConfig(Group):
     spacing_mm: float | None = key(None, "Side of a pixel, for areas in mm²; null: what the file says.", above=0)
     max_megapixels: int = key(MAX_MEGAPIXELS, "Largest file that is decoded, in millions of pixels.", at_least=1)
     skip_existing: bool = key(False, "Leave alone what the output folder holds already.")
-    batch_size: int | None = key(None, "Radiographs the network sees at once; null: 16 on a GPU, else 1.", at_least=1)
+    batch_size: int | None = key(None, "Radiographs the network sees at once; null: 8 on a GPU, else 1.", at_least=1)
     device: str = key("auto", "Where the network runs.", choices=("auto", "cpu", "cuda", "mps"))
 
     @property

@@ -45,7 +45,7 @@ class Measurements:
 def measure(right: Mask, left: Mask, spacing_mm: Spacing | None) -> Measurements:
     """Measure the right and the left lung, (H, W) each and without a pixel in common."""
     mask = right | left
-    right_px, left_px = int(right.sum()), int(left.sum())
+    right_px, left_px = int(np.count_nonzero(right)), int(np.count_nonzero(left))
     pixel_mm2 = spacing_mm[0] * spacing_mm[1] if spacing_mm else None
     return Measurements(
         lung_area_px=right_px + left_px,

@@ -13,8 +13,9 @@ TOP_PAD_BYTES = 64 * 2**20
 def keep_freed_memory() -> None:
     """Have glibc keep what the process frees, instead of giving it back to the system.
 
-    A network frees and asks for the same gigabyte in every step, and the system clears each page that it hands out
-    anew: a tenth of a step's time on a CPU. The process holds about a quarter more memory for it (docs/performance.md).
+    A network frees and asks for the same gigabyte in every step, and preparing for each film's megabytes; the system
+    clears each page that it hands out anew, which takes a tenth of a step's time on a CPU and a quarter of a film's.
+    The process holds about a quarter more memory for it (docs/performance.md).
     Elsewhere than on Linux with glibc nothing is done.
     """
     if platform.libc_ver()[0] != "glibc":

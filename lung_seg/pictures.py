@@ -1,6 +1,5 @@
 """Pictures a person looks at: contours on a radiograph, panels and contact sheets, all RGB uint8."""
 
-import io
 import itertools
 import math
 from collections.abc import Sequence
@@ -9,8 +8,8 @@ from pathlib import Path
 import cv2
 import numpy as np
 import numpy.typing as npt
-from PIL import Image
 
+from lung_seg.data.radiograph import shrink
 from lung_seg.files import atomic_path
 
 Grey = npt.NDArray[np.uint8]
@@ -89,14 +88,17 @@ def fit_within(picture: Rgb, longest_px: int) -> Rgb:
     if factor >= 1:
         return picture
     height, width = (max(1, round(side * factor)) for side in picture.shape[:2])
-    return np.asarray(cv2.resize(picture, (width, height), interpolation=cv2.INTER_AREA), dtype=np.uint8)
+    return shrink(picture, height, width, halved_from=2)
 
 
 def png_bytes(picture: Rgb | Grey) -> bytes:
     """The picture as a PNG file's content."""
-    buffer = io.BytesIO()
-    Image.fromarray(picture).save(buffer, format="PNG", compress_level=3)  # films as small as at 6, in half the time
-    return buffer.getvalue()
+    # Each row as its difference from the one above: films take a quarter of Pillow's time, masks half, and less room.
+    options = [cv2.IMWRITE_PNG_FILTER, cv2.IMWRITE_PNG_FILTER_UP]
+    if picture.ndim == 3:
+        picture = cv2.cvtColor(picture, cv2.COLOR_RGB2BGR).astype(np.uint8, copy=False)
+        options += [cv2.IMWRITE_PNG_COMPRESSION, 3]
+    return cv2.imencode(".png", picture, options)[1].tobytes()
 
 
 def write_png(path: Path, picture: Rgb | Grey) -> None:

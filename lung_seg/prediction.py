@@ -8,10 +8,11 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
-from itertools import islice
+from itertools import chain
 from pathlib import Path
 from typing import Any, TypeVar
 
+import cv2
 import numpy as np
 from tqdm import tqdm
 
@@ -40,8 +41,7 @@ COLUMNS = (
     "error",
 )
 OVERLAY_PX = 1024  # the longer side of an overlay: people look at it, nobody measures on it
-THREADS = 8  # that read and write; more than that wait for the disk
-QUEUE = 8  # radiographs that are read ahead of the network, and as many that wait to be written: the memory's bound
+ROWS_AHEAD = 8  # finished batches, for each core, that may wait for a slower one before them
 
 Row = dict[str, Any]
 ItemT = TypeVar("ItemT")
@@ -50,19 +50,11 @@ ResultT = TypeVar("ResultT")
 
 @dataclass(frozen=True)
 class Loaded:
-    """A radiograph on its way to the network, and what the network sees of it."""
+    """A radiograph, and what the network sees of it."""
 
     job: Job
     radiograph: Radiograph
     square: Grey
-
-
-@dataclass(frozen=True)
-class Failed:
-    """A file that could not be read, and why."""
-
-    job: Job
-    error: str
 
 
 @dataclass(frozen=True)
@@ -78,18 +70,28 @@ class Outcome:
 def predict(config: PredictConfig, output: Path) -> Outcome:
     """Predict every radiograph of the input; write its files and its row of predictions.csv below ``output``.
 
-    Memory does not grow with the number of radiographs: reading, network and writing work on a few at a time.
+    Memory does not grow with the number of radiographs: each core takes a batch of them from file to file.
 
     Raises:
         UserError: there is no input, or no such network.
     """
     jobs = name_results(find_inputs(config.input, output))
-    predictor = Predictor(*config.checkpoints, flip=config.flip, cleaning=config.cleaning, device=config.device)
     rows = read_table(output / TABLE)
     todo = [job for job in jobs if not (config.skip_existing and _is_done(rows.get(str(job.path)), output))]
+    cores = os.cpu_count() or 1
+    workers = max(1, min(cores, len(todo)))
+    # A core for each radiograph: two cores that share a network's work are slower than two networks side by side.
+    predictor = Predictor(
+        *config.checkpoints,
+        flip=config.flip,
+        cleaning=config.cleaning,
+        device=config.device,
+        threads=cores // workers,
+    )
     write_table(output / TABLE, rows)
     new = []
-    for row in tqdm(_predicted(todo, predictor, config, output), total=len(todo), unit="image", disable=not todo):
+    found = _predicted(todo, predictor, config, output, workers)
+    for row in tqdm(found, total=len(todo), unit="image", disable=not todo):
         append_row(output / TABLE, row)
         new.append(row)
     write_table(output / TABLE, rows | {row["input"]: row for row in new})
@@ -123,60 +125,60 @@ def _is_done(row: Row | None, output: Path) -> bool:
     return row is not None and not row["error"] and (output / row["mask"]).is_file()
 
 
-def _predicted(jobs: list[Job], predictor: Predictor, config: PredictConfig, output: Path) -> Iterator[Row]:
-    """A row for each job, in their order: reading and writing go on beside the network."""
-    with ThreadPoolExecutor(min(THREADS, os.cpu_count() or 1)) as pool:
+def _predicted(
+    jobs: list[Job], predictor: Predictor, config: PredictConfig, output: Path, workers: int
+) -> Iterator[Row]:
+    """A row for each job, in their order."""
+    size = config.batch_size or predictor.best_batch_size
+    batches = (jobs[start : start + size] for start in range(0, len(jobs), size))
+    with ThreadPoolExecutor(workers) as pool:
         try:
-            loaded = _ahead(pool, partial(_load, predictor, config), jobs)
-            found = _through_network(predictor, loaded, config.batch_size or predictor.best_batch_size)
-            yield from _ahead(pool, partial(_finish, predictor, config, output), found)
+            done = _ahead(pool, partial(_predict_batch, predictor, config, output), batches, ROWS_AHEAD * workers)
+            yield from chain.from_iterable(done)
         finally:
             pool.shutdown(cancel_futures=True)
 
 
-def _ahead(pool: ThreadPoolExecutor, function: Callable[[ItemT], ResultT], items: Iterable[ItemT]) -> Iterator[ResultT]:
-    """The function's results in order, a few of them computed before they are asked for."""
+def _ahead(
+    pool: ThreadPoolExecutor, function: Callable[[ItemT], ResultT], items: Iterable[ItemT], most: int
+) -> Iterator[ResultT]:
+    """The function's results in order, so many of them at most computed before they are asked for."""
     pending: deque[Future[ResultT]] = deque()
     for item in items:
         pending.append(pool.submit(function, item))
-        if len(pending) >= QUEUE:
+        if len(pending) >= most:
             yield pending.popleft().result()
     while pending:
         yield pending.popleft().result()
 
 
-def _load(predictor: Predictor, config: PredictConfig, job: Job) -> Loaded | Failed:
+def _predict_batch(predictor: Predictor, config: PredictConfig, output: Path, jobs: list[Job]) -> list[Row]:
+    """From files to files and rows; a radiograph that fails gets a row with its error."""
+    loaded = [_load(predictor, config, job) for job in jobs]
+    probabilities = iter(predictor.probabilities([item.square for item in loaded if isinstance(item, Loaded)]))
+    return [
+        _finish(predictor, config, output, item, next(probabilities)) if isinstance(item, Loaded) else _failed(*item)
+        for item in loaded
+    ]
+
+
+def _load(predictor: Predictor, config: PredictConfig, job: Job) -> Loaded | tuple[Job, UserError]:
     try:
         radiograph = open_radiograph(job.path, config.inverted, config.max_megapixels)
     except UserError as error:
-        return Failed(job, _in_one_line(error))
+        return job, error
     return Loaded(job, radiograph, predictor.to_square(radiograph.pixels))
 
 
-def _through_network(
-    predictor: Predictor, loaded: Iterator[Loaded | Failed], batch_size: int
-) -> Iterator[tuple[Loaded, Probability] | Failed]:
-    """What was loaded, in its order, each with its probability."""
-    while batch := list(islice(loaded, batch_size)):
-        squares = [item.square for item in batch if isinstance(item, Loaded)]
-        probabilities = iter(predictor.probabilities(squares))
-        yield from (item if isinstance(item, Failed) else (item, next(probabilities)) for item in batch)
-
-
-def _finish(
-    predictor: Predictor, config: PredictConfig, output: Path, found: tuple[Loaded, Probability] | Failed
-) -> Row:
+def _finish(predictor: Predictor, config: PredictConfig, output: Path, loaded: Loaded, probability: Probability) -> Row:
     """Write the files of one radiograph and return its row."""
-    if isinstance(found, Failed):
-        return _empty_row(found.job) | {"error": found.error}
-    loaded, probability = found
     prediction = predictor.finish(loaded.square, probability, *loaded.radiograph.pixels.shape)
     spacing_mm = (config.spacing_mm,) * 2 if config.spacing_mm else loaded.radiograph.spacing_mm
     measured = measure(prediction.right, prediction.left, spacing_mm)
     try:
         mask_name = _write_files(loaded, prediction, measured.box, config, output)
     except UserError as error:
-        return _empty_row(loaded.job) | {"error": _in_one_line(error)}
+        return _failed(loaded.job, error)
     return _row(loaded, mask_name, measured, prediction)
 
 
@@ -204,7 +206,7 @@ def _target(output: Path, job: Job, ending: str) -> Path:
 def _small_overlay(image: Grey, mask: Mask) -> Grey:
     """The radiograph with the mask's outline, its longer side at most OVERLAY_PX."""
     small = fit_within(image, OVERLAY_PX)
-    small_mask = fit_within(mask.astype(np.uint8) * np.uint8(255), OVERLAY_PX) >= 128
+    small_mask = cv2.resize(mask.view(np.uint8), small.shape[::-1], interpolation=cv2.INTER_NEAREST) > 0
     return overlay(small, small_mask, None)
 
 
@@ -228,5 +230,5 @@ def _empty_row(job: Job) -> Row:
     return dict.fromkeys(COLUMNS, "") | {"input": str(job.path)}
 
 
-def _in_one_line(error: UserError) -> str:
-    return " ".join(str(error).splitlines())
+def _failed(job: Job, error: UserError) -> Row:
+    return _empty_row(job) | {"error": " ".join(str(error).splitlines())}

@@ -63,6 +63,7 @@ class Predictor:
         cleaning: remove what cannot be lung and fill holes.
         device: "cpu", "cuda", "mps", or "auto" for the fastest there is.
         max_megapixels: a file that says it holds more millions of pixels is refused before it is decoded.
+        threads: cores of the CPU that one call uses, None for all; whoever calls from several threads wants one each.
 
     Raises:
         UserError: a file cannot be used, or the networks want radiographs of different sizes.
@@ -75,9 +76,10 @@ class Predictor:
         cleaning: bool = True,
         device: str = "auto",
         max_megapixels: int = MAX_MEGAPIXELS,
+        threads: int | None = None,
     ):
         paths = [Path(checkpoint) for checkpoint in checkpoints] or [SHIPPED]
-        self.runtimes = [open_runtime(path, device) for path in paths]
+        self.runtimes = [open_runtime(path, device, threads) for path in paths]
         self.flip = flip
         self.cleaning = cleaning
         self.max_megapixels = max_megapixels

@@ -32,32 +32,35 @@ class Runtime(Protocol):
         """Logits (N, S, S) of radiographs (N, S, S)."""
 
 
-def open_runtime(path: Path, device: str = "auto") -> Runtime:
+def open_runtime(path: Path, device: str = "auto", threads: int | None = None) -> Runtime:
     """The runtime that a file of weights is for, by its suffix.
 
     Args:
         path: a checkpoint, a run directory, a .safetensors or an .onnx file.
         device: "cpu", "cuda", "mps", or "auto" for the fastest there is; onnxruntime chooses by itself.
+        threads: cores of the CPU that one call uses, of PyTorch anything in this process; None: all.
 
     Raises:
         UserError: the file is not there or of another kind, or what runs it is not installed.
     """
-    return OnnxRuntime(path) if path.suffix == ".onnx" else TorchRuntime(path, device)
+    return OnnxRuntime(path, threads) if path.suffix == ".onnx" else TorchRuntime(path, device, threads)
 
 
 class TorchRuntime:
     """A network in PyTorch."""
 
-    def __init__(self, path: Path, device: str = "auto"):
+    def __init__(self, path: Path, device: str = "auto", threads: int | None = None):
         import torch  # takes seconds, and whoever predicts by ONNX may not have it
 
         from lung_seg.model.checkpoint import find_checkpoint, load_network
 
+        if threads:
+            torch.set_num_threads(threads)
         network, self.description = load_network(find_checkpoint(path))
         self.device = _choose(torch, device)
         if self.device == "cpu":
             keep_freed_memory()
-        self.best_batch_size = 1 if self.device == "cpu" else 16  # a GPU is idle with one; a CPU gains nothing by more
+        self.best_batch_size = 1 if self.device == "cpu" else 8  # a GPU is idle with one; a CPU gains nothing by more
         self.network = network.to(self.device)
 
     def __call__(self, images: Squares) -> Logits:
@@ -75,7 +78,7 @@ class OnnxRuntime:
 
     best_batch_size = 1
 
-    def __init__(self, path: Path):
+    def __init__(self, path: Path, threads: int | None = None):
         os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # since 1.29 it tells Microsoft of each network it opens
         try:
             import onnxruntime
@@ -84,7 +87,9 @@ class OnnxRuntime:
         if not path.is_file():
             raise UserError(f"checkpoint={path} is not there.\nMake it: python export.py format=onnx")
         try:
-            self.session = onnxruntime.InferenceSession(path, providers=onnxruntime.get_available_providers())
+            options = onnxruntime.SessionOptions()
+            options.intra_op_num_threads = threads or 0
+            self.session = onnxruntime.InferenceSession(path, options, onnxruntime.get_available_providers())
             metadata = self.session.get_modelmeta().custom_metadata_map
             self.description: dict[str, Any] = json.loads(metadata[DESCRIPTION_KEY])
         except Exception as error:  # onnxruntime's own errors have no common class but this

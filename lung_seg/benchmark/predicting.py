@@ -1,50 +1,61 @@
 """Films to masks, by the weights that ship."""
 
+import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import redirect_stderr
 from functools import partial
 from importlib.util import find_spec
 from io import StringIO
-from itertools import repeat
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+import numpy as np
+
 from lung_seg.benchmark.preparing import film_cases
-from lung_seg.benchmark.turns import Figure, seconds_each, take_turns
+from lung_seg.benchmark.turns import Figure, take_turns
 from lung_seg.config import BenchmarkConfig, PredictConfig
-from lung_seg.data.radiograph import read_radiograph
+from lung_seg.data.radiograph import Grey, read_radiograph
 from lung_seg.export import export
 from lung_seg.prediction import predict
 from lung_seg.predictor import SHIPPED, Predictor
-from lung_seg.runtime import Logits, OnnxRuntime, Runtime, Squares
+from lung_seg.runtime import OnnxRuntime, Runtime
 
 
 def measure_predicting(config: BenchmarkConfig) -> list[Figure]:
-    """The network alone, by each runtime that is installed, and films from file to file."""
-    predictor = Predictor()
+    """The network alone, by each runtime that is installed, and films from file to file; each core has its own."""
+    predictor = Predictor(threads=1)
     films = [case.image_path for case in film_cases(config)]
-    square = predictor.to_square(read_radiograph(films[0]))[None]
+    square = predictor.to_square(read_radiograph(films[0]))
     with TemporaryDirectory() as folder:
         runtimes: dict[str, Runtime] = {"PyTorch": predictor.runtimes[0]}
         if find_spec("onnx") and find_spec("onnxruntime") and find_spec("onnxscript"):
             (file,) = export(SHIPPED, Path(folder), ["onnx"], half=False)
-            runtimes["onnxruntime"] = OnnxRuntime(file.path)
+            runtimes["onnxruntime"] = OnnxRuntime(file.path, threads=1)
         contestants: dict[str, Callable[[], float]] = {
-            f"predicting: the network by {name}": partial(_milliseconds, _runs(runtime, square), config.seconds)
+            f"predicting: the network by {name}": partial(_on_all_cores, runtime, square, config.seconds)
             for name, runtime in runtimes.items()
         }
         contestants["predicting a film, from file to file"] = partial(_from_file_to_file, films, Path(folder) / "masks")
         return take_turns("ms", contestants, config.rounds)
 
 
-def _runs(runtime: Runtime, square: Squares) -> Iterator[Logits]:
-    return map(runtime, repeat(square))
+def _on_all_cores(runtime: Runtime, square: Grey, seconds: float) -> float:
+    """Milliseconds for each radiograph that the cores together send through a network, in batches as it likes."""
+    squares = np.stack([square] * runtime.best_batch_size)
+    cores, started = os.cpu_count() or 1, time.perf_counter()
 
+    def predicted_by_one(_: int) -> int:
+        done = 0
+        while time.perf_counter() - started < seconds:
+            runtime(squares)
+            done += len(squares)
+        return done
 
-def _milliseconds(steps: Iterator[Logits], seconds: float) -> float:
-    next(steps)  # the first after another runtime's turn finds cold caches
-    return 1e3 * seconds_each(steps, seconds)
+    with ThreadPoolExecutor(cores) as pool:
+        predicted = sum(pool.map(predicted_by_one, range(cores)))
+    return 1e3 * (time.perf_counter() - started) / predicted
 
 
 def _from_file_to_file(films: list[Path], output: Path) -> float:

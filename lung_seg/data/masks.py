@@ -54,7 +54,7 @@ def merge_masks(masks: Sequence[Mask]) -> Mask:
     sizes = {size_text(mask) for mask in masks}
     if len(sizes) > 1:
         raise UserError(f"The masks of one radiograph differ in size: {' and '.join(sorted(sizes))}.")
-    union: Mask = np.logical_or.reduce(masks)
+    union: Mask = reduce(np.logical_or, masks)
     return union
 
 

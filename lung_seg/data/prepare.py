@@ -40,6 +40,7 @@ from lung_seg.data.sources import find_cases
 from lung_seg.data.split import assign_splits
 from lung_seg.errors import UserError
 from lung_seg.files import locked, remove_parts, sha256
+from lung_seg.memory import keep_freed_memory
 from lung_seg.pictures import contact_sheet, overlay, write_png
 
 PREVIEW_CASES = 24
@@ -257,6 +258,7 @@ def _first(skipped: dict[str, str]) -> str:
 @contextmanager
 def _all_cores() -> Iterator[ThreadPoolExecutor]:
     """Threads suffice: decoding, resizing and hashing all release the interpreter's lock."""
+    keep_freed_memory()
     pool = ThreadPoolExecutor(os.cpu_count())
     try:
         yield pool

@@ -4,7 +4,7 @@ import pytest
 from PIL import Image
 
 from lung_seg.data.masks import mask_to_square, merge_masks, read_mask
-from lung_seg.data.radiograph import to_square
+from lung_seg.data.radiograph import HALVED_FROM, to_square
 from lung_seg.errors import UserError
 from tests import layouts
 
@@ -148,7 +148,7 @@ def edges(profile: np.ndarray) -> tuple[float, float]:
 
 
 @pytest.mark.parametrize("size_px", [32, 50, 64, 100, 512])
-@pytest.mark.parametrize("shape", [(300, 200), (97, 131), (61, 61)])
+@pytest.mark.parametrize("shape", [(300, 200), (97, 131), (61, 61), (1543, 1401)])
 @pytest.mark.parametrize("resize", ["stretch", "letterbox"])
 def test_resizing_moves_no_edge_by_more_than_half_a_pixel(size_px, shape, resize):
     side = max(shape)
@@ -163,7 +163,8 @@ def test_resizing_moves_no_edge_by_more_than_half_a_pixel(size_px, shape, resize
             length, offset = (side, (side - length) // 2) if resize == "letterbox" else (length, 0)
             before = (np.flatnonzero(mask.any(axis=1 - axis))[[0, -1]] + [offset, offset + 1]) / length
             after = edges(square.any(axis=1 - axis))
-            assert np.abs(after - before).max() * size_px <= 0.5 + 1e-6
+            tolerance_px = 0.05 if min(shape) > HALVED_FROM * size_px else 1e-6
+            assert np.abs(after - before).max() * size_px <= 0.5 + tolerance_px
 
 
 @pytest.mark.parametrize("size_px", [24, 32, 48, 128, 512])

@@ -1,5 +1,6 @@
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 from PIL import Image, TiffImagePlugin
@@ -256,6 +257,16 @@ def test_shrinking_averages_so_that_fine_structure_does_not_alias(shape):
 
     assert square.min() >= 127
     assert square.max() <= 128
+
+
+def test_a_large_film_is_shrunk_by_halves_to_nearly_what_the_mean_of_each_area_is():
+    film = layouts.draw_chest(4, 901, 777)[0]
+
+    exact = cv2.resize(film, (64, 64), interpolation=cv2.INTER_AREA).astype(int)
+
+    difference = np.abs(to_square(film, 64, "stretch") - exact)
+    assert 0 < difference.mean() < 0.5
+    assert difference.max() < 20
 
 
 def test_letterbox_keeps_the_proportions_and_pads_with_black_on_both_sides():

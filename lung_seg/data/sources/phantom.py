@@ -9,14 +9,14 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-from PIL import Image
 from tqdm import tqdm
 
 from lung_seg.config import PhantomConfig
 from lung_seg.data.case import Listing
 from lung_seg.data.phantom import VERSION, draw_phantom
 from lung_seg.data.sources import montgomery
-from lung_seg.files import atomic_path, locked
+from lung_seg.files import locked
+from lung_seg.pictures import write_png
 
 ASPECT = 4892 / 4020  # of the films of the Montgomery set, portrait or landscape
 LANDSCAPE = 0.28  # share of landscape films: 31 of 110
@@ -73,9 +73,9 @@ def draw(drawing: Drawing) -> None:
     width_px = round(drawing.size_px * aspect * rng.uniform(0.9, 1.1))
     phantom = draw_phantom(int(rng.integers(2**63)), drawing.size_px, width_px)
     name = f"{_name(drawing.number)}_{phantom.tb_label}.png"
-    _write_png(drawing.folder / "ManualMask" / "rightMask" / name, phantom.right_mask.astype(np.uint8) * 255)
-    _write_png(drawing.folder / "ManualMask" / "leftMask" / name, phantom.left_mask.astype(np.uint8) * 255)
-    _write_png(drawing.folder / "CXR_png" / name, phantom.image)
+    write_png(drawing.folder / "ManualMask" / "rightMask" / name, phantom.right_mask.astype(np.uint8) * 255)
+    write_png(drawing.folder / "ManualMask" / "leftMask" / name, phantom.left_mask.astype(np.uint8) * 255)
+    write_png(drawing.folder / "CXR_png" / name, phantom.image)
 
 
 def _name(number: int) -> str:
@@ -89,8 +89,3 @@ def _without_label(stem: str) -> str:
 def _wait_for(results: Iterable[None], total: int) -> None:
     for _ in tqdm(results, "Drawing phantoms", total, unit="", disable=None):
         pass
-
-
-def _write_png(path: Path, pixels: np.ndarray) -> None:
-    with atomic_path(path) as temporary:
-        Image.fromarray(pixels).save(temporary, compress_level=1)  # the default takes longer and saves little
