@@ -2,6 +2,8 @@
 
 import json
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -38,7 +40,7 @@ def open_runtime(path: Path, device: str = "auto", threads: int | None = None) -
     Args:
         path: a checkpoint, a run directory, a .safetensors or an .onnx file.
         device: "cpu", "cuda", "mps", or "auto" for the fastest there is; onnxruntime chooses by itself.
-        threads: cores of the CPU that one call uses, of PyTorch anything in this process; None: all.
+        threads: cores of the CPU that one call uses; None: as many as the process gives to PyTorch, and all to ONNX.
 
     Raises:
         UserError: the file is not there or of another kind, or what runs it is not installed.
@@ -54,8 +56,7 @@ class TorchRuntime:
 
         from lung_seg.model.checkpoint import find_checkpoint, load_network
 
-        if threads:
-            torch.set_num_threads(threads)
+        self.threads, self.threads_outside = threads, torch.get_num_threads()
         network, self.description = load_network(find_checkpoint(path))
         self.device = _choose(torch, device)
         if self.device == "cpu":
@@ -67,7 +68,7 @@ class TorchRuntime:
         """Logits (N, S, S) of radiographs (N, S, S)."""
         import torch
 
-        with torch.inference_mode():
+        with torch.inference_mode(), _threads(torch, self.threads, self.threads_outside):
             batch = torch.from_numpy(images[:, None]).to(self.device)
             logits: Logits = self.network(batch)[:, 0].float().cpu().numpy()
         return logits
@@ -103,6 +104,23 @@ class OnnxRuntime:
         (logits,) = self.session.run(None, {"image": images[:, None]})
         found: Logits = logits[:, 0]
         return found
+
+
+@contextmanager
+def _threads(torch: Any, inside: int | None, outside: int) -> Iterator[None]:
+    """Have PyTorch use so many threads meanwhile, where a number is given.
+
+    What was outside is told, not asked for, because it holds for the whole process: in the midst of another call it
+    would be that call's. A training that followed would have it, and one in a forked process would wait forever.
+    """
+    if not inside:
+        yield
+        return
+    torch.set_num_threads(inside)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(outside)
 
 
 def _choose(torch: Any, device: str) -> str:

@@ -3,10 +3,12 @@
 import csv
 import struct
 import zlib
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 import lung_seg.prediction
@@ -197,6 +199,21 @@ def test_only_a_few_radiographs_are_in_memory_at_once(trained: Path, run: Run, m
     assert run("predict", "input=films", CHECKPOINT, "output=out", "overlay=false", "batch_size=2").code == 0
     assert len(table(Path("out"))) == 40
     assert 2 <= most[0] <= 6
+
+
+def test_predicting_leaves_the_threads_of_pytorch_as_they_were(
+    films: Path, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def threads() -> tuple[int, int]:
+        with ThreadPoolExecutor(1) as pool:  # a thread that has not used PyTorch takes the process's number
+            return torch.get_num_threads(), pool.submit(torch.get_num_threads).result()
+
+    before = threads()
+    monkeypatch.setattr("os.cpu_count", lambda: 8)  # two for each of the four films, where tests have one
+
+    assert run("predict", "input=films", CHECKPOINT, "output=out").code == 0
+
+    assert threads() == before
 
 
 def test_crops_show_the_lungs_with_a_margin(films: Path, run: Run) -> None:
