@@ -107,7 +107,12 @@ def _callbacks(config: TrainConfig, run_dir: Path) -> list[Callback]:
         ValidationPanels(),
         WithinEpochs(checkpoints / "last.ckpt", config.checkpoint_every_n_steps),
         EpochTable(metrics),
-        every_epoch(filename="best", monitor=MONITORED, mode="max"),
+        every_epoch(
+            filename="best",
+            monitor=MONITORED,
+            mode="max",
+            every_n_epochs=config.trainer.check_val_every_n_epoch,
+        ),
         every_epoch(filename="last"),
     ]
     if config.patience_epochs:

@@ -97,6 +97,14 @@ def test_metrics_csv_has_one_row_per_epoch(trained: Path) -> None:
     assert float(rows[-1]["train/loss"]) < float(rows[0]["train/loss"])
 
 
+def test_the_best_epoch_is_one_that_was_validated(workplace: Path, run: Run) -> None:
+    outcome = run("train", *SMALL, "trainer.check_val_every_n_epoch=2", "hydra.run.dir=runs/one")
+
+    assert outcome.code == 0, outcome.err
+    assert [bool(row["validation/dice"]) for row in table(workplace / "runs/one/metrics.csv")] == [False, True, False]
+    assert torch.load(workplace / "runs/one/checkpoints/best.ckpt", weights_only=True)["epoch"] == 1
+
+
 def test_tensorboard_shows_curves_the_same_cases_each_epoch_and_hyperparameters(trained: Path) -> None:
     log = events(trained / "runs/first")
     assert {"loss", "train/dice", "validation/dice", "train/learning_rate"} <= set(log.Tags()["scalars"])
