@@ -5,7 +5,6 @@ import json
 import logging
 import os
 import platform
-import resource
 import sys
 from pathlib import Path
 from typing import Any
@@ -41,7 +40,7 @@ def benchmark(config: BenchmarkConfig, run_dir: Path) -> dict[str, Any]:
     log.info("Measuring how a network is trained on them …")
     training, findings = measure_training(config, device)
     log.info("Measuring how films are predicted …")
-    figures += [*training, *measure_predicting(config), Figure("peak memory of all of this", "MB", [_peak_mb()])]
+    figures += [*training, *measure_predicting(config), *_peak_memory()]
     result = {
         "machine": f"{os.cpu_count()} cores, {platform.machine()}, {_name_of(device)}",
         "figures": [dataclasses.asdict(figure) | {"median": figure.median} for figure in figures],
@@ -63,10 +62,14 @@ def table(result: dict[str, Any]) -> str:
     return "\n".join([*lines, "", *result["findings"]])
 
 
-def _peak_mb() -> float:
-    """Largest memory of this process so far."""
+def _peak_memory() -> list[Figure]:
+    """Largest memory of this process so far, where Python can tell: not on Windows."""
+    if sys.platform == "win32":
+        return []
+    import resource
+
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak / (2**20 if sys.platform == "darwin" else 2**10)
+    return [Figure("peak memory of all of this", "MB", [peak / (2**20 if sys.platform == "darwin" else 2**10)])]
 
 
 def _name_of(device: torch.device) -> str:
