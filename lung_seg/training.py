@@ -138,14 +138,19 @@ def make_segmenter(recipe: Recipe, network: UNet, seen_before: list[str]) -> Lun
     return LungSegmenter(
         network,
         SegmentationLoss(**dataclasses.asdict(recipe.loss)),
-        partial(_optimizer, recipe.optimizer),
+        partial(make_optimizer, recipe.optimizer),
         partial(_scheduler, recipe.scheduler),
         recipe.seed,
         describe(dataclasses.asdict(recipe.model), dataclasses.asdict(recipe.data), recipe.seed, seen_before),
     )
 
 
-def _optimizer(settings: dict[str, Any], parameters: Iterable[nn.Parameter]) -> Optimizer:
+def make_optimizer(settings: dict[str, Any], parameters: Iterable[nn.Parameter]) -> Optimizer:
+    """The optimizer of the settings.
+
+    Raises:
+        UserError: there is none of that name, or it refuses its settings.
+    """
     return _instantiate("optimizer", Optimizer, settings, params=list(parameters))
 
 

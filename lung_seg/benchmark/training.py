@@ -22,7 +22,7 @@ from lung_seg.data.dataset import Sample
 from lung_seg.hardware import fastest_precision, make_trainer
 from lung_seg.model.losses import SegmentationLoss
 from lung_seg.model.unet import UNet
-from lung_seg.training import make_segmenter
+from lung_seg.training import make_optimizer, make_segmenter
 
 WARM_UP = 2  # steps that are not counted: the first ones choose algorithms and fill caches
 ENDLESS = 10_000  # epochs: the clock ends a training
@@ -140,7 +140,9 @@ def _bare_steps(config: BenchmarkConfig, device: torch.device) -> Iterator[Tenso
     network = UNet(**dataclasses.asdict(config.model)).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     network = network.to(device).train()
     criterion = SegmentationLoss(**dataclasses.asdict(config.loss))
-    optimizer = torch.optim.AdamW(network.parameters(), lr=1e-3)
+    if config.compile:
+        network.compile()
+    optimizer = make_optimizer(config.optimizer, network.parameters())
     precision = _precision(config)
     loader = prepared(config).train_dataloader()
     while True:
