@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-GROUP_CHANNELS = 8  # channels a group normalisation averages over
+GROUP_CHANNELS = 8  # channels a group normalisation averages over, at least
 
 
 class UNet(nn.Module):
@@ -43,7 +43,7 @@ class UNet(nn.Module):
         self.dropout = nn.Dropout2d(dropout)
         self.upsamplers = nn.ModuleList(_upsample(below, width, upsampling) for below, width in way_up)
         self.decoders = nn.ModuleList(_two_convolutions(2 * width, width, normalization) for _, width in way_up)
-        self.head = nn.Conv2d(base_channels, 1, kernel_size=1)
+        self.head = nn.Conv2d(channels[0], 1, kernel_size=1)
 
     def forward(self, image: Tensor) -> Tensor:
         """Logits (N, 1, H, W) of grey images (N, 1, H, W) of any numeric type and scale."""
@@ -84,7 +84,8 @@ def _normalise(channels: int, normalization: str) -> nn.Module:
         case "instance":
             return nn.InstanceNorm2d(channels, affine=True)
         case "group":
-            return nn.GroupNorm(max(1, channels // GROUP_CHANNELS), channels)
+            groups = range(max(1, channels // GROUP_CHANNELS), 0, -1)
+            return nn.GroupNorm(next(count for count in groups if channels % count == 0), channels)
         case _:
             raise ValueError(f"normalization={normalization!r} must be batch, instance or group.")
 

@@ -74,3 +74,15 @@ def test_channels_double_up_to_the_most_allowed() -> None:
     widths = [encoder[0].weight.shape[0] for encoder in network.encoders]
     assert widths == [4, 8, 8, 8, 8]
     assert network(torch.zeros(1, 1, 32, 32)).shape == (1, 1, 32, 32)
+
+
+@pytest.mark.parametrize("normalization", ["batch", "instance", "group"])
+@pytest.mark.parametrize(("base_channels", "max_channels"), [(1, 1), (3, 20), (12, 1024), (20, 1024), (16, 8)])
+def test_any_number_of_channels_makes_a_network(base_channels: int, max_channels: int, normalization: str) -> None:
+    network = UNet(base_channels, 2, max_channels, normalization)
+    assert network(torch.zeros(1, 1, 16, 16)).shape == (1, 1, 16, 16)
+
+
+def test_groups_are_of_eight_channels_where_they_divide() -> None:
+    network = UNet(16, 1, normalization="group")
+    assert [encoder[1].num_groups for encoder in network.encoders] == [2, 4]
