@@ -119,6 +119,9 @@ def _look(folder: Path, row: Row) -> _Look:
     except UserError as error:
         told = findings or [Finding(row.case_id, "unreadable", True, str(error).splitlines()[0])]
         return _Look(told)
+    if image.ndim != 2 or image.shape != mask.shape:
+        shapes = f"the image is {image.shape} and the mask {mask.shape}; both must be grey and of one size"
+        return _Look([*findings, Finding(row.case_id, "shape", True, shapes)])
     levels = np.unique(mask)
     if set(levels) - {0, 255}:
         findings.append(Finding(row.case_id, "mask values", True, f"the mask holds {levels[:5]}, not only 0 and 255"))

@@ -92,6 +92,18 @@ def test_a_mask_of_grey_levels_is_wrong_even_if_the_manifest_knows_it(prepared, 
     assert "[  0 127]" in outcome.out
 
 
+@pytest.mark.parametrize("shape", [(32, 32, 3), (16, 32)])
+def test_an_image_of_another_shape_is_wrong_and_the_others_are_looked_at(prepared, run, shape):
+    case_id = cases("train")[0]
+    write_png(prepared / "images" / f"{case_id}.png", np.zeros(shape, np.uint8))
+
+    outcome = check(run)
+
+    assert outcome.code == 1
+    assert findings() == [("changed", case_id, "True"), ("shape", case_id, "True")]
+    assert f"the image is {shape} and the mask (32, 32)" in outcome.out
+
+
 @pytest.mark.parametrize("change", ["a pixel", "brighter", "jpeg"])
 def test_one_film_in_two_splits_is_found_by_its_pixels(workplace, run, change):
     """As another file of another patient: neither names nor hashes tell."""
