@@ -27,7 +27,7 @@ def in_words(error: BaseException, keys: list[str]) -> tuple[int, str]:
     """
     match error:
         case KeyboardInterrupt():
-            return INTERRUPTED, f"Stopped; {error or 'what was saved is kept.'}"
+            return INTERRUPTED, f"Stopped; {str(error) or 'what was saved is kept.'}"
         case UserError():
             return USER_MISTAKE, str(error)
         case FailureError():

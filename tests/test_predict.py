@@ -165,7 +165,9 @@ def test_a_stopped_run_goes_on_where_it_was(films: Path, run: Run, monkeypatch: 
     monkeypatch.setattr("os.cpu_count", lambda: 1)
     with monkeypatch.context() as patch:
         patch.setattr(Predictor, "probabilities", stopped)
-        assert run("predict", "input=films", CHECKPOINT, "output=out").code == 130
+        stopped_run = run("predict", "input=films", CHECKPOINT, "output=out")
+    assert stopped_run.code == 130
+    assert "Stopped; what was saved is kept." in stopped_run.err
     before = table(Path("out"))
     assert 1 <= len(before) < 4
     seen.clear()
