@@ -97,7 +97,7 @@ def png_bytes(picture: Rgb | Grey) -> bytes:
     options = [cv2.IMWRITE_PNG_FILTER, cv2.IMWRITE_PNG_FILTER_UP]
     if picture.ndim == 3:
         picture = cv2.cvtColor(picture, cv2.COLOR_RGB2BGR).astype(np.uint8, copy=False)
-        options += [cv2.IMWRITE_PNG_COMPRESSION, 3]
+        options += [cv2.IMWRITE_PNG_COMPRESSION, 1]
     return cv2.imencode(".png", picture, options)[1].tobytes()
 
 
