@@ -3,7 +3,9 @@
 import glob
 import os
 from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass
+from itertools import chain, count
 from pathlib import Path
 
 from lung_seg.data.dicom import is_dicom
@@ -50,19 +52,36 @@ def find_inputs(text: str, output: Path) -> list[Path]:
     return list(dict.fromkeys(found))
 
 
-def name_results(paths: list[Path]) -> list[Job]:
-    """Names below the output folder like those of the inputs below the folder they share, each only once."""
-    root = os.path.commonpath([path.absolute().parent for path in paths])
-    names = [path.absolute().relative_to(root) for path in paths]
-    stems = Counter(str(name.with_suffix("")).casefold() for name in names)  # some disks do not tell case
-    return [
-        Job(path, str(name.with_suffix("")) if _once(stems, name) else str(name).replace(".", "_"))
-        for path, name in zip(paths, names, strict=True)
-    ]
+def name_results(paths: list[Path], taken: Iterable[str] = ()) -> list[Job]:
+    """Names below the output folder like those of the inputs below the folder they share, each only once.
+
+    Args:
+        paths: of the radiographs.
+        taken: names that results of other radiographs have already.
+    """
+    whole = [Path(os.path.abspath(path)) for path in paths]  # noqa: PTH100 - a ".." would lead out of the output
+    root = os.path.commonpath([path.parent for path in whole])
+    names = [path.relative_to(root) for path in whole]
+    stems = Counter(_on_disk(name.with_suffix("")) for name in names)
+    used = set(map(_on_disk, taken))
+    jobs = []
+    for path, name in zip(paths, names, strict=True):
+        stem = str(name.with_suffix(""))
+        stem = _free(stem if stems[_on_disk(stem)] == 1 else str(name).replace(".", "_"), used)
+        used.add(_on_disk(stem))
+        jobs.append(Job(path, stem))
+    return jobs
 
 
-def _once(stems: Counter[str], name: Path) -> bool:
-    return stems[str(name.with_suffix("")).casefold()] == 1
+def _free(stem: str, used: set[str]) -> str:
+    """The name, or with the first number behind it that makes it one of its own."""
+    numbered = chain([stem], (f"{stem}_{number}" for number in count(2)))
+    return next(name for name in numbered if _on_disk(name) not in used)
+
+
+def _on_disk(name: Path | str) -> str:
+    """A name as disks see it that do not tell case."""
+    return Path(name).as_posix().casefold()
 
 
 def _looks_like_an_image(path: Path) -> bool:

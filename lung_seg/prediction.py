@@ -29,6 +29,7 @@ from lung_seg.pictures import fit_within, overlay, write_png
 from lung_seg.predictor import Prediction, Predictor
 
 TABLE = "predictions.csv"
+MASK = "_mask.png"  # how a mask's name ends
 COLUMNS = (
     "input",
     "mask",
@@ -75,8 +76,11 @@ def predict(config: PredictConfig, output: Path) -> Outcome:
     Raises:
         UserError: there is no input, or no such network.
     """
-    jobs = name_results(find_inputs(config.input, output))
     rows = read_table(output / TABLE)
+    paths = find_inputs(config.input, output)
+    inputs = set(map(str, paths))
+    others = (row["mask"].removesuffix(MASK) for row in rows.values() if row["input"] not in inputs)
+    jobs = name_results(paths, others)
     todo = [job for job in jobs if not (config.skip_existing and _is_done(rows.get(str(job.path)), output))]
     cores = os.cpu_count() or 1
     workers = max(1, min(cores, len(todo)))
@@ -194,7 +198,7 @@ def _write_files(loaded: Loaded, prediction: Prediction, box: Box | None, config
         write_png(target("_lungs.png"), soft_masked(image, mask)[rows, columns])
     if config.dicom_seg:
         write_dicom_seg(target("_seg.dcm"), loaded.job.path, prediction.right, prediction.left)
-    mask_path = target("_mask.png")  # the last one: where it is, all of them are
+    mask_path = target(MASK)  # the last one: where it is, all of them are
     write_png(mask_path, mask.astype(np.uint8) * np.uint8(255))
     return mask_path.relative_to(output).as_posix()
 

@@ -111,6 +111,25 @@ def test_results_of_files_of_one_stem_do_not_overwrite_each_other(trained: Path,
         assert len(list(csv.DictReader(file))) == 3
 
 
+def test_results_of_two_runs_and_of_odd_names_do_not_overwrite_each_other(trained: Path, run: Run) -> None:
+    for name in ("one/x.png", "two/x.png", "odd/x.png", "odd/x.jpg", "odd/x_png.png"):
+        write_image(Path(name), draw_chest(1, 40, 40)[0])
+    for folder in ("one", "two", "odd", "two"):
+        assert run("predict", f"input={folder}", CHECKPOINT, "output=out", "overlay=false").code == 0
+    with Path("out/predictions.csv").open() as file:
+        masks = {row["input"]: row["mask"] for row in csv.DictReader(file)}
+    assert masks["one/x.png"] == "x_mask.png"
+    assert masks["two/x.png"] == "x_2_mask.png"
+    assert len(set(masks.values())) == len(masks) == 5
+    assert {path.name for path in Path("out").glob("*.png")} == set(masks.values())
+
+
+def test_a_list_of_paths_with_dots_writes_nothing_outside_the_output(films: Path, run: Run) -> None:
+    Path("list.txt").write_text("films/../films/a.png\nfilms/b.jpg\n")
+    assert run("predict", "input=list.txt", CHECKPOINT, "output=here/out", "overlay=false").code == 0
+    assert {path.name for path in Path("here/out").glob("*.png")} == {"a_mask.png", "b_mask.png"}
+
+
 def test_a_bad_file_gets_a_row_and_the_others_their_masks(films: Path, run: Run) -> None:
     (films / "text.png").write_text("no image")
     whole = (films / "a.png").read_bytes()
