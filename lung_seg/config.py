@@ -293,6 +293,11 @@ class PredictConfig(Group):
     skip_existing: bool = key(False, "Leave alone what the output folder holds already.")
     batch_size: int | None = key(None, "Radiographs the network sees at once; null: 8 on a GPU, else 1.", at_least=1)
     device: str = key("auto", "Where the network runs.", choices=("auto", "cpu", "cuda", "mps"))
+    precision: str = key(
+        "auto",
+        "auto takes bf16-mixed where the hardware multiplies bf16, else 32-true; ONNX files keep their own.",
+        choices=("auto", "32-true", "bf16-mixed"),
+    )
 
     @property
     def checkpoints(self) -> list[str]:

@@ -22,6 +22,7 @@ from torch.distributed.rendezvous import rendezvous
 from lung_seg.config import TrainerConfig
 from lung_seg.errors import FailureError, UserError
 from lung_seg.memory import keep_freed_memory
+from lung_seg.precision import fastest_precision
 from lung_seg.saving import WholeCheckpoints
 
 
@@ -125,17 +126,3 @@ def _hush_lightning() -> None:
         ".*It is recommended to use `self.log",  # every device logs the same score, gathered from all of them
     ):
         warnings.filterwarnings("ignore", message)
-
-
-def fastest_precision(accelerator: str) -> str:
-    """bf16-mixed where the hardware multiplies bf16 itself, else 32-true.
-
-    On a CPU that only emulates bf16 the mixed precision is slower than float32.
-    """
-    if accelerator != "cpu" and torch.cuda.is_available():
-        native = torch.cuda.is_bf16_supported(including_emulation=False)
-    elif accelerator in ("cpu", "auto") and not torch.backends.mps.is_available():
-        native = torch.cpu._is_avx512_bf16_supported()
-    else:
-        native = False
-    return "bf16-mixed" if native else "32-true"

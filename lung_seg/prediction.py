@@ -90,6 +90,7 @@ def predict(config: PredictConfig, output: Path) -> Outcome:
         flip=config.flip,
         cleaning=config.cleaning,
         device=config.device,
+        precision=config.precision,
         threads=cores // workers,
     )
     write_table(output / TABLE, rows)

@@ -64,6 +64,7 @@ class Predictor:
         device: "cpu", "cuda", "mps", or "auto" for the fastest there is.
         max_megapixels: a file that says it holds more millions of pixels is refused before it is decoded.
         threads: cores of the CPU that one call uses, None for all; whoever calls from several threads wants one each.
+        precision: of PyTorch: "32-true", "bf16-mixed", or "auto" for the faster of them on this hardware.
 
     Raises:
         UserError: a file cannot be used, or the networks want radiographs of different sizes.
@@ -77,9 +78,10 @@ class Predictor:
         device: str = "auto",
         max_megapixels: int = MAX_MEGAPIXELS,
         threads: int | None = None,
+        precision: str = "auto",
     ):
         paths = [Path(checkpoint) for checkpoint in checkpoints] or [SHIPPED]
-        self.runtimes = [open_runtime(path, device, threads) for path in paths]
+        self.runtimes = [open_runtime(path, device, threads, precision) for path in paths]
         self.flip = flip
         self.cleaning = cleaning
         self.max_megapixels = max_megapixels

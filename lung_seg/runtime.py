@@ -34,31 +34,34 @@ class Runtime(Protocol):
         """Logits (N, S, S) of radiographs (N, S, S)."""
 
 
-def open_runtime(path: Path, device: str = "auto", threads: int | None = None) -> Runtime:
+def open_runtime(path: Path, device: str = "auto", threads: int | None = None, precision: str = "auto") -> Runtime:
     """The runtime that a file of weights is for, by its suffix.
 
     Args:
         path: a checkpoint, a run directory, a .safetensors or an .onnx file.
         device: "cpu", "cuda", "mps", or "auto" for the fastest there is; onnxruntime chooses by itself.
         threads: cores of the CPU that one call uses; None: as many as the process gives to PyTorch, and all to ONNX.
+        precision: of PyTorch: "32-true", "bf16-mixed", or "auto" for the faster of them on this hardware.
 
     Raises:
         UserError: the file is not there or of another kind, or what runs it is not installed.
     """
-    return OnnxRuntime(path, threads) if path.suffix == ".onnx" else TorchRuntime(path, device, threads)
+    return OnnxRuntime(path, threads) if path.suffix == ".onnx" else TorchRuntime(path, device, threads, precision)
 
 
 class TorchRuntime:
     """A network in PyTorch."""
 
-    def __init__(self, path: Path, device: str = "auto", threads: int | None = None):
+    def __init__(self, path: Path, device: str = "auto", threads: int | None = None, precision: str = "auto"):
         import torch  # takes seconds, and whoever predicts by ONNX may not have it
 
         from lung_seg.model.checkpoint import find_checkpoint, load_network
+        from lung_seg.precision import fastest_precision
 
         self.threads, self.threads_outside = threads, torch.get_num_threads()
         network, self.description = load_network(find_checkpoint(path))
         self.device = _choose(torch, device)
+        self.precision = fastest_precision(self.device) if precision == "auto" else precision
         if self.device == "cpu":
             keep_freed_memory()
         self.best_batch_size = 1 if self.device == "cpu" else 8  # a GPU is idle with one; a CPU gains nothing by more
@@ -68,7 +71,13 @@ class TorchRuntime:
         """Logits (N, S, S) of radiographs (N, S, S)."""
         import torch
 
-        with torch.inference_mode(), _threads(torch, self.threads, self.threads_outside):
+        from lung_seg.precision import autocast
+
+        with (
+            torch.inference_mode(),
+            _threads(torch, self.threads, self.threads_outside),
+            autocast(self.device, self.precision),
+        ):
             batch = torch.from_numpy(images[:, None]).to(self.device)
             logits: Logits = self.network(batch)[:, 0].float().cpu().numpy()
         return logits

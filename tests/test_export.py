@@ -146,7 +146,7 @@ def test_the_predictor_needs_no_torch_and_notes_nothing_to_be_sent(exported: Pat
     finished = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, env=alone)
     assert finished.returncode == 0, finished.stderr
     assert not list(home.rglob("*onnxruntime*"))
-    without_torch, with_torch = np.load("lungs.npz"), Predictor("runs/first").predict(radiograph)
+    without_torch, with_torch = np.load("lungs.npz"), Predictor("runs/first", precision="32-true").predict(radiograph)
     assert with_torch.mask.any()
     np.testing.assert_array_equal(without_torch["right"], with_torch.right)
     np.testing.assert_array_equal(without_torch["left"], with_torch.left)

@@ -124,6 +124,12 @@ def test_results_of_two_runs_and_of_odd_names_do_not_overwrite_each_other(traine
     assert {path.name for path in Path("out").glob("*.png")} == set(masks.values())
 
 
+def test_bf16_finds_the_same_lungs(films: Path) -> None:
+    exact, fast = (Predictor("runs/first", precision=name).predict("films/a.png") for name in ("32-true", "bf16-mixed"))
+    assert 0 < np.abs(exact.probability - fast.probability).max() < 0.1
+    assert dice(exact.mask, fast.mask) > 0.98
+
+
 def test_a_list_of_paths_with_dots_writes_nothing_outside_the_output(films: Path, run: Run) -> None:
     Path("list.txt").write_text("films/../films/a.png\nfilms/b.jpg\n")
     assert run("predict", "input=list.txt", CHECKPOINT, "output=here/out", "overlay=false").code == 0

@@ -3,7 +3,6 @@
 import dataclasses
 import time
 from collections.abc import Callable, Iterator
-from contextlib import nullcontext
 from functools import partial
 from itertools import islice
 
@@ -19,14 +18,14 @@ from lung_seg.callbacks import DivergenceGuard, Throughput
 from lung_seg.config import BenchmarkConfig
 from lung_seg.data.augment import Augment
 from lung_seg.data.dataset import Sample
-from lung_seg.hardware import fastest_precision, make_trainer
+from lung_seg.hardware import make_trainer
 from lung_seg.model.losses import SegmentationLoss
 from lung_seg.model.unet import UNet
+from lung_seg.precision import TYPES, autocast, fastest_precision
 from lung_seg.training import make_optimizer, make_segmenter
 
 WARM_UP = 2  # steps that are not counted: the first ones choose algorithms and fill caches
 ENDLESS = 10_000  # epochs: the clock ends a training
-TYPES = {"32-true": torch.float32, "bf16-mixed": torch.bfloat16, "16-mixed": torch.float16}
 MUCH = 0.1  # share of a step's time that is worth telling
 
 
@@ -148,7 +147,7 @@ def _bare_steps(config: BenchmarkConfig, device: torch.device) -> Iterator[Tenso
     while True:
         for image, mask, _ in loader:
             optimizer.zero_grad()
-            with nullcontext() if precision == "32-true" else torch.autocast(device.type, TYPES[precision]):
+            with autocast(device.type, precision):
                 logits = network(image.to(device, non_blocking=True))
                 loss = criterion(logits, mask.to(device, non_blocking=True)).mean()
             loss.backward()
