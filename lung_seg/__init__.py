@@ -6,6 +6,7 @@ if TYPE_CHECKING:
     from lung_seg.predictor import Predictor
 
 __all__ = ["Predictor"]
+__version__ = "0.1.0"
 
 
 def __getattr__(name: str) -> Any:

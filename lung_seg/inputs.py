@@ -3,7 +3,7 @@
 import glob
 import os
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import chain, count
 from pathlib import Path
@@ -34,7 +34,7 @@ def find_inputs(text: str, output: Path) -> list[Path]:
         UserError: there is no such file.
     """
     path = Path(text)
-    if path.is_dir():
+    if text and path.is_dir():  # an empty text would be this folder
         found = [file for file in sorted(path.rglob("*")) if _looks_like_an_image(file) and not _below(file, output)]
     elif path.suffix.lower() == LIST_SUFFIX and path.is_file():
         lines = path.read_text(encoding="utf-8-sig", errors="replace").splitlines()
@@ -52,24 +52,24 @@ def find_inputs(text: str, output: Path) -> list[Path]:
     return list(dict.fromkeys(found))
 
 
-def name_results(paths: list[Path], taken: Iterable[str] = ()) -> list[Job]:
+def name_results(paths: list[Path], known: Mapping[str, str]) -> list[Job]:
     """Names below the output folder like those of the inputs below the folder they share, each only once.
 
     Args:
         paths: of the radiographs.
-        taken: names that results of other radiographs have already.
+        known: names that results have already, by their radiograph, which keeps its own.
     """
     whole = [Path(os.path.abspath(path)) for path in paths]  # noqa: PTH100 - a ".." would lead out of the output
     root = os.path.commonpath([path.parent for path in whole])
     names = [path.relative_to(root) for path in whole]
     stems = Counter(_on_disk(name.with_suffix("")) for name in names)
-    used = set(map(_on_disk, taken))
+    used = set(map(_on_disk, known.values()))
     jobs = []
     for path, name in zip(paths, names, strict=True):
         stem = str(name.with_suffix(""))
-        stem = _free(stem if stems[_on_disk(stem)] == 1 else str(name).replace(".", "_"), used)
-        used.add(_on_disk(stem))
-        jobs.append(Job(path, stem))
+        wanted = stem if stems[_on_disk(stem)] == 1 else str(name).replace(".", "_")
+        jobs.append(Job(path, known.get(str(path)) or _free(wanted, used)))
+        used.add(_on_disk(jobs[-1].stem))
     return jobs
 
 

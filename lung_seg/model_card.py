@@ -1,9 +1,9 @@
 """The model card of exported weights, in the form of the Hugging Face Hub: YAML for machines, Markdown for people."""
 
 from collections.abc import Sequence
-from importlib.metadata import version
 from typing import Any
 
+from lung_seg import __version__
 from lung_seg.provenance import git_revision
 from lung_seg.templates import template
 
@@ -22,6 +22,6 @@ def model_card(description: dict[str, Any], files: Sequence[Any]) -> str:
         description,
         files=files,
         scores=scores,
-        package_version=version("lung_seg"),
+        package_version=__version__,
         git_revision=git_revision(),
     )

@@ -9,7 +9,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from itertools import chain
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any, TypeVar
 
 import cv2
@@ -17,6 +17,7 @@ import numpy as np
 from tqdm import tqdm
 
 from lung_seg.config import PredictConfig
+from lung_seg.data.dicom import is_dicom
 from lung_seg.data.dicom_seg import write_dicom_seg
 from lung_seg.data.masks import Mask
 from lung_seg.data.radiograph import Grey, Radiograph, open_radiograph
@@ -74,13 +75,11 @@ def predict(config: PredictConfig, output: Path) -> Outcome:
     Memory does not grow with the number of radiographs: each core takes a batch of them from file to file.
 
     Raises:
-        UserError: there is no input, or no such network.
+        UserError: there is no input, no such network, or a table of somebody else's where this one would be.
     """
     rows = read_table(output / TABLE)
     paths = find_inputs(config.input, output)
-    inputs = set(map(str, paths))
-    others = (row["mask"].removesuffix(MASK) for row in rows.values() if row["input"] not in inputs)
-    jobs = name_results(paths, others)
+    jobs = name_results(paths, {name: row["mask"].removesuffix(MASK) for name, row in rows.items() if row["mask"]})
     todo = [job for job in jobs if not (config.skip_existing and _is_done(rows.get(str(job.path)), output))]
     cores = os.cpu_count() or 1
     workers = max(1, min(cores, len(todo)))
@@ -105,11 +104,22 @@ def predict(config: PredictConfig, output: Path) -> Outcome:
 
 
 def read_table(path: Path) -> dict[str, Row]:
-    """The rows of predictions.csv by their input, the last one of each; none where there is no such file."""
+    """The whole rows of predictions.csv by their input, the last one of each; none where there is no such file.
+
+    Raises:
+        UserError: the file is not one of this program's, and would be lost.
+    """
     if not path.is_file():
         return {}
-    with path.open(newline="", encoding="utf-8") as file:
-        return {row["input"]: row for row in csv.DictReader(file) if row.keys() >= set(COLUMNS)}
+    try:
+        with path.open(newline="", encoding="utf-8") as file:
+            reader = csv.DictReader(file)
+            rows, columns = list(reader), tuple(reader.fieldnames or COLUMNS)
+    except (csv.Error, UnicodeDecodeError):
+        rows, columns = [], ()
+    if columns != COLUMNS:
+        raise UserError(f"{path} has other columns than predict.py writes.\nMove it away, or give another output=.")
+    return {row["input"]: row for row in rows if _is_whole(row)}
 
 
 def write_table(path: Path, rows: dict[str, Row]) -> None:
@@ -124,6 +134,14 @@ def append_row(path: Path, row: Row) -> None:
     """Add a row to predictions.csv at once, so that a run that is stopped keeps what it did."""
     with path.open("a", newline="", encoding="utf-8") as file:
         csv.DictWriter(file, COLUMNS, lineterminator="\n").writerow(row)
+
+
+def _is_whole(row: Row) -> bool:
+    """Whether it is not the last one of a process that was killed, and its mask lies in the output folder."""
+    if None in row or None in row.values():
+        return False
+    mask = PurePath(row["mask"])
+    return not mask.is_absolute() and ".." not in mask.parts
 
 
 def _is_done(row: Row | None, output: Path) -> bool:
@@ -197,7 +215,7 @@ def _write_files(loaded: Loaded, prediction: Prediction, box: Box | None, config
         rows, columns = with_margin(box, config.crop_margin, *image.shape)
         write_png(target("_crop.png"), image[rows, columns])
         write_png(target("_lungs.png"), soft_masked(image, mask)[rows, columns])
-    if config.dicom_seg:
+    if config.dicom_seg and is_dicom(loaded.job.path):
         write_dicom_seg(target("_seg.dcm"), loaded.job.path, prediction.right, prediction.left)
     mask_path = target(MASK)  # the last one: where it is, all of them are
     write_png(mask_path, mask.astype(np.uint8) * np.uint8(255))

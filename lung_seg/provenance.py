@@ -7,6 +7,8 @@ import sys
 from importlib.metadata import version
 from pathlib import Path
 
+from lung_seg import __version__
+
 PACKAGES = (
     "torch",
     "pytorch-lightning",
@@ -23,9 +25,7 @@ PACKAGES = (
 
 def versions() -> dict[str, str]:
     """Python, this package and the packages that a score may depend on."""
-    return {"python": platform.python_version(), "lung_seg": version("lung_seg")} | {
-        name: version(name) for name in PACKAGES
-    }
+    return {"python": platform.python_version(), "lung_seg": __version__} | {name: version(name) for name in PACKAGES}
 
 
 def git_revision() -> str | None:

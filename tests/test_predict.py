@@ -17,7 +17,7 @@ from lung_seg.data.radiograph import read_radiograph
 from lung_seg.errors import UserError
 from lung_seg.predictor import Prediction
 from tests.conftest import Run
-from tests.layouts import draw_chest, write_image
+from tests.layouts import draw_chest, write_dicom, write_image
 
 CHECKPOINT = "checkpoint=runs/first"
 
@@ -122,6 +122,54 @@ def test_results_of_two_runs_and_of_odd_names_do_not_overwrite_each_other(traine
     assert masks["two/x.png"] == "x_2_mask.png"
     assert len(set(masks.values())) == len(masks) == 5
     assert {path.name for path in Path("out").glob("*.png")} == set(masks.values())
+
+
+def test_a_new_file_does_not_overwrite_the_numbered_mask_of_one_that_is_left_alone(trained: Path, run: Run) -> None:
+    for folder in ("one", "two"):
+        write_image(Path(folder, "x.png"), draw_chest(1, 40, 40)[0])
+        assert run("predict", f"input={folder}", CHECKPOINT, "output=out", "overlay=false").code == 0
+    before = Path("out/x_2_mask.png").read_bytes()
+    write_image(Path("two", "x_2.png"), draw_chest(2, 50, 50)[0])
+    assert run("predict", "input=two", CHECKPOINT, "output=out", "overlay=false", "skip_existing=true").code == 0
+    assert Path("out/x_2_mask.png").read_bytes() == before
+    with Path("out/predictions.csv").open() as file:
+        assert sorted(row["mask"] for row in csv.DictReader(file)) == [
+            "x_2_2_mask.png",
+            "x_2_mask.png",
+            "x_mask.png",
+        ]
+
+
+def test_a_row_cut_short_or_with_a_mask_elsewhere_is_predicted_anew(films: Path, run: Run) -> None:
+    arguments = ("input=films", CHECKPOINT, "output=out", "overlay=false")
+    assert run("predict", *arguments).code == 0
+    path = Path("out/predictions.csv")
+    header, first, *others, last = path.read_text().splitlines()
+    path.write_text("\n".join([header, first.replace("a_mask.png", "../a_mask.png"), *others, last[:30]]))
+    Path("a_mask.png").write_text("somebody's")
+    outcome = run("predict", *arguments, "skip_existing=true")
+    assert outcome.code == 0, outcome.err
+    assert "Predicted 2 radiographs" in outcome.out
+    assert {row["mask"] for row in table(Path("out")).values()} >= {"a_mask.png", "ward, (2)/d [x]_mask.png"}
+    assert Path("a_mask.png").read_text() == "somebody's"
+
+
+@pytest.mark.parametrize("content", [b"name,age\nZo\xc3\xab,7\n", b"\xff\xfe\x00"])
+def test_a_table_of_somebody_elses_is_refused_and_kept(films: Path, run: Run, content: bytes) -> None:
+    Path("out").mkdir()
+    Path("out/predictions.csv").write_bytes(content)
+    outcome = run("predict", "input=films", CHECKPOINT, "output=out")
+    assert outcome.code == 2
+    assert "out/predictions.csv has other columns" in outcome.err
+    assert Path("out/predictions.csv").read_bytes() == content
+
+
+def test_segmentations_are_written_of_dicom_and_the_other_films_get_their_masks(films: Path, run: Run) -> None:
+    write_dicom(films / "e.dcm", draw_chest(7, 60, 60)[0])
+    outcome = run("predict", "input=films", CHECKPOINT, "output=out", "dicom_seg=true")
+    assert outcome.code == 0, outcome.err
+    assert len(list(Path("out").rglob("*_mask.png"))) == 5
+    assert [path.name for path in Path("out").rglob("*_seg.dcm")] == ["e_seg.dcm"]
 
 
 def test_bf16_finds_the_same_lungs(films: Path) -> None:
@@ -302,6 +350,7 @@ def test_cleaning_can_be_switched_off(films: Path, run: Run, monkeypatch: pytest
     ("arguments", "words"),
     [
         (("input=nowhere",), ("input=nowhere", "names no radiograph")),
+        (("input=",), ("input= names no radiograph",)),
         ((), ("input", "is not set")),
         (("input=films/a.png", "checkpoint=nowhere"), ("nowhere", "neither")),
         (("input=films/a.png", "checkpoint=films/a.png"), ("no whole checkpoint",)),

@@ -1,11 +1,12 @@
 """The lungs of a DICOM radiograph as a DICOM Segmentation, which archives and viewers show on top of it."""
 
-from importlib.metadata import version
+import logging
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from lung_seg import __version__
 from lung_seg.data.dicom import open_dicom, quiet_pydicom, reading_dicom
 from lung_seg.data.masks import Mask, size_text
 from lung_seg.files import atomic_path
@@ -67,6 +68,7 @@ def _segmentation(radiograph: "Dataset", right: Mask, left: Mask) -> "Segmentati
     from highdicom.seg import Segmentation
     from pydicom.uid import generate_uid
 
+    logging.getLogger("highdicom").setLevel(logging.WARNING)  # else it tells of each segment
     return Segmentation(
         source_images=[radiograph],
         pixel_array=np.stack([right, left], axis=-1)[np.newaxis].astype(np.uint8),
@@ -79,7 +81,7 @@ def _segmentation(radiograph: "Dataset", right: Mask, left: Mask) -> "Segmentati
         instance_number=1,
         manufacturer="lung_seg",
         manufacturer_model_name="lung_seg",
-        software_versions=version("lung_seg"),
+        software_versions=__version__,
         device_serial_number="0",  # must not be empty
         content_label="LUNGS",
         omit_empty_frames=False,  # a lung that was not found is a segment without pixels, not a missing one
@@ -99,6 +101,6 @@ def _description(number: int, label: str, code: str) -> "SegmentDescription":
         segmented_property_type=Code(code, "SCT", label),
         algorithm_type="AUTOMATIC",
         algorithm_identification=AlgorithmIdentificationSequence(
-            name="lung_seg", version=version("lung_seg"), family=codes.DCM.ArtificialIntelligence
+            name="lung_seg", version=__version__, family=codes.DCM.ArtificialIntelligence
         ),
     )

@@ -17,7 +17,7 @@ from tqdm import tqdm
 
 from lung_seg.config import SPLITS
 from lung_seg.data.manifest import Row, read_manifest
-from lung_seg.data.masks import Mask
+from lung_seg.data.masks import Mask, size_text
 from lung_seg.data.prepared import KINDS, MANIFEST, read_case
 from lung_seg.data.radiograph import Grey, open_image
 from lung_seg.errors import UserError
@@ -120,12 +120,16 @@ def _look(folder: Path, row: Row) -> _Look:
         told = findings or [Finding(row.case_id, "unreadable", True, str(error).splitlines()[0])]
         return _Look(told)
     if image.ndim != 2 or image.shape != mask.shape:
-        shapes = f"the image is {image.shape} and the mask {mask.shape}; both must be grey and of one size"
+        shapes = f"the image is {_form(image)} and the mask {_form(mask)}; both must be grey and of one size"
         return _Look([*findings, Finding(row.case_id, "shape", True, shapes)])
     levels = np.unique(mask)
     if set(levels) - {0, 255}:
         findings.append(Finding(row.case_id, "mask values", True, f"the mask holds {levels[:5]}, not only 0 and 255"))
     return _Look(findings, _thumbnail(image), _features(image, mask > 0))
+
+
+def _form(pixels: NDArray[np.generic]) -> str:
+    return size_text(pixels) + ("" if pixels.ndim == 2 else " in colours")
 
 
 def _file_findings(folder: Path, row: Row) -> Iterator[Finding]:

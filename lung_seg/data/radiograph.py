@@ -89,7 +89,14 @@ def open_image(path: Path, max_megapixels: int = MAX_MEGAPIXELS) -> Image.Image:
         check_pixels(image.width * image.height, max_megapixels)
         image.load()
         ImageOps.exif_transpose(image, in_place=True)
-        return image
+        return _lightness(image) if image.mode == "LAB" else image
+
+
+def _lightness(image: Image.Image) -> Image.Image:
+    """The grey of an image in CIELAB, which Pillow converts to no other mode by itself."""
+    lightness = image.getchannel("L")
+    lightness.format = image.format
+    return lightness
 
 
 def to_square(image: Grey, size_px: int, resize: str) -> Grey:

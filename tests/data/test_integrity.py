@@ -92,8 +92,8 @@ def test_a_mask_of_grey_levels_is_wrong_even_if_the_manifest_knows_it(prepared, 
     assert "[  0 127]" in outcome.out
 
 
-@pytest.mark.parametrize("shape", [(32, 32, 3), (16, 32)])
-def test_an_image_of_another_shape_is_wrong_and_the_others_are_looked_at(prepared, run, shape):
+@pytest.mark.parametrize(("shape", "form"), [((32, 32, 3), "32x32 in colours"), ((16, 32), "32x16")])
+def test_an_image_of_another_shape_is_wrong_and_the_others_are_looked_at(prepared, run, shape, form):
     case_id = cases("train")[0]
     write_png(prepared / "images" / f"{case_id}.png", np.zeros(shape, np.uint8))
 
@@ -101,7 +101,7 @@ def test_an_image_of_another_shape_is_wrong_and_the_others_are_looked_at(prepare
 
     assert outcome.code == 1
     assert findings() == [("changed", case_id, "True"), ("shape", case_id, "True")]
-    assert f"the image is {shape} and the mask (32, 32)" in outcome.out
+    assert f"the image is {form} and the mask 32x32" in outcome.out
 
 
 @pytest.mark.parametrize("change", ["a pixel", "brighter", "jpeg"])

@@ -35,6 +35,14 @@ def test_eight_bit_values_are_kept(tmp_path, mode, suffix):
     assert np.array_equal(grey, GREY)
 
 
+def test_of_a_lab_tiff_the_lightness_counts(tmp_path):
+    lightness = np.arange(64, dtype=np.uint8).reshape(8, 8)
+    Image.fromarray(np.dstack([lightness, lightness * 0 + 9, lightness * 0 + 200]), "LAB").save(tmp_path / "film.tif")
+
+    assert np.array_equal(read_radiograph(tmp_path / "film.tif"), lightness)
+    assert np.array_equal(read_mask(tmp_path / "film.tif"), lightness > 31)
+
+
 def test_a_palette_gives_its_colours_not_its_numbers(tmp_path):
     image = Image.fromarray(255 - GREY).convert("P")
     image.putpalette([255 - value for value in range(256) for _ in "rgb"])
