@@ -108,7 +108,7 @@ def write_png(path: Path, picture: Rgb | Grey) -> None:
 
 
 def _to_rgb(image: Grey) -> Rgb:
-    return np.repeat(image[..., None], 3, axis=2)
+    return cv2.cvtColor(image, cv2.COLOR_GRAY2RGB).astype(np.uint8, copy=False)
 
 
 def _check_size(image: Grey, mask: npt.NDArray[np.generic]) -> None:
@@ -143,7 +143,7 @@ def _surroundings(mask: Mask, margin_px: int) -> tuple[slice, slice]:
 
 def _distance_to_zero(mask: Mask) -> npt.NDArray[np.floating]:
     """Euclidean distance of each pixel to the nearest one outside the mask, in pixels."""
-    distance = cv2.distanceTransform(mask.astype(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
+    distance = cv2.distanceTransform(mask.astype(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_5)
     return np.asarray(distance, dtype=np.float32)
 
 
