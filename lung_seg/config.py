@@ -260,6 +260,8 @@ class EvaluateConfig(Group):
         if (self.checkpoint is None) == (self.checkpoints is None):
             rule = "needs a checkpoint to score" if self.checkpoint is None else "does not go with checkpoints="
             self.refuse("checkpoint", rule, "Give checkpoint=runs/train/<time>, or checkpoints=<directory of a sweep>.")
+        if self.checkpoints is not None and not (self.checkpoints and isinstance(self.checkpoints, str | list)):
+            self.refuse("checkpoints", "names no checkpoint", "Give several, [a,b], or the directory of a sweep.")
 
 
 @dataclass
@@ -304,7 +306,7 @@ class PredictConfig(Group):
         """One network, several, or none for the weights that ship."""
         if self.checkpoint is None:
             return []
-        return [self.checkpoint] if isinstance(self.checkpoint, str) else list(map(str, self.checkpoint))
+        return list(map(str, self.checkpoint)) if isinstance(self.checkpoint, list) else [str(self.checkpoint)]
 
 
 class Shard(NamedTuple):

@@ -156,9 +156,11 @@ def _sigmoid(logits: NDArray[np.float32]) -> NDArray[np.float32]:
 
 
 def _checked(image: Grey) -> Grey:
-    if image.ndim != 2 or image.dtype != np.uint8 or 0 in image.shape:
+    is_array = isinstance(image, np.ndarray)
+    if not is_array or image.ndim != 2 or image.dtype != np.uint8 or 0 in image.shape:
+        given = f"An array {image.shape} of {image.dtype}" if is_array else f"A {type(image).__name__}"
         raise UserError(
-            f"An array {image.shape} of {image.dtype} is no radiograph: it must be (height, width) of uint8.\n"
+            f"{given} is no radiograph: it must be an array (height, width) of uint8.\n"
             "Give the file's path, or make it grey and scale it to 0 to 255."
         )
     return image

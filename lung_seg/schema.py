@@ -77,6 +77,16 @@ def _help(script: str, schema: type[Group]) -> str:
     """The page of ``python <script>.py --help``."""
     summary = (schema.__doc__ or "").strip()
     keys = "\n".join(_help_lines(schema))
+    if not any(_groups(schema)):
+        return f"""{summary}
+
+  python {script}.py [key=value] ...
+
+== Keys ==
+{keys}
+
+--cfg job prints the configuration without running it.
+"""
     return f"""{summary}
 
   python {script}.py [group=name] [key=value] ...
@@ -86,7 +96,7 @@ $APP_CONFIG_GROUPS
 == Keys: override any value (data.batch_size=16) ==
 {keys}
 
-Several values and --multirun run one job for each: model=unet_tiny,unet_small --multirun
+Several values and --multirun run one job for each: data.batch_size=8,16 --multirun
 --cfg job prints the configuration without running it; conf/ holds the values of every group.
 """
 

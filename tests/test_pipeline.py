@@ -277,6 +277,10 @@ def test_folds_validate_every_case_once(workplace: Path, run: Run) -> None:
     assert missing.code == 2
     assert "Of 3 folds the checkpoints are those of 0, 2." in missing.err
     assert run("evaluate", "checkpoints=raw").code == run("evaluate").code == 2
+    for nothing in ("[]", "3"):
+        refused = run("evaluate", f"checkpoints={nothing}")
+        assert (refused.code, len(refused.err.splitlines())) == (2, 2)
+        assert f"checkpoints={nothing} names no checkpoint" in refused.err
 
 
 def test_a_sweep_leaves_a_directory_per_job_and_a_table_best_first(workplace: Path, run: Run) -> None:

@@ -353,6 +353,7 @@ def test_cleaning_can_be_switched_off(films: Path, run: Run, monkeypatch: pytest
         (("input=",), ("input= names no radiograph",)),
         ((), ("input", "is not set")),
         (("input=films/a.png", "checkpoint=nowhere"), ("nowhere", "neither")),
+        (("input=films/a.png", "checkpoint=5"), ("checkpoint=5", "neither")),
         (("input=films/a.png", "checkpoint=films/a.png"), ("no whole checkpoint",)),
         (("input=films/a.png", "batch_size=0"), ("batch_size=0", "at least 1")),
         (("input=films/a.png", "crop_margni=1"), ("crop_margni", "Did you mean")),
@@ -367,6 +368,10 @@ def test_a_mistake_is_told_in_two_lines(
     assert all(word in outcome.err for word in words)
 
 
-def test_an_array_that_is_no_radiograph_is_refused(trained: Path) -> None:
-    with pytest.raises(UserError, match=r"\(4, 4, 3\) of uint8"):
-        Predictor("runs/first").predict(np.zeros((4, 4, 3), np.uint8))
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [(np.zeros((4, 4, 3), np.uint8), r"\(4, 4, 3\) of uint8"), ([[0, 1]], "A list"), (None, "NoneType")],
+)
+def test_an_array_that_is_no_radiograph_is_refused(trained: Path, given: object, words: str) -> None:
+    with pytest.raises(UserError, match=words):
+        Predictor("runs/first").predict(given)
