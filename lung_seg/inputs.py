@@ -85,9 +85,14 @@ def _on_disk(name: Path | str) -> str:
 
 
 def _looks_like_an_image(path: Path) -> bool:
-    if not path.is_file() or path.name.startswith("."):
+    if path.name.startswith(".") or not (path.is_file() or _leads_nowhere(path)):
         return False
     return path.suffix.lower() in IMAGE_SUFFIXES | {JSRT_SUFFIX} or is_dicom(path)
+
+
+def _leads_nowhere(path: Path) -> bool:
+    """Whether it is a link to what is gone: a radiograph by its name, that has to be told of."""
+    return path.is_symlink() and not path.exists()
 
 
 def _below(path: Path, folder: Path) -> bool:

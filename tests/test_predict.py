@@ -189,13 +189,17 @@ def test_a_bad_file_gets_a_row_and_the_others_their_masks(films: Path, run: Run)
     whole = (films / "a.png").read_bytes()
     (films / "cut.png").write_bytes(whole[: len(whole) // 2])
     (films / "empty.jpg").touch()
+    (films / "gone.png").symlink_to("nowhere.png")
+    (films / "gone").symlink_to("nowhere")
     outcome = run("predict", "input=films", CHECKPOINT, "output=out")
     assert outcome.code == 1
     assert outcome.err.count("\n") <= 3
-    assert "3 files could not be used" in outcome.err
+    assert "4 files could not be used" in outcome.err
     rows = table(Path("out"))
     failed = {name for name, row in rows.items() if row["error"]}
-    assert failed == {"text.png", "cut.png", "empty.jpg"}
+    assert failed == {"text.png", "cut.png", "empty.jpg", "gone.png"}
+    assert "is not there" in rows.pop("gone.png")["error"]
+    failed -= {"gone.png"}
     assert all("cannot be read" in rows[name]["error"] and not rows[name]["mask"] for name in failed)
     assert len(list(Path("out").rglob("*_mask.png"))) == 4
 

@@ -60,7 +60,7 @@ def merge_masks(masks: Sequence[Mask]) -> Mask:
 
 def mask_to_square(mask: Mask, size_px: int, resize: str) -> Mask:
     """Resize to (size_px, size_px): a pixel is lung where at least half of its area was, so that no edge shifts."""
-    return to_square(mask.astype(np.uint8) * np.uint8(255), size_px, resize) >= 128
+    return to_square(mask.view(np.uint8) * np.uint8(255), size_px, resize) >= 128
 
 
 def size_text(pixels: NDArray[np.generic]) -> str:
