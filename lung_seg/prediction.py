@@ -2,7 +2,6 @@
 
 import csv
 import dataclasses
-import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -17,6 +16,7 @@ import numpy as np
 from tqdm import tqdm
 
 from lung_seg.config import PredictConfig
+from lung_seg.cores import usable_cores
 from lung_seg.data.dicom import is_dicom
 from lung_seg.data.dicom_seg import write_dicom_seg
 from lung_seg.data.masks import Mask
@@ -81,7 +81,7 @@ def predict(config: PredictConfig, output: Path) -> Outcome:
     paths = find_inputs(config.input, output)
     jobs = name_results(paths, {name: row["mask"].removesuffix(MASK) for name, row in rows.items() if row["mask"]})
     todo = [job for job in jobs if not (config.skip_existing and _is_done(rows.get(str(job.path)), output))]
-    cores = os.cpu_count() or 1
+    cores = usable_cores()
     workers = max(1, min(cores, len(todo)))
     # A core for each radiograph: two cores that share a network's work are slower than two networks side by side.
     predictor = Predictor(

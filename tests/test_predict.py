@@ -239,7 +239,7 @@ def test_a_stopped_run_goes_on_where_it_was(films: Path, run: Run, monkeypatch: 
         return probabilities(predictor, squares)
 
     monkeypatch.setattr(lung_seg.prediction, "open_radiograph", counted)
-    monkeypatch.setattr("os.cpu_count", lambda: 1)
+    monkeypatch.setattr("os.sched_getaffinity", lambda _: range(1), raising=False)
     with monkeypatch.context() as patch:
         patch.setattr(Predictor, "probabilities", stopped)
         stopped_run = run("predict", "input=films", CHECKPOINT, "output=out")
@@ -274,7 +274,7 @@ def test_only_a_few_radiographs_are_in_memory_at_once(trained: Path, run: Run, m
 
     monkeypatch.setattr(lung_seg.prediction, "open_radiograph", counted)
     monkeypatch.setattr(Predictor, "finish", finished)
-    monkeypatch.setattr("os.cpu_count", lambda: 3)
+    monkeypatch.setattr("os.sched_getaffinity", lambda _: range(3), raising=False)
     assert run("predict", "input=films", CHECKPOINT, "output=out", "overlay=false", "batch_size=2").code == 0
     assert len(table(Path("out"))) == 40
     assert 2 <= most[0] <= 6
@@ -288,7 +288,9 @@ def test_predicting_leaves_the_threads_of_pytorch_as_they_were(
             return torch.get_num_threads(), pool.submit(torch.get_num_threads).result()
 
     before = threads()
-    monkeypatch.setattr("os.cpu_count", lambda: 8)  # two for each of the four films, where tests have one
+    monkeypatch.setattr(
+        "os.sched_getaffinity", lambda _: range(8), raising=False
+    )  # two for each of the four films, where tests have one
 
     assert run("predict", "input=films", CHECKPOINT, "output=out").code == 0
 

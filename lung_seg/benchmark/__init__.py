@@ -3,7 +3,6 @@
 import dataclasses
 import json
 import logging
-import os
 import platform
 import sys
 from pathlib import Path
@@ -16,6 +15,7 @@ from lung_seg.benchmark.preparing import measure_preparing, measure_reading
 from lung_seg.benchmark.training import measure_training
 from lung_seg.benchmark.turns import Figure
 from lung_seg.config import BenchmarkConfig
+from lung_seg.cores import usable_cores
 from lung_seg.files import write_text
 from lung_seg.hardware import make_trainer
 from lung_seg.provenance import git_revision, versions
@@ -42,7 +42,7 @@ def benchmark(config: BenchmarkConfig, run_dir: Path) -> dict[str, Any]:
     log.info("Measuring how films are predicted …")
     figures += [*training, *measure_predicting(config), *_peak_memory()]
     result = {
-        "machine": f"{os.cpu_count()} cores, {platform.machine()}, {_name_of(device)}",
+        "machine": f"{usable_cores()} cores, {platform.machine()}, {_name_of(device)}",
         "figures": [dataclasses.asdict(figure) | {"median": figure.median} for figure in figures],
         "findings": findings,
         "settings": dataclasses.asdict(config),

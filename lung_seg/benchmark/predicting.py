@@ -1,6 +1,5 @@
 """Films to masks, by the weights that ship."""
 
-import os
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -16,6 +15,7 @@ import numpy as np
 from lung_seg.benchmark.preparing import film_cases
 from lung_seg.benchmark.turns import Figure, take_turns
 from lung_seg.config import BenchmarkConfig, PredictConfig
+from lung_seg.cores import usable_cores
 from lung_seg.data.radiograph import Grey, read_radiograph
 from lung_seg.export import export
 from lung_seg.prediction import predict
@@ -44,7 +44,7 @@ def measure_predicting(config: BenchmarkConfig) -> list[Figure]:
 def _on_all_cores(runtime: Runtime, square: Grey, seconds: float) -> float:
     """Milliseconds for each radiograph that the cores together send through a network, in batches as it likes."""
     squares = np.stack([square] * runtime.best_batch_size)
-    cores, started = os.cpu_count() or 1, time.perf_counter()
+    cores, started = usable_cores(), time.perf_counter()
 
     def predicted_by_one(_: int) -> int:
         done = 0

@@ -2,10 +2,10 @@
 
 import dataclasses
 import logging
-import os
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from functools import partial
 from itertools import count
 from pathlib import Path
@@ -15,6 +15,7 @@ from PIL import Image
 
 from lung_seg.benchmark.turns import Figure, seconds_each, take_turns
 from lung_seg.config import BenchmarkConfig, DataConfig, PhantomConfig
+from lung_seg.cores import usable_cores
 from lung_seg.data.augment import Augment
 from lung_seg.data.case import Case
 from lung_seg.data.datamodule import LungDataModule
@@ -29,17 +30,16 @@ def measure_preparing(config: BenchmarkConfig) -> list[Figure]:
     """Large films into a prepared set, and decoding their files and nothing else, both on all cores."""
     data, cases = _film_set(config), film_cases(config)
     files = [path for case in cases for path in (case.image_path, *case.mask_paths)]
-    logging.getLogger("lung_seg.data.prepare").setLevel(logging.WARNING)  # each round prepares anew
 
     def prepare_all() -> float:
-        with TemporaryDirectory() as folder:
+        with TemporaryDirectory() as folder, _quietly():
             started = time.perf_counter()
             prepare(dataclasses.replace(data, prepared_dir=folder))
             return len(cases) / (time.perf_counter() - started)
 
     def decode_all() -> float:
         started = time.perf_counter()
-        with ThreadPoolExecutor(os.cpu_count()) as pool:
+        with ThreadPoolExecutor(usable_cores()) as pool:
             list(pool.map(_decode, files))
         return len(cases) / (time.perf_counter() - started)
 
@@ -74,6 +74,18 @@ def prepared(config: BenchmarkConfig) -> LungDataModule:
 def _film_set(config: BenchmarkConfig) -> DataConfig:
     phantom = PhantomConfig(cases=config.films, size_px=config.film_px)
     return dataclasses.replace(config.data, name="films", source="phantom", phantom=phantom, test_cases=1)
+
+
+@contextmanager
+def _quietly() -> Iterator[None]:
+    """Keep off the screen what each round of preparing would tell again."""
+    log = logging.getLogger("lung_seg.data.prepare")
+    level = log.level
+    log.setLevel(logging.WARNING)
+    try:
+        yield
+    finally:
+        log.setLevel(level)
 
 
 def _decode(path: Path) -> None:

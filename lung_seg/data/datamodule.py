@@ -1,6 +1,5 @@
 """The LightningDataModule: a prepared set as batches."""
 
-import os
 import weakref
 from functools import cached_property
 from pathlib import Path
@@ -10,6 +9,7 @@ import pytorch_lightning as pl
 from torch.utils.data import DataLoader
 
 from lung_seg.config import SPLITS, AugmentationConfig, DataConfig
+from lung_seg.cores import usable_cores
 from lung_seg.data.augment import Augment
 from lung_seg.data.dataset import Draw, EpochSampler, LungDataset, ResumableLoader, Sample
 from lung_seg.data.manifest import Row
@@ -123,7 +123,7 @@ class LungDataModule(pl.LightningDataModule):
         """How many processes load and augment for a kind of device."""
         if self.data.workers is not None:
             return self.data.workers
-        return min(MOST_WORKERS, os.cpu_count() or 1) if device == "cuda" else 0
+        return min(MOST_WORKERS, usable_cores()) if device == "cuda" else 0
 
     def _hashes(self) -> dict[str, list[str]]:
         return {split: [row.image_sha256 for row in self.rows if row.split == split] for split in SPLITS}

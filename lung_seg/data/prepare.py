@@ -6,7 +6,6 @@ Stopped half-way it goes on where it was: each finished case is in the set's jou
 import dataclasses
 import hashlib
 import logging
-import os
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
@@ -17,6 +16,7 @@ import numpy as np
 from tqdm import tqdm
 
 from lung_seg.config import SPLITS, DataConfig, Shard
+from lung_seg.cores import usable_cores
 from lung_seg.data.case import MAX_MEGAPIXELS, Case, Listing
 from lung_seg.data.download import download
 from lung_seg.data.manifest import TB_LABELS, Row, write_manifest
@@ -259,7 +259,7 @@ def _first(skipped: dict[str, str]) -> str:
 def _all_cores() -> Iterator[ThreadPoolExecutor]:
     """Threads suffice: decoding, resizing and hashing all release the interpreter's lock."""
     keep_freed_memory()
-    pool = ThreadPoolExecutor(os.cpu_count())
+    pool = ThreadPoolExecutor(usable_cores())
     try:
         yield pool
     finally:

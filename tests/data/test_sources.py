@@ -290,7 +290,7 @@ def test_a_phantom_depends_on_its_seed_and_number_alone(tmp_path):
 
 
 def test_many_phantoms_are_drawn_by_several_processes(tmp_path, monkeypatch):
-    monkeypatch.setattr("os.cpu_count", lambda: 2)
+    monkeypatch.setattr("os.sched_getaffinity", lambda _: range(2), raising=False)
 
     cases = find_phantoms(tmp_path / "many", cases=2 * PHANTOMS_PER_PROCESS).cases
 

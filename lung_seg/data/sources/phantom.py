@@ -1,7 +1,6 @@
 """Phantoms: drawn radiographs, written once in the layout of the Montgomery set and read as such."""
 
 import multiprocessing
-import os
 from collections.abc import Iterable
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, replace
@@ -12,6 +11,7 @@ import numpy as np
 from tqdm import tqdm
 
 from lung_seg.config import PhantomConfig
+from lung_seg.cores import usable_cores
 from lung_seg.data.case import Listing
 from lung_seg.data.phantom import VERSION, draw_phantom
 from lung_seg.data.sources import montgomery
@@ -57,7 +57,7 @@ def find_cases(raw_dir: Path, phantom: PhantomConfig) -> Listing:
 
 def draw_all(drawings: list[Drawing]) -> None:
     """Draw and write phantoms on all cores, with a progress bar."""
-    processes = min(os.cpu_count() or 1, len(drawings) // PHANTOMS_PER_PROCESS)
+    processes = min(usable_cores(), len(drawings) // PHANTOMS_PER_PROCESS)
     if processes < 2:
         _wait_for(map(draw, drawings), len(drawings))
         return
