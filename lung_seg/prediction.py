@@ -188,9 +188,9 @@ def _predict_batch(predictor: Predictor, config: PredictConfig, output: Path, jo
 def _load(predictor: Predictor, config: PredictConfig, job: Job) -> Loaded | tuple[Job, UserError]:
     try:
         radiograph = open_radiograph(job.path, config.inverted, config.max_megapixels)
+        return Loaded(job, radiograph, predictor.to_square(radiograph.pixels))
     except UserError as error:
         return job, error
-    return Loaded(job, radiograph, predictor.to_square(radiograph.pixels))
 
 
 def _finish(predictor: Predictor, config: PredictConfig, output: Path, loaded: Loaded, probability: Probability) -> Row:

@@ -25,6 +25,7 @@ JSRT_BITS = 12  # JSRT's raw files: big-endian words of 12 bits, square, without
 JSRT_SIDE_MM = 2048 * 0.175
 FORMATS = ("PNG", "JPEG", "BMP", "TIFF", "GIF", "WEBP")  # Pillow knows others, whose readers are less well tried
 PILLOWS_PIXELS = Image.MAX_IMAGE_PIXELS or math.inf  # more of them it warns of, and twice as many it refuses
+LONGEST_FRAMED_PX = 20_000  # a letterbox is as high as wide: a strip of some megapixels could ask for gigabytes
 HALVED_FROM = 8  # times its new size an image is first halved: a third of the time, edges within a twentieth of a pixel
 UNREADABLE = (
     OSError,
@@ -103,6 +104,9 @@ def to_square(image: Grey, size_px: int, resize: str) -> Grey:
     """Resize to (size_px, size_px): ``stretch`` both axes, or ``letterbox`` with black bars on the short one.
 
     An axis that shrinks is averaged over the area of each pixel, so that fine structure does not alias.
+
+    Raises:
+        UserError: the image is a strip too long for a letterbox.
     """
     if resize == "letterbox":
         image = _pad_to_square(image)
@@ -153,6 +157,11 @@ def _halved(image: Grey) -> Grey:
 def _pad_to_square(image: Grey) -> Grey:
     height_px, width_px = image.shape
     side, top, left = _frame(height_px, width_px)
+    if side > LONGEST_FRAMED_PX:
+        raise UserError(
+            f"An image of {width_px}x{height_px} pixels is too long for a letterbox of at most {LONGEST_FRAMED_PX}.\n"
+            "No radiograph is as long; cut it, or use resize=stretch."
+        )
     return np.pad(image, ((top, side - height_px - top), (left, side - width_px - left)))
 
 

@@ -295,3 +295,11 @@ def test_an_image_of_the_right_size_is_left_as_it_is():
     image = layouts.draw_chest(1, 32, 32)[0]
 
     assert np.array_equal(to_square(image, 32, "stretch"), image)
+
+
+def test_a_strip_is_not_framed_by_gigabytes_of_nothing():
+    strip = np.zeros((1, 200_000), np.uint8)
+
+    with pytest.raises(UserError, match="200000x1 pixels is too long"):
+        to_square(strip, 32, "letterbox")
+    assert to_square(strip, 32, "stretch").shape == (32, 32)
