@@ -30,7 +30,8 @@ from lung_seg.pictures import fit_within, overlay, write_png
 from lung_seg.predictor import Prediction, Predictor
 
 TABLE = "predictions.csv"
-MASK = "_mask.png"  # how a mask's name ends
+# How the names of what is written end.
+MASK, OVERLAY, CROP, LUNGS, SEG = "_mask.png", "_overlay.png", "_crop.png", "_lungs.png", "_seg.dcm"
 COLUMNS = (
     "input",
     "mask",
@@ -80,7 +81,7 @@ def predict(config: PredictConfig, output: Path) -> Outcome:
     rows = read_table(output / TABLE)
     paths = find_inputs(config.input, output)
     jobs = name_results(paths, {name: row["mask"].removesuffix(MASK) for name, row in rows.items() if row["mask"]})
-    todo = [job for job in jobs if not (config.skip_existing and _is_done(rows.get(str(job.path)), output))]
+    todo = [job for job in jobs if not (config.skip_existing and _is_done(rows.get(str(job.path)), config, output))]
     cores = usable_cores()
     workers = max(1, min(cores, len(todo)))
     # A core for each radiograph: two cores that share a network's work are slower than two networks side by side.
@@ -144,8 +145,24 @@ def _is_whole(row: Row) -> bool:
     return not mask.is_absolute() and ".." not in mask.parts
 
 
-def _is_done(row: Row | None, output: Path) -> bool:
-    return row is not None and not row["error"] and (output / row["mask"]).is_file()
+def _is_done(row: Row | None, config: PredictConfig, output: Path) -> bool:
+    """Whether all that is asked for has been written."""
+    if row is None or row["error"]:
+        return False
+    stem = row["mask"].removesuffix(MASK)
+    endings = _endings(config, Path(row["input"]), has_lungs=bool(row["box_width_px"]))
+    return all((output / f"{stem}{ending}").is_file() for ending in endings)
+
+
+def _endings(config: PredictConfig, path: Path, has_lungs: bool) -> Iterator[str]:
+    """How the names of a radiograph's results end."""
+    if config.overlay:
+        yield OVERLAY
+    if config.crop and has_lungs:
+        yield from (CROP, LUNGS)
+    if config.dicom_seg and is_dicom(path):
+        yield SEG
+    yield MASK
 
 
 def _predicted(
@@ -209,17 +226,17 @@ def _write_files(loaded: Loaded, prediction: Prediction, box: Box | None, config
     """Write the mask and what else is asked for; returns the mask's name below the output folder."""
     image, mask = loaded.radiograph.pixels, prediction.mask
     target = partial(_target, output, loaded.job)
-    if config.overlay:
-        write_png(target("_overlay.png"), _small_overlay(image, mask))
-    if config.crop and box:
+    endings = set(_endings(config, loaded.job.path, has_lungs=box is not None))
+    if OVERLAY in endings:
+        write_png(target(OVERLAY), _small_overlay(image, mask))
+    if CROP in endings and box:
         rows, columns = with_margin(box, config.crop_margin, *image.shape)
-        write_png(target("_crop.png"), image[rows, columns])
-        write_png(target("_lungs.png"), soft_masked(image, mask)[rows, columns])
-    if config.dicom_seg and is_dicom(loaded.job.path):
-        write_dicom_seg(target("_seg.dcm"), loaded.job.path, prediction.right, prediction.left)
-    mask_path = target(MASK)  # the last one: where it is, all of them are
-    write_png(mask_path, mask.astype(np.uint8) * np.uint8(255))
-    return mask_path.relative_to(output).as_posix()
+        write_png(target(CROP), image[rows, columns])
+        write_png(target(LUNGS), soft_masked(image, mask)[rows, columns])
+    if SEG in endings:
+        write_dicom_seg(target(SEG), loaded.job.path, prediction.right, prediction.left)
+    write_png(target(MASK), mask.astype(np.uint8) * np.uint8(255))
+    return target(MASK).relative_to(output).as_posix()
 
 
 def _target(output: Path, job: Job, ending: str) -> Path:

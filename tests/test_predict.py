@@ -257,6 +257,18 @@ def test_a_stopped_run_goes_on_where_it_was(films: Path, run: Run, monkeypatch: 
     assert {name: rows[name] for name in before} == before
 
 
+def test_what_is_asked_for_later_is_written_of_radiographs_that_were_predicted_before(films: Path, run: Run) -> None:
+    arguments = ("input=films", CHECKPOINT, "output=out", "skip_existing=true")
+    assert run("predict", *arguments, "overlay=false").code == 0
+    cropped = run("predict", *arguments, "overlay=false", "crop=true")
+    assert "Predicted 4 radiographs" in cropped.out
+    assert len(list(Path("out").rglob("*_crop.png"))) == len(list(Path("out").rglob("*_lungs.png"))) == 4
+    assert not list(Path("out").rglob("*_overlay.png"))
+    assert "Left alone 4 radiographs" in run("predict", *arguments, "overlay=false", "crop=true").out
+    Path("out/a_mask.png").unlink()
+    assert "Left alone 3 radiographs" in run("predict", *arguments, "overlay=false").out
+
+
 def test_only_a_few_radiographs_are_in_memory_at_once(trained: Path, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     for number in range(40):
         write_image(Path("films", f"{number}.png"), draw_chest(number, 32, 32)[0])
