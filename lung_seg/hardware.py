@@ -22,7 +22,7 @@ from torch.distributed.rendezvous import rendezvous
 from lung_seg.config import TrainerConfig
 from lung_seg.errors import FailureError, UserError
 from lung_seg.memory import keep_freed_memory
-from lung_seg.precision import fastest_precision
+from lung_seg.precision import choose_precision
 from lung_seg.saving import WholeCheckpoints
 
 
@@ -46,9 +46,8 @@ def make_trainer(
         UserError: the machine lacks the hardware asked for.
     """
     _hush_lightning()
-    arguments = dataclasses.asdict(settings)
-    if settings.precision == "auto":
-        arguments["precision"] = fastest_precision(settings.accelerator)
+    precision = choose_precision(settings.precision, settings.accelerator)
+    arguments = dataclasses.asdict(settings) | {"precision": precision}
     if TorchElasticEnvironment.detect() and is_restarted():
         _find_each_other_again(settings.accelerator)
     plugins: list[Any] = [WholeCheckpoints()]

@@ -4,7 +4,22 @@ from contextlib import AbstractContextManager, nullcontext
 
 import torch
 
+from lung_seg.errors import UserError
+
 TYPES = {"32-true": torch.float32, "bf16-mixed": torch.bfloat16, "16-mixed": torch.float16}  # by Lightning's names
+
+
+def choose_precision(asked: str, accelerator: str) -> str:
+    """The precision that was asked for, and for "auto" the fastest.
+
+    Raises:
+        UserError: there is no such precision.
+    """
+    if asked == "auto":
+        return fastest_precision(accelerator)
+    if asked not in TYPES:
+        raise UserError(f"precision={asked} must be one of auto | {' | '.join(TYPES)}.\nauto takes the fastest here.")
+    return asked
 
 
 def fastest_precision(accelerator: str) -> str:

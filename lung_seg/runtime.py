@@ -56,12 +56,12 @@ class TorchRuntime:
         import torch  # takes seconds, and whoever predicts by ONNX may not have it
 
         from lung_seg.model.checkpoint import find_checkpoint, load_network
-        from lung_seg.precision import fastest_precision
+        from lung_seg.precision import choose_precision
 
         self.threads, self.threads_outside = threads, torch.get_num_threads()
         network, self.description = load_network(find_checkpoint(path))
         self.device = _choose(torch, device)
-        self.precision = fastest_precision(self.device) if precision == "auto" else precision
+        self.precision = choose_precision(precision, self.device)
         if self.device == "cpu":
             keep_freed_memory()
         self.best_batch_size = 1 if self.device == "cpu" else 8  # a GPU is idle with one; a CPU gains nothing by more

@@ -21,7 +21,7 @@ from lung_seg.data.dataset import Sample
 from lung_seg.hardware import make_trainer
 from lung_seg.model.losses import SegmentationLoss
 from lung_seg.model.unet import UNet
-from lung_seg.precision import TYPES, autocast, fastest_precision
+from lung_seg.precision import TYPES, autocast, choose_precision
 from lung_seg.training import make_optimizer, make_segmenter
 
 WARM_UP = 2  # steps that are not counted: the first ones choose algorithms and fill caches
@@ -64,7 +64,7 @@ def measure_training(config: BenchmarkConfig, device: torch.device) -> tuple[lis
         }
         figures = take_turns("images/s", contestants, config.rounds)
     figures.append(Figure("training: waiting for cases", "%", waiting))
-    kind = TYPES[_precision(config)]
+    kind = TYPES[choose_precision(config.trainer.precision, config.trainer.accelerator)]
     return figures, findings(figures, batch_size, measure(device, kind), count(lambda: next(bare)), kind)
 
 
@@ -129,11 +129,6 @@ class Stopwatch(pl.Callback):
         return self.waited / (self.ended - self.started)
 
 
-def _precision(config: BenchmarkConfig) -> str:
-    asked = config.trainer.precision
-    return fastest_precision(config.trainer.accelerator) if asked == "auto" else asked
-
-
 def _bare_steps(config: BenchmarkConfig, device: torch.device) -> Iterator[Tensor]:
     """The same batches, network and precision, and not a line more than a training needs."""
     network = UNet(**dataclasses.asdict(config.model)).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -142,7 +137,7 @@ def _bare_steps(config: BenchmarkConfig, device: torch.device) -> Iterator[Tenso
     if config.compile:
         network.compile()
     optimizer = make_optimizer(config.optimizer, network.parameters())
-    precision = _precision(config)
+    precision = choose_precision(config.trainer.precision, config.trainer.accelerator)
     loader = prepared(config).train_dataloader()
     while True:
         for image, mask, _ in loader:
