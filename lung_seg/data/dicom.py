@@ -107,19 +107,20 @@ def open_dicom(path: Path) -> "Dataset":
 
 @contextmanager
 def quiet_pydicom() -> Iterator[None]:
-    """Neither warnings nor log of pydicom: our own error tells of a broken file, and sound ones break a rule often.
+    """Neither warnings nor logs of pydicom and highdicom: our own error tells of a broken file, and sound ones break a rule often.
 
     One thread at a time, since Python's warning filters are those of the whole process.
     """
-    logger = logging.getLogger("pydicom")
+    levels = {logger: logger.level for logger in map(logging.getLogger, ("pydicom", "highdicom"))}
     with _one_at_a_time, warnings.catch_warnings():
         warnings.filterwarnings("ignore", module="pydicom|highdicom")
-        level = logger.level
-        logger.setLevel(logging.CRITICAL + 1)
+        for logger in levels:
+            logger.setLevel(logging.CRITICAL + 1)
         try:
             yield
         finally:
-            logger.setLevel(level)
+            for logger, level in levels.items():
+                logger.setLevel(level)
 
 
 @contextmanager

@@ -1,6 +1,5 @@
 """The lungs of a DICOM radiograph as a DICOM Segmentation, which archives and viewers show on top of it."""
 
-import logging
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -68,7 +67,6 @@ def _segmentation(radiograph: "Dataset", right: Mask, left: Mask) -> "Segmentati
     from highdicom.seg import Segmentation
     from pydicom.uid import generate_uid
 
-    logging.getLogger("highdicom").setLevel(logging.WARNING)  # else it tells of each segment
     return Segmentation(
         source_images=[radiograph],
         pixel_array=np.stack([right, left], axis=-1)[np.newaxis].astype(np.uint8),

@@ -45,12 +45,14 @@ def test_lungs_are_written_as_a_segmentation_of_their_radiograph(tmp_path, film)
     assert [file.name for file in path.parent.iterdir()] == ["seg.dcm"]
 
 
-def test_a_lung_that_was_not_found_is_a_segment_without_pixels(tmp_path, film):
+def test_a_lung_that_was_not_found_is_a_segment_without_pixels_and_nothing_is_logged(tmp_path, film, caplog):
     write_dicom(film, GREY)
+    caplog.set_level("INFO")
 
     write_dicom_seg(tmp_path / "seg.dcm", film, np.zeros_like(RIGHT), LEFT)
 
     assert np.array_equal(dcmread(tmp_path / "seg.dcm").pixel_array.astype(bool), [np.zeros_like(RIGHT), LEFT])
+    assert not caplog.records
 
 
 @pytest.mark.parametrize("elements", [{"PatientID": None}, {"FrameOfReferenceUID": uid.generate_uid()}])
