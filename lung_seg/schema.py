@@ -17,6 +17,12 @@ from lung_seg.keys import Group, rule_text
 
 ConfigT = TypeVar("ConfigT", bound=Group)
 
+GROUPS_HELP = """
+== Groups: choose a file of conf/ (data=montgomery, trainer=gpu), which holds its values ==
+$APP_CONFIG_GROUPS"""
+SWEEPS_HELP = """
+Several values and --multirun run one job for each: data.batch_size=8,16 --multirun"""
+
 
 def register() -> None:
     """Make the schemas and their help pages known to Hydra; ``conf/*.yaml`` name them."""
@@ -77,27 +83,16 @@ def _help(script: str, schema: type[Group]) -> str:
     """The page of ``python <script>.py --help``."""
     summary = (schema.__doc__ or "").strip()
     keys = "\n".join(_help_lines(schema))
-    if not any(_groups(schema)):
-        return f"""{summary}
-
-  python {script}.py [key=value] ...
-
-== Keys ==
-{keys}
-
---cfg job prints the configuration without running it.
-"""
+    has_groups = any(_groups(schema))
+    usage = f"python {script}.py {'[group=name] ' if has_groups else ''}[key=value] ..."
     return f"""{summary}
 
-  python {script}.py [group=name] [key=value] ...
-
-== Groups: choose a file of conf/ (data=montgomery, trainer=gpu) ==
-$APP_CONFIG_GROUPS
-== Keys: override any value (data.batch_size=16) ==
+  {usage}
+{GROUPS_HELP if has_groups else ""}
+== Keys: override any value by key=value ==
 {keys}
-
-Several values and --multirun run one job for each: data.batch_size=8,16 --multirun
---cfg job prints the configuration without running it; conf/ holds the values of every group.
+{SWEEPS_HELP if has_groups else ""}
+--cfg job prints the configuration without running it.
 """
 
 
