@@ -115,3 +115,8 @@ def trained(_trained_once: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     shutil.copytree(_trained_once, folder)
     monkeypatch.chdir(folder)
     return folder
+
+
+def have_cores(monkeypatch: pytest.MonkeyPatch, count: int) -> None:
+    """As if this process had been left so many cores."""
+    monkeypatch.setattr("os.sched_getaffinity", lambda _: range(count), raising=False)

@@ -16,7 +16,7 @@ from lung_seg import Predictor
 from lung_seg.data.radiograph import read_radiograph
 from lung_seg.errors import UserError
 from lung_seg.predictor import Prediction
-from tests.conftest import Run
+from tests.conftest import Run, have_cores
 from tests.layouts import draw_chest, write_dicom, write_image
 
 CHECKPOINT = "checkpoint=runs/first"
@@ -176,6 +176,8 @@ def test_bf16_finds_the_same_lungs(films: Path) -> None:
     exact, fast = (Predictor("runs/first", precision=name).predict("films/a.png") for name in ("32-true", "bf16-mixed"))
     assert 0 < np.abs(exact.probability - fast.probability).max() < 0.1
     assert dice(exact.mask, fast.mask) > 0.98
+    with pytest.raises(UserError, match=r"precision=bf16 must be one of auto \| 32-true"):
+        Predictor("runs/first", precision="bf16")
 
 
 def test_a_list_of_paths_with_dots_writes_nothing_outside_the_output(films: Path, run: Run) -> None:
@@ -198,9 +200,9 @@ def test_a_bad_file_gets_a_row_and_the_others_their_masks(films: Path, run: Run)
     rows = table(Path("out"))
     failed = {name for name, row in rows.items() if row["error"]}
     assert failed == {"text.png", "cut.png", "empty.jpg", "gone.png"}
-    assert "is not there" in rows.pop("gone.png")["error"]
-    failed -= {"gone.png"}
-    assert all("cannot be read" in rows[name]["error"] and not rows[name]["mask"] for name in failed)
+    assert "is not there" in rows["gone.png"]["error"]
+    assert all("cannot be read" in rows[name]["error"] for name in failed - {"gone.png"})
+    assert not any(rows[name]["mask"] for name in failed)
     assert len(list(Path("out").rglob("*_mask.png"))) == 4
 
 
@@ -239,7 +241,7 @@ def test_a_stopped_run_goes_on_where_it_was(films: Path, run: Run, monkeypatch: 
         return probabilities(predictor, squares)
 
     monkeypatch.setattr(lung_seg.prediction, "open_radiograph", counted)
-    monkeypatch.setattr("os.sched_getaffinity", lambda _: range(1), raising=False)
+    have_cores(monkeypatch, 1)
     with monkeypatch.context() as patch:
         patch.setattr(Predictor, "probabilities", stopped)
         stopped_run = run("predict", "input=films", CHECKPOINT, "output=out")
@@ -286,7 +288,7 @@ def test_only_a_few_radiographs_are_in_memory_at_once(trained: Path, run: Run, m
 
     monkeypatch.setattr(lung_seg.prediction, "open_radiograph", counted)
     monkeypatch.setattr(Predictor, "finish", finished)
-    monkeypatch.setattr("os.sched_getaffinity", lambda _: range(3), raising=False)
+    have_cores(monkeypatch, 3)
     assert run("predict", "input=films", CHECKPOINT, "output=out", "overlay=false", "batch_size=2").code == 0
     assert len(table(Path("out"))) == 40
     assert 2 <= most[0] <= 6
@@ -300,9 +302,7 @@ def test_predicting_leaves_the_threads_of_pytorch_as_they_were(
             return torch.get_num_threads(), pool.submit(torch.get_num_threads).result()
 
     before = threads()
-    monkeypatch.setattr(
-        "os.sched_getaffinity", lambda _: range(8), raising=False
-    )  # two for each of the four films, where tests have one
+    have_cores(monkeypatch, 8)  # two for each of the four films, where tests have one
 
     assert run("predict", "input=films", CHECKPOINT, "output=out").code == 0
 

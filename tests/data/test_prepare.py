@@ -20,6 +20,7 @@ from lung_seg.data.packed import pack
 from lung_seg.data.prepare import prepare
 from lung_seg.errors import UserError
 from tests import layouts
+from tests.conftest import have_cores
 
 DESIGN_COLUMNS = [
     "case_id",
@@ -237,7 +238,7 @@ def test_files_can_be_read_by_others_as_the_umask_says(workplace):
 
 def test_stopped_half_way_it_goes_on_where_it_was(workplace, monkeypatch):
     layouts.write_montgomery(workplace / "raw", cases=12)
-    monkeypatch.setattr("os.sched_getaffinity", lambda _: range(1), raising=False)
+    have_cores(monkeypatch, 1)
     with monkeypatch.context() as patch:
         stop_at(patch, 8, KeyboardInterrupt())
         with pytest.raises(KeyboardInterrupt):
@@ -261,7 +262,7 @@ def test_stopped_half_way_it_goes_on_where_it_was(workplace, monkeypatch):
 
 def test_a_journal_that_was_cut_off_costs_one_case(workplace, monkeypatch):
     layouts.write_montgomery(workplace / "raw", cases=6)
-    monkeypatch.setattr("os.sched_getaffinity", lambda _: range(1), raising=False)
+    have_cores(monkeypatch, 1)
     for stop in (5, 2):
         with monkeypatch.context() as patch:
             begun = stop_at(patch, stop, KeyboardInterrupt())
@@ -279,10 +280,10 @@ def test_a_journal_that_was_cut_off_costs_one_case(workplace, monkeypatch):
 
 def test_many_threads_give_what_one_gives(workplace, monkeypatch):
     layouts.write_montgomery(workplace / "raw", cases=12)
-    monkeypatch.setattr("os.sched_getaffinity", lambda _: range(1), raising=False)
+    have_cores(monkeypatch, 1)
     one = manifest(prepare(settings()))
     shutil.rmtree("data")
-    monkeypatch.setattr("os.sched_getaffinity", lambda _: range(6), raising=False)
+    have_cores(monkeypatch, 6)
 
     assert manifest(prepare(settings())) == one
 
@@ -346,7 +347,7 @@ def test_larger_files_are_skipped_by_the_settings_name_and_join_once_allowed(wor
 
 
 def test_a_corrupt_case_stops_when_asked_and_leaves_what_was_there(workplace, monkeypatch):
-    monkeypatch.setattr("os.sched_getaffinity", lambda _: range(1), raising=False)
+    have_cores(monkeypatch, 1)
     layouts.write_montgomery(workplace / "raw", cases=4)
     folder = prepare(settings(on_error="stop"))
     before = times(folder)

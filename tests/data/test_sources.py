@@ -10,6 +10,7 @@ from lung_seg.data.sources import find_cases, montgomery, nlm, phantom
 from lung_seg.data.sources.phantom import PHANTOMS_PER_PROCESS
 from lung_seg.errors import UserError
 from tests import layouts
+from tests.conftest import have_cores
 
 REAL = Path(__file__).parents[3] / "shared" / "data" / "raw"
 
@@ -290,7 +291,7 @@ def test_a_phantom_depends_on_its_seed_and_number_alone(tmp_path):
 
 
 def test_many_phantoms_are_drawn_by_several_processes(tmp_path, monkeypatch):
-    monkeypatch.setattr("os.sched_getaffinity", lambda _: range(2), raising=False)
+    have_cores(monkeypatch, 2)
 
     cases = find_phantoms(tmp_path / "many", cases=2 * PHANTOMS_PER_PROCESS).cases
 
