@@ -107,19 +107,22 @@ def open_dicom(path: Path) -> "Dataset":
 
 @contextmanager
 def quiet_pydicom() -> Iterator[None]:
-    """Neither warnings nor logs of pydicom and highdicom: our own error tells of a broken file, and sound ones break a rule often.
+    """Neither warnings nor logs of pydicom and highdicom.
+
+    Our own error tells of a broken file, and sound ones break a rule often.
 
     One thread at a time, since Python's warning filters are those of the whole process.
     """
-    levels = {logger: logger.level for logger in map(logging.getLogger, ("pydicom", "highdicom"))}
+    loggers = [logging.getLogger(name) for name in ("pydicom", "highdicom")]
     with _one_at_a_time, warnings.catch_warnings():
         warnings.filterwarnings("ignore", module="pydicom|highdicom")
-        for logger in levels:
+        levels = [logger.level for logger in loggers]  # another thread may have had them changed until now
+        for logger in loggers:
             logger.setLevel(logging.CRITICAL + 1)
         try:
             yield
         finally:
-            for logger, level in levels.items():
+            for logger, level in zip(loggers, levels, strict=True):
                 logger.setLevel(level)
 
 
