@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from functools import reduce
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,13 +31,14 @@ def read_mask(path: Path, max_megapixels: int = MAX_MEGAPIXELS) -> Mask:
         UserError: the file cannot be read as an image, or is larger than allowed.
     """
     image = open_image(path, max_megapixels)
-    levels = _levels(image)
-    pixels = np.asarray(levels)
+    pixels = np.asarray(_levels(image))
     half = float(pixels.max()) / 2
     if image.format in LOSSY_FORMATS:
         threshold = max(half, FAINTEST_LUNG)
+    elif _has_few_levels(pixels):
+        threshold = 0
     else:
-        threshold = 0 if levels.getcolors(MOST_LABELS) else half
+        threshold = half
     mask: Mask = pixels > threshold
     return mask
 
@@ -77,6 +79,15 @@ def _levels(image: Image.Image) -> Image.Image:
     *colours, alpha = image.convert("RGBA").split()
     brightest = reduce(ImageChops.lighter, colours)
     return alpha if _is_flat(brightest) and not _is_flat(alpha) else ImageChops.multiply(brightest, alpha)
+
+
+def _has_few_levels(pixels: NDArray[Any]) -> bool:
+    """Whether there are no more different values than labels are numbered by."""
+    levels = np.unique(pixels[::16, ::16])  # of a mask nearly always all; counting them takes longer than decoding
+    if len(levels) > MOST_LABELS:
+        return False
+    found = reduce(np.logical_or, (pixels == level for level in levels))
+    return bool(found.all()) or len(levels) + len(np.unique(pixels[~found])) <= MOST_LABELS
 
 
 def _is_flat(channel: Image.Image) -> bool:
