@@ -42,7 +42,9 @@ class UNet(nn.Module):
         )
         self.dropout = nn.Dropout2d(dropout)
         self.upsamplers = nn.ModuleList(_upsample(below, width, upsampling) for below, width in way_up)
-        self.decoders = nn.ModuleList(_two_convolutions(2 * width, width, normalization) for _, width in way_up)
+        self.decoders = nn.ModuleList(
+            _two_convolutions(2 * width, width, normalization, SideBySide) for _, width in way_up
+        )
         self.head = nn.Conv2d(channels[0], 1, kernel_size=1)
 
     def forward(self, image: Tensor) -> Tensor:
@@ -54,9 +56,23 @@ class UNet(nn.Module):
             skipped.append(features)
         features = self.dropout(skipped.pop())
         for upsampler, decoder in zip(self.upsamplers, self.decoders, strict=True):
-            features = decoder(torch.cat([skipped.pop(), upsampler(features)], dim=1))
+            features = decoder((skipped.pop(), upsampler(features)))
         logits: Tensor = self.head(features)
         return logits
+
+
+class SideBySide(nn.Conv2d):
+    """A 3 x 3 convolution of two maps as if their channels were one map's.
+
+    It adds up a convolution of each: to copy them into one map, and its gradient back into two, costs a twentieth of a
+    training step and a tenth of its memory on a GPU (docs/performance.md).
+    """
+
+    def forward(self, maps: tuple[Tensor, Tensor]) -> Tensor:  # type: ignore[override]
+        """From (N, A, H, W) and (N, B, H, W), with A + B ``in_channels``, to (N, ``out_channels``, H, W)."""
+        skipped, upsampled = maps
+        for_skipped, for_upsampled = torch.tensor_split(self.weight, [skipped.shape[1]], dim=1)
+        return F.conv2d(skipped, for_skipped, padding=1) + F.conv2d(upsampled, for_upsampled, padding=1)
 
 
 def standardise(image: Tensor) -> Tensor:
@@ -66,11 +82,11 @@ def standardise(image: Tensor) -> Tensor:
     return (values - mean) / deviation.clamp_min(1e-3)
 
 
-def _two_convolutions(before: int, after: int, normalization: str) -> nn.Sequential:
+def _two_convolutions(before: int, after: int, normalization: str, first: type[nn.Conv2d] = nn.Conv2d) -> nn.Sequential:
     layers: list[nn.Module] = []
-    for channels in (before, after):
+    for convolution, channels in ((first, before), (nn.Conv2d, after)):
         layers += [
-            nn.Conv2d(channels, after, kernel_size=3, padding=1, bias=False),
+            convolution(channels, after, kernel_size=3, padding=1, bias=False),
             _normalise(after, normalization),
             nn.ReLU(inplace=True),
         ]
