@@ -188,7 +188,7 @@ class Recipe(Group):
     """What a network is trained with."""
 
     seed: int = key(0, "Weights, order of cases and augmentation follow from it.", at_least=0, at_most=2**32 - 1)
-    compile: bool = key(False, "Compile the network first (torch.compile): takes a minute, and may pay on a GPU.")
+    compile: bool = key(False, "Compile the network first (torch.compile): takes a minute; pays on a GPU.")
     data: DataConfig = group(DataConfig)
     augmentation: AugmentationConfig = group(AugmentationConfig)
     model: ModelConfig = group(ModelConfig)
