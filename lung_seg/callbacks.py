@@ -50,8 +50,8 @@ class DivergenceGuard(pl.Callback):
         if trainer.world_size > 1 or self.last is None or self.last[0].isfinite():
             return
         loss, rows, step, learning_rate = self.last
-        known = trainer.datamodule.rows  # type: ignore[attr-defined]
-        cases = ", ".join(known[row].case_id for row in rows.tolist())
+        case_id = trainer.datamodule.case_id  # type: ignore[attr-defined]
+        cases = ", ".join(case_id(row) for row in rows.tolist())
         raise UserError(
             f"The loss is {loss:.4g} in step {step} of epoch {trainer.current_epoch}, at learning rate "
             f"{learning_rate:.3g} on {cases}: the training diverged.\n"

@@ -72,6 +72,9 @@ class DataConfig(Group):
         "Processes that load and augment; null: none on a CPU, which has no core to spare, else up to 8.",
         at_least=0,
     )
+    phantoms_beside: int = key(
+        0, "Phantoms to train on beside the cases in each epoch, others each time, of data.phantom.cases.", at_least=0
+    )
     phantom: PhantomConfig = group(PhantomConfig)
     folder: FolderConfig = group(FolderConfig)
 
@@ -85,6 +88,9 @@ class DataConfig(Group):
             self.refuse("folds", "must be 0 (off) or at least 2", "Try data.folds=5.")
         if self.fold >= max(self.folds, 1):
             self.refuse("fold", f"must be below data.folds={self.folds}", "Folds are counted from 0.")
+        if self.phantoms_beside > self.phantom.cases:
+            rule = f"must be at most data.phantom.cases={self.phantom.cases}"
+            self.refuse("phantoms_beside", rule, "Raise that: so many are drawn, once.")
 
     @classmethod
     def from_plain(cls, values: dict[str, Any]) -> "DataConfig":

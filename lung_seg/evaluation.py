@@ -117,6 +117,7 @@ def evaluate(config: EvaluateConfig, run_dir: Path) -> dict[str, Any]:
 
 def cases_to_score(config: EvaluateConfig, data: DataConfig, split: str) -> LungDataModule:
     """The cases of a split, or of all, as they were prepared or varied as asked for."""
+    data = dataclasses.replace(data, phantoms_beside=0)  # those are for training
     datamodule = LungDataModule(data, config.augmentation, seed=0)
     datamodule.test_augment = Augment(config.augmentation, data.image_size_px)
     datamodule.test_splits = SPLITS if split == "all" else (split,)

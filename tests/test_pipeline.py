@@ -49,6 +49,19 @@ def test_a_training_leaves_every_file_it_promises(trained: Path) -> None:
     assert any(name.startswith("tensorboard/events") for name in left)
 
 
+def test_phantoms_beside_the_cases_are_trained_on_and_not_scored(workplace: Path, run: Run) -> None:
+    beside = ("data.phantoms_beside=8", "data.phantom.cases=10", "data.prepared_dir=prepared")
+    assert run("train", *SMALL, "trainer.max_epochs=1", "hydra.run.dir=run", *beside).code == 0
+    summary = json.loads((workplace / "run" / "summary.json").read_text())
+    assert summary["training"]["steps"] == (12 + 8) // 4
+    assert summary["data"]["cases"] == {"train": 12, "validation": 3, "test": 5}
+    assert len(summary["scores"]["source"]) == 1
+    (drawn,) = (workplace / "prepared").glob("phantoms_beside-*")
+    drawn.rename(workplace / "gone")
+    assert run("evaluate", "checkpoint=run", "trainer=cpu").code == 0
+    assert not drawn.exists()
+
+
 def test_the_summary_says_how_to_repeat_the_run(trained: Path) -> None:
     summary = json.loads((trained / "runs/first/summary.json").read_text())
     assert summary["seed"] == 0

@@ -55,6 +55,7 @@ def assert_refused(outcome: object, *words: str) -> None:
             ["loss is", "in step", "epoch 0", "MCUCXR_00", "diverged", "Lower optimizer.lr"],
         ),
         (["data.folds=5", "data.fold=5"], ["data.fold=5", "below data.folds=5"]),
+        (["data.phantoms_beside=2000"], ["data.phantoms_beside=2000", "at most data.phantom.cases=1600"]),
         (["data.image_size_px=100"], ["data.image_size_px=100", "multiple of 16", "96"]),
         (["data=folder"], ["data.name", "not set"]),
         (["data.batch_size=["], ["data.batch_size='['", "Integer"]),

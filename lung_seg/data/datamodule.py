@@ -1,5 +1,6 @@
 """The LightningDataModule: a prepared set as batches."""
 
+import dataclasses
 import weakref
 from functools import cached_property
 from pathlib import Path
@@ -11,7 +12,7 @@ from torch.utils.data import DataLoader
 from lung_seg.config import SPLITS, AugmentationConfig, DataConfig
 from lung_seg.cores import usable_cores
 from lung_seg.data.augment import Augment
-from lung_seg.data.dataset import Draw, EpochSampler, LungDataset, ResumableLoader, Sample
+from lung_seg.data.dataset import BesidePhantoms, Draw, EpochSampler, LungDataset, ResumableLoader, Sample
 from lung_seg.data.manifest import Row
 from lung_seg.data.packed import Packed, pack
 from lung_seg.data.prepare import prepare
@@ -41,6 +42,7 @@ class LungDataModule(pl.LightningDataModule):
         self.augmentation = augmentation
         self.seed = seed
         self.packed: Packed | None = None
+        self.phantoms: Packed | None = None  # to train on beside the cases
         self.rows: list[Row] = []
         self.test_splits: tuple[str, ...] = ("test",)  # an evaluation may score others
         self.test_augment: Augment | None = None  # and vary them, to see what a network stands
@@ -54,6 +56,8 @@ class LungDataModule(pl.LightningDataModule):
         """Prepare and pack the set; only one process of a run does."""
         if not self.packed:  # Lightning asks again before the test that follows a training
             self.packed = pack(prepare(self.data))
+            if self.data.phantoms_beside:
+                self.phantoms = pack(prepare(_phantom_set(self.data)))
 
     def setup(self, stage: str) -> None:
         """Take the set as the one process found it, and deal the folds when asked.
@@ -62,10 +66,12 @@ class LungDataModule(pl.LightningDataModule):
         """
         if self.rows:
             return
-        packed = self.trainer.strategy.broadcast(self.packed) if self.trainer else self.packed
+        prepared = (self.packed, self.phantoms)
+        packed, self.phantoms = self.trainer.strategy.broadcast(prepared) if self.trainer else prepared
         assert packed is not None  # Lightning has the main process prepare the data first
         self.pixels, self.rows, self.manifest_sha256 = packed
-        weakref.finalize(self, open_in_use(self.pixels).close)
+        for read in filter(None, (packed, self.phantoms)):
+            weakref.finalize(self, open_in_use(read.path).close)
         if self.data.folds:
             self.rows = assign_folds(self.rows, self.data.folds, self.data.fold, self.data.split_seed)
 
@@ -100,8 +106,7 @@ class LungDataModule(pl.LightningDataModule):
         Raises:
             UserError: there are fewer training cases than one batch on each device takes.
         """
-        augment = Augment(self.augmentation, self.data.image_size_px)
-        dataset = self.dataset("train", augment=augment)
+        dataset = self._training_samples()
         needed = self.data.batch_size * self._world_size
         if len(dataset) < needed:
             devices = f" on {self._world_size} devices" if self._world_size > 1 else ""
@@ -110,6 +115,11 @@ class LungDataModule(pl.LightningDataModule):
                 f"{self.folder}.\nLower data.batch_size or prepare more cases."
             )
         return self._loader(dataset, shuffle=True)
+
+    def case_id(self, row: int) -> str:
+        """The case of a sample, or the phantom."""
+        rows = self.rows + (self.phantoms.rows if self.phantoms else [])
+        return rows[row].case_id
 
     def val_dataloader(self) -> DataLoader[Sample]:
         """The validation cases as they were prepared."""
@@ -136,7 +146,15 @@ class LungDataModule(pl.LightningDataModule):
         samples = (dataset[Draw(0, position)] for position in range(0, len(dataset), every))
         return typical_ranges((sample.image[0].numpy(), sample.mask[0].numpy()) for sample in samples)
 
-    def _loader(self, dataset: LungDataset, shuffle: bool) -> DataLoader[Sample]:
+    def _training_samples(self) -> LungDataset | BesidePhantoms:
+        augment = Augment(self.augmentation, self.data.image_size_px)
+        cases = self.dataset("train", augment=augment)
+        if not self.phantoms:
+            return cases
+        phantoms = LungDataset(self.phantoms.path, self.phantoms.rows, SPLITS, augment, self.seed)
+        return BesidePhantoms(cases, phantoms, self.data.phantoms_beside, first_row=len(self.rows))
+
+    def _loader(self, dataset: LungDataset | BesidePhantoms, shuffle: bool) -> DataLoader[Sample]:
         trainer = self.trainer
         rank = trainer.global_rank if trainer else 0
         on_gpu = trainer is not None and trainer.strategy.root_device.type == "cuda"
@@ -155,3 +173,17 @@ class LungDataModule(pl.LightningDataModule):
     @property
     def _world_size(self) -> int:
         return self.trainer.world_size if self.trainer else 1
+
+
+def _phantom_set(data: DataConfig) -> DataConfig:
+    """The phantoms to train on beside the cases, drawn as large as those are prepared."""
+    phantom = dataclasses.replace(data.phantom, size_px=data.image_size_px)
+    return DataConfig(
+        name=f"phantoms_beside-{phantom.cases}-seed{phantom.seed}",
+        source="phantom",
+        raw_dir=data.prepared_dir,
+        prepared_dir=data.prepared_dir,
+        image_size_px=data.image_size_px,
+        resize=data.resize,
+        phantom=phantom,
+    )

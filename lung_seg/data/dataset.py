@@ -70,6 +70,34 @@ class LungDataset(Dataset[Sample]):
         return self.__dict__ | {"_pixels": None}
 
 
+class BesidePhantoms(Dataset[Sample]):
+    """Training cases, and beside them in each epoch some phantoms of a larger set, others each time.
+
+    Args:
+        cases: the training cases.
+        phantoms: what to take from.
+        per_epoch: how many.
+        first_row: the row that the phantoms count from, above those of all cases.
+    """
+
+    def __init__(self, cases: LungDataset, phantoms: LungDataset, per_epoch: int, first_row: int):
+        self.cases = cases
+        self.phantoms = phantoms
+        self.per_epoch = per_epoch
+        self.first_row = first_row
+
+    def __len__(self) -> int:
+        return len(self.cases) + self.per_epoch
+
+    def __getitem__(self, draw: Draw) -> Sample:
+        beyond = draw.position - len(self.cases)
+        if beyond < 0:
+            return self.cases[draw]
+        number = (draw.epoch * self.per_epoch + beyond) % len(self.phantoms)
+        phantom = self.phantoms[Draw(draw.epoch, number)]
+        return phantom._replace(row=phantom.row + self.first_row)
+
+
 class EpochSampler(DistributedSampler[Draw]):
     """Draws each case once per epoch, in an order that follows from seed and epoch alone.
 

@@ -9,7 +9,7 @@ import pytest
 import torch
 from scipy import ndimage
 
-from lung_seg.config import AugmentationConfig, DataConfig
+from lung_seg.config import AugmentationConfig, DataConfig, PhantomConfig
 from lung_seg.data.augment import Augment
 from lung_seg.data.datamodule import LungDataModule
 from lung_seg.data.dataset import Draw, LungDataset, Sample
@@ -395,3 +395,22 @@ def test_flip_and_inversion_are_probabilities(knob, share):
     changed = [not np.array_equal(varied, image) for varied, _ in variations(200, **{knob: share})]
 
     assert np.mean(changed) == pytest.approx(share, abs=0.1)
+
+
+def test_other_phantoms_stand_beside_the_cases_in_each_epoch(prepared: DataConfig) -> None:
+    data = make_datamodule(prepared, phantoms_beside=4, phantom=PhantomConfig(cases=10), batch_size=5)
+    cases = {number for number, row in enumerate(data.rows) if row.split == "train"}
+    drawn = [order(epoch) for epoch in epochs(data, 3)]
+    assert all(len(rows) == len(set(rows)) == 15 and cases < set(rows) for rows in drawn)
+    beside = [set(rows) - cases for rows in drawn]
+    assert not beside[0] & beside[1]
+    assert set.union(*beside) == set(range(16, 26))
+    assert data.case_id(16) == data.phantoms.rows[0].case_id
+
+
+def test_phantoms_beside_the_cases_are_neither_validated_nor_tested(prepared: DataConfig) -> None:
+    alone, beside = make_datamodule(prepared), make_datamodule(prepared, phantoms_beside=4)
+    for loader in ("val_dataloader", "test_dataloader"):
+        theirs, ours = ([batch.row.tolist() for batch in getattr(module, loader)()] for module in (alone, beside))
+        assert theirs == ours
+    assert alone.state_dict() == beside.state_dict()
