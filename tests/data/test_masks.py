@@ -94,6 +94,14 @@ def test_jpeg_ramps_are_cut_in_the_middle(tmp_path, colours, quality):
     assert not mask[far].any()
 
 
+@pytest.mark.parametrize(("levels", "lung"), [((0, 60, 120, 255), 3), ((0, 60, 120, 180, 255), 2)])
+def test_four_levels_number_labels_and_five_are_a_ramp_however_few_pixels_have_them(tmp_path, levels, lung):
+    pixels = np.zeros((64, 64), np.uint8)
+    pixels[33, 1 : len(levels) + 1] = levels  # beside any coarse grid
+    Image.fromarray(pixels).save(tmp_path / "mask.png")
+    assert read_mask(tmp_path / "mask.png").sum() == lung
+
+
 def test_coloured_jpeg(tmp_path):
     Image.fromarray(coloured((0, 0, 0), (255, 0, 0), (255, 0, 0))).save(tmp_path / "mask.jpg", quality=95)
 
