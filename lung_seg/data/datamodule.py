@@ -176,8 +176,8 @@ class LungDataModule(pl.LightningDataModule):
 
 
 def _phantom_set(data: DataConfig) -> DataConfig:
-    """The phantoms to train on beside the cases, drawn as large as those are prepared."""
-    phantom = dataclasses.replace(data.phantom, size_px=data.image_size_px)
+    """The phantoms to train on beside the cases, drawn at least as large as those are prepared."""
+    phantom = dataclasses.replace(data.phantom, size_px=max(data.phantom.size_px, data.image_size_px))
     return DataConfig(
         name=f"phantoms_beside-{phantom.cases}-seed{phantom.seed}",
         source="phantom",
