@@ -9,7 +9,7 @@ from itertools import chain, count
 from pathlib import Path
 
 from lung_seg.data.dicom import is_dicom
-from lung_seg.data.radiograph import IMAGE_SUFFIXES
+from lung_seg.data.image_file import IMAGE_SUFFIXES
 from lung_seg.errors import UserError
 
 JSRT_SUFFIX = ".img"

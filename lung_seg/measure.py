@@ -6,8 +6,8 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 
+from lung_seg.data.image_file import Grey, Spacing
 from lung_seg.data.masks import Mask
-from lung_seg.data.radiograph import Grey, Spacing
 
 FEATHER = 0.01  # of the radiograph's longer side, over which the soft-masked radiograph fades to black
 

@@ -19,8 +19,9 @@ from lung_seg.config import PredictConfig
 from lung_seg.cores import usable_cores
 from lung_seg.data.dicom import is_dicom
 from lung_seg.data.dicom_seg import write_dicom_seg
+from lung_seg.data.image_file import Grey
 from lung_seg.data.masks import Mask
-from lung_seg.data.radiograph import Grey, Radiograph, open_radiograph
+from lung_seg.data.radiograph import Radiograph, open_radiograph
 from lung_seg.errors import UserError
 from lung_seg.files import atomic_path
 from lung_seg.inputs import Job, find_inputs, name_results

@@ -9,8 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lung_seg.data.case import MAX_MEGAPIXELS
+from lung_seg.data.image_file import Grey
 from lung_seg.data.masks import Mask
-from lung_seg.data.radiograph import Grey, from_square, read_radiograph, to_square
+from lung_seg.data.radiograph import from_square, read_radiograph, to_square
 from lung_seg.errors import UserError
 from lung_seg.lungs import LEFT, LUNG_PROBABILITY, RIGHT, Probability, clean, sides
 from lung_seg.quality import Ranges, judge

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
+from lung_seg.data.image_file import Grey
 from lung_seg.data.masks import Mask
-from lung_seg.data.radiograph import Grey
 from lung_seg.lungs import Probability, find_lungs
 
 Ranges = dict[str, tuple[float, float]]

@@ -4,6 +4,7 @@ import ast
 import os
 import subprocess
 import sys
+from graphlib import TopologicalSorter
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
@@ -57,6 +58,15 @@ def test_the_walk_sees_imports() -> None:
 def test_data_and_model_never_import_each_other() -> None:
     assert not {name for name in importers("lung_seg.model") if name.startswith("data")}
     assert not {name for name in importers("lung_seg.data") if name.startswith("model")}
+
+
+def test_no_module_imports_itself_by_way_of_others() -> None:
+    known = {f"lung_seg.{name}": imports(path) for name, path in modules().items()}
+    needs = {
+        name: {found if found in known else found.rpartition(".")[0] for found in names}
+        for name, names in known.items()
+    }
+    TopologicalSorter(needs).prepare()  # a circle raises CycleError, which names its modules
 
 
 def test_only_a_few_know_hydra() -> None:

@@ -16,7 +16,8 @@ from lung_seg.benchmark.preparing import film_cases
 from lung_seg.benchmark.turns import Figure, take_turns
 from lung_seg.config import BenchmarkConfig, PredictConfig
 from lung_seg.cores import usable_cores
-from lung_seg.data.radiograph import Grey, read_radiograph
+from lung_seg.data.image_file import Grey
+from lung_seg.data.radiograph import read_radiograph
 from lung_seg.export import export
 from lung_seg.prediction import predict
 from lung_seg.predictor import SHIPPED, Predictor

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lung_seg.data.case import MAX_MEGAPIXELS
-from lung_seg.data.radiograph import Grey, Radiograph, Spacing, check_pixels, pillow_allowing, stretch_to_8_bits
+from lung_seg.data.image_file import Grey, Spacing, check_pixels, pillow_allowing, stretch_to_8_bits
 from lung_seg.errors import UserError
 
 if TYPE_CHECKING:
@@ -78,7 +78,7 @@ def is_dicom(path: Path) -> bool:
         return False  # whoever reads it as an image will say what is wrong
 
 
-def read_dicom(path: Path, max_megapixels: int = MAX_MEGAPIXELS) -> Radiograph:
+def read_dicom(path: Path, max_megapixels: int = MAX_MEGAPIXELS) -> tuple[Grey, Spacing | None]:
     """Read a frontal chest radiograph: rescaled, through its first VOI LUT or window, air dark and bone bright.
 
     A file with neither is stretched from its own darkest to its own brightest value, as other deep files are.
@@ -91,7 +91,7 @@ def read_dicom(path: Path, max_megapixels: int = MAX_MEGAPIXELS) -> Radiograph:
         _check_is_chest_radiograph(dataset)
         _check_is_one_grey_image(dataset, max_megapixels)
         grey = _as_seen(_real_values(dataset), dataset)
-        return Radiograph(cv2.bitwise_not(grey).astype(np.uint8) if _is_inverted(dataset) else grey, _spacing(dataset))
+        return cv2.bitwise_not(grey).astype(np.uint8) if _is_inverted(dataset) else grey, _spacing(dataset)
 
 
 def open_dicom(path: Path) -> "Dataset":

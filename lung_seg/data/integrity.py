@@ -16,10 +16,10 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from lung_seg.config import SPLITS
+from lung_seg.data.image_file import Grey, open_image
 from lung_seg.data.manifest import Row, read_manifest
 from lung_seg.data.masks import Mask, size_text
 from lung_seg.data.prepared import KINDS, MANIFEST, read_case
-from lung_seg.data.radiograph import Grey, open_image
 from lung_seg.errors import UserError
 from lung_seg.files import locked, sha256, write_text
 from lung_seg.lungs import find_lungs

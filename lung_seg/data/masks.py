@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 from PIL import Image, ImageChops
 
 from lung_seg.data.case import MAX_MEGAPIXELS
-from lung_seg.data.radiograph import open_image, to_square
+from lung_seg.data.image_file import open_image
+from lung_seg.data.radiograph import to_square
 from lung_seg.errors import UserError
 
 Mask = NDArray[np.bool_]

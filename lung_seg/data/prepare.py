@@ -19,6 +19,7 @@ from lung_seg.config import SPLITS, DataConfig, Shard
 from lung_seg.cores import usable_cores
 from lung_seg.data.case import MAX_MEGAPIXELS, Case, Listing
 from lung_seg.data.download import download
+from lung_seg.data.image_file import Grey
 from lung_seg.data.manifest import TB_LABELS, Row, write_manifest
 from lung_seg.data.masks import Mask, mask_to_square, merge_masks, read_mask, size_text
 from lung_seg.data.prepared import (
@@ -35,7 +36,7 @@ from lung_seg.data.prepared import (
     write_case_png,
     write_record,
 )
-from lung_seg.data.radiograph import Grey, read_radiograph, to_square
+from lung_seg.data.radiograph import read_radiograph, to_square
 from lung_seg.data.sources import find_cases
 from lung_seg.data.split import assign_splits
 from lung_seg.errors import UserError

@@ -12,9 +12,9 @@ import numpy as np
 from PIL import Image
 
 from lung_seg.config import DataConfig
+from lung_seg.data.image_file import Grey, open_image
 from lung_seg.data.manifest import Row, read_manifest
 from lung_seg.data.masks import Mask
-from lung_seg.data.radiograph import Grey, open_image
 from lung_seg.errors import UserError
 from lung_seg.files import atomic_path, write_text
 

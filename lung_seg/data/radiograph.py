@@ -1,41 +1,24 @@
 """From a radiograph's file to the network's input: the one way, shared by preparing and predicting."""
 
 import math
-import struct
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageOps
 
 from lung_seg.data.case import MAX_MEGAPIXELS
+from lung_seg.data.dicom import is_dicom, read_dicom
+from lung_seg.data.image_file import Grey, Spacing, check_pixels, open_image, reading, to_grey
 from lung_seg.errors import UserError
 
-Grey = NDArray[np.uint8]
-Spacing = tuple[float, float]  # millimetres from row to row and from column to column
 ValuesT = TypeVar("ValuesT", bound=NDArray[Any])
 
-IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".gif", ".webp"})  # DICOM has its own
 JSRT_BITS = 12  # JSRT's raw files: big-endian words of 12 bits, square, without a header (Shiraishi et al. 2000)
 JSRT_SIDE_MM = 2048 * 0.175
-FORMATS = ("PNG", "JPEG", "BMP", "TIFF", "GIF", "WEBP")  # Pillow knows others, whose readers are less well tried
-PILLOWS_PIXELS = Image.MAX_IMAGE_PIXELS or math.inf  # more of them it warns of, and twice as many it refuses
 LONGEST_FRAMED_PX = 20_000  # a letterbox is as high as wide: a strip of some megapixels could ask for gigabytes
 HALVED_FROM = 8  # times its new size an image is first halved: a third of the time, edges within a twentieth of a pixel
-UNREADABLE = (
-    OSError,
-    SyntaxError,  # Pillow's word for a broken PNG
-    ValueError,
-    struct.error,
-)
-TOO_LARGE = (Image.DecompressionBombError, Image.DecompressionBombWarning)  # a warning where those are errors
-
-_one_at_a_time = threading.Lock()
 
 
 class Radiograph(NamedTuple):
@@ -71,33 +54,11 @@ def open_radiograph(path: Path, inverted: bool = False, max_megapixels: int = MA
 
 
 def _open_as_shown(path: Path, max_megapixels: int) -> Radiograph:
-    from lung_seg.data.dicom import is_dicom, read_dicom  # that module builds on this one
-
     if path.suffix.lower() == ".img":
         return _read_jsrt_raw(path, max_megapixels)
     if is_dicom(path):
-        return read_dicom(path, max_megapixels)
-    return Radiograph(_to_grey(open_image(path, max_megapixels)), spacing_mm=None)
-
-
-def open_image(path: Path, max_megapixels: int = MAX_MEGAPIXELS) -> Image.Image:
-    """Decode an image file with its EXIF orientation applied; ``format`` stays known.
-
-    Raises:
-        UserError: the file is missing, broken, no image or larger than allowed.
-    """
-    with _reading(path, max_megapixels), pillow_allowing(max_megapixels), Image.open(path, formats=FORMATS) as image:
-        check_pixels(image.width * image.height, max_megapixels)
-        image.load()
-        ImageOps.exif_transpose(image, in_place=True)
-        return _lightness(image) if image.mode == "LAB" else image
-
-
-def _lightness(image: Image.Image) -> Image.Image:
-    """The grey of an image in CIELAB, which Pillow converts to no other mode by itself."""
-    lightness = image.getchannel("L")
-    lightness.format = image.format
-    return lightness
+        return Radiograph(*read_dicom(path, max_megapixels))
+    return Radiograph(to_grey(open_image(path, max_megapixels)), spacing_mm=None)
 
 
 def to_square(image: Grey, size_px: int, resize: str) -> Grey:
@@ -171,27 +132,8 @@ def _frame(height_px: int, width_px: int) -> tuple[int, int, int]:
     return side, (side - height_px) // 2, (side - width_px) // 2
 
 
-def _to_grey(image: Image.Image) -> Grey:
-    """One 8-bit channel of any mode; transparent pixels are black."""
-    if image.mode in ("L", "1"):
-        return np.asarray(image if image.mode == "L" else image.convert("L"))
-    if image.mode.startswith(("I", "F")):
-        return stretch_to_8_bits(np.asarray(image))
-    if image.mode in ("LA", "PA", "RGBA") or "transparency" in image.info:
-        rgba = image.convert("RGBA")
-        image = Image.alpha_composite(Image.new("RGBA", image.size, (0, 0, 0, 255)), rgba)
-    return np.asarray(image.convert("L"))
-
-
-def stretch_to_8_bits(values: NDArray[Any]) -> Grey:
-    """Darkest value to 0 and brightest to 255; a blank film is black."""
-    native = values.astype(values.dtype.newbyteorder("="), copy=False)  # TIFF may be big-endian
-    grey = np.empty(values.shape, np.uint8)
-    return cv2.normalize(native, grey, 0, 255, cv2.NORM_MINMAX, cv2.CV_8U).astype(np.uint8, copy=False)
-
-
 def _read_jsrt_raw(path: Path, max_megapixels: int) -> Radiograph:
-    with _reading(path, max_megapixels):
+    with reading(path, max_megapixels):
         count = path.stat().st_size // 2
         side = math.isqrt(count)
         check_pixels(count, max_megapixels)
@@ -200,41 +142,3 @@ def _read_jsrt_raw(path: Path, max_megapixels: int) -> Radiograph:
         words = np.fromfile(path, dtype=">u2", count=count)
     grey = (words.reshape(side, side) >> (JSRT_BITS - 8)).clip(0, 255).astype(np.uint8)
     return Radiograph(grey, (JSRT_SIDE_MM / side, JSRT_SIDE_MM / side))
-
-
-def check_pixels(count: int, max_megapixels: int) -> None:
-    """Raise ValueError for more pixels than are allowed; to be asked before they are decoded."""
-    if count > max_megapixels * 1_000_000:
-        raise ValueError(_too_large(f"{math.ceil(count / 1e6)}", max_megapixels))
-
-
-def _too_large(megapixels: str, max_megapixels: int) -> str:
-    return f"it has {megapixels} megapixels, over max_megapixels={max_megapixels}; raise that if you trust the file"
-
-
-@contextmanager
-def pillow_allowing(max_megapixels: int) -> Iterator[None]:
-    """Lift Pillow's own limit where more is allowed: one thread at a time, since it is that of the whole process."""
-    if max_megapixels * 1_000_000 <= PILLOWS_PIXELS:
-        yield
-        return
-    with _one_at_a_time:
-        usual, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, max_megapixels * 1_000_000
-        try:
-            yield
-        finally:
-            Image.MAX_IMAGE_PIXELS = usual
-
-
-@contextmanager
-def _reading(path: Path, max_megapixels: int) -> Iterator[None]:
-    """Every error of a reader of images becomes the user's, with the file's name."""
-    try:
-        yield
-    except FileNotFoundError as error:
-        raise UserError(f"{path} is not there.") from error
-    except TOO_LARGE as error:
-        reason = _too_large("too many", max_megapixels)
-        raise UserError(f"{path} cannot be read as an image: {reason}.") from error
-    except UNREADABLE as error:
-        raise UserError(f"{path} cannot be read as an image: {error}.") from error

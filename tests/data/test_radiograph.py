@@ -5,8 +5,9 @@ import numpy as np
 import pytest
 from PIL import Image, TiffImagePlugin
 
+from lung_seg.data.image_file import open_image
 from lung_seg.data.masks import read_mask
-from lung_seg.data.radiograph import open_image, open_radiograph, read_radiograph, to_square
+from lung_seg.data.radiograph import open_radiograph, read_radiograph, to_square
 from lung_seg.errors import UserError
 from tests import layouts
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from lung_seg.data.case import Case, Listing
 from lung_seg.data.dicom import DICOM_SUFFIXES
-from lung_seg.data.radiograph import IMAGE_SUFFIXES
+from lung_seg.data.image_file import IMAGE_SUFFIXES
 from lung_seg.errors import UserError
 
 
