@@ -409,7 +409,10 @@ def test_other_phantoms_stand_beside_the_cases_in_each_epoch(prepared: DataConfi
 
 
 def test_phantoms_beside_the_cases_are_neither_validated_nor_tested(prepared: DataConfig) -> None:
-    alone, beside = make_datamodule(prepared), make_datamodule(prepared, phantoms_beside=4)
+    alone, beside = (
+        make_datamodule(prepared),
+        make_datamodule(prepared, phantoms_beside=4, phantom=PhantomConfig(cases=10)),
+    )
     for loader in ("val_dataloader", "test_dataloader"):
         theirs, ours = ([batch.row.tolist() for batch in getattr(module, loader)()] for module in (alone, beside))
         assert theirs == ours
