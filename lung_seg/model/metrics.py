@@ -37,9 +37,10 @@ def overlap_counts(logits: Tensor, mask: Tensor) -> Tensor:
         mask: (N, 1, H, W) bool.
     """
     prediction = predict_mask(logits)
-    outcomes = (prediction & mask, prediction & ~mask, ~prediction & ~mask, ~prediction & mask)
+    both, predicted, lung = (area.flatten(1).sum(1) for area in (prediction & mask, prediction, mask))
+    pixels = mask[0].numel()
     bce = F.binary_cross_entropy_with_logits(logits.float(), mask.float(), reduction="none").flatten(1).mean(1)
-    return torch.stack([outcome.flatten(1).sum(1) for outcome in outcomes] + [bce], dim=1).float()
+    return torch.stack([both, predicted - both, pixels - predicted - lung + both, lung - both, bce], dim=1).float()
 
 
 def overlap_scores(counts: Tensor) -> dict[str, Tensor]:
