@@ -16,6 +16,8 @@ SOMETIMES = 0.5  # share of the samples that noise, blur and elastic deformation
 ELASTIC_KNOTS = (5, 5)  # as far apart as a lung is wide
 CURVE_SIZE = (40, 40)  # enough points between the knots to look smooth; cubic interpolation of all pixels is dear
 CLOUDS = (6, 6)  # patches of density in an opacity
+TONES = 8  # stretches of a tone curve, each steeper or flatter by chance
+LIGHTS = (3, 3)  # parts of a film that are exposed more or less
 
 
 class Augment:
@@ -48,6 +50,8 @@ def _transforms(knobs: AugmentationConfig, size_px: int) -> list[A.BasicTransfor
         (knobs.opacity, Opacity(p=knobs.opacity)),
         (knobs.brightness or knobs.contrast, A.RandomBrightnessContrast(knobs.brightness, knobs.contrast, p=1)),
         (knobs.gamma, A.RandomGamma((100 * (1 - knobs.gamma), 100 * (1 + knobs.gamma)), p=1)),
+        (knobs.tone_curve, ToneCurve(p=knobs.tone_curve)),
+        (knobs.shading, Shading(knobs.shading)),
         (knobs.invert, A.InvertImg(p=knobs.invert)),
         (knobs.blur_px, A.GaussianBlur(blur_limit=0, sigma_limit=(0, knobs.blur_px), p=SOMETIMES)),
         (knobs.noise, A.GaussNoise(std_range=(0, knobs.noise), p=SOMETIMES)),
@@ -113,3 +117,43 @@ class Opacity(A.ImageOnlyTransform):  # type: ignore[misc]  # albumentations has
         """Raise what is darker than soft tissue; what is brighter stays."""
         soft_tissue = np.quantile(img[::4, ::4], 0.85)
         return (img + veil * np.maximum(soft_tissue - img.astype(np.float32), 0)).astype(np.uint8)
+
+
+class ToneCurve(A.ImageOnlyTransform):  # type: ignore[misc]  # albumentations has no types
+    """Shows each brightness as another, brighter ones still as brighter: what scanners and their software differ in.
+
+    Trained on one hospital, a network finds the lungs of another better so, together with ``Shading``, than with
+    albumentations' own curve and illumination (docs/scores.md).
+    """
+
+    def get_params(self) -> dict[str, Any]:
+        """What each of the 256 values becomes."""
+        rng = self.random_generator
+        reached = np.concatenate([[0], rng.gamma(1.5, size=TONES).cumsum()])
+        darkest, brightest = rng.uniform(0, 0.2), rng.uniform(0.8, 1)
+        curve = darkest + (brightest - darkest) * reached / reached[-1]
+        values = np.interp(np.linspace(0, TONES, 256), np.arange(TONES + 1), 255 * curve)
+        return {"values": values.astype(np.uint8)}
+
+    def apply(self, img: Pixels, values: Pixels, **_: Any) -> Pixels:
+        """Look each pixel up."""
+        return cv2.LUT(img, values).astype(np.uint8, copy=False)
+
+
+class Shading(A.ImageOnlyTransform):  # type: ignore[misc]  # albumentations has no types
+    """Exposes a film unevenly: parts of it come out brighter or darker by a factor of at most 1 + ``unevenness``."""
+
+    def __init__(self, unevenness: float):
+        super().__init__(p=SOMETIMES)
+        self.unevenness = unevenness
+
+    def get_params_dependent_on_data(self, params: dict[str, Any], data: dict[str, Any]) -> dict[str, Any]:
+        """The factor at each pixel, drawn on a coarse grid and enlarged."""
+        height_px, width_px = params["shape"][:2]
+        exponent = self.random_generator.uniform(-1, 1, LIGHTS).astype(np.float32)
+        smooth = cv2.resize(exponent, (width_px, height_px), interpolation=cv2.INTER_CUBIC).clip(-1, 1)
+        return {"factor": (1 + self.unevenness) ** smooth}
+
+    def apply(self, img: Pixels, factor: Map, **_: Any) -> Pixels:
+        """Multiply; what would be brighter than white is white."""
+        return cv2.multiply(img, factor, dtype=cv2.CV_8U).astype(np.uint8, copy=False)

@@ -28,6 +28,8 @@ STRONG = AugmentationConfig(
     brightness=0.2,
     contrast=0.3,
     gamma=0.4,
+    tone_curve=0.5,
+    shading=0.4,
     noise=0.05,
     blur_px=1.5,
     elastic=0.03,
@@ -35,7 +37,7 @@ STRONG = AugmentationConfig(
     invert=0.2,
 )
 GEOMETRY = ("rotation_deg", "scale", "shift", "horizontal_flip", "elastic")
-EXPOSURE = ("brightness", "contrast", "gamma", "noise", "blur_px", "opacity", "invert")
+EXPOSURE = ("brightness", "contrast", "gamma", "tone_curve", "shading", "noise", "blur_px", "opacity", "invert")
 
 
 @pytest.fixture(scope="module")
@@ -346,6 +348,33 @@ def test_opacities_veil_patches_of_what_is_darker_than_soft_tissue():
     assert max(veil.max() for veil in veils) > 110, "some are dense"
 
 
+def test_a_tone_curve_keeps_what_is_brighter_brighter_and_some_contrast():
+    steps = np.tile(np.arange(256, dtype=np.uint8), (4, 1))
+    augment = Augment(AugmentationConfig(tone_curve=1.0), 256)
+
+    curves = [augment(steps, steps, seed=(0, epoch, 0))[0][0].astype(int) for epoch in range(60)]
+
+    assert all((np.diff(curve) >= 0).all() for curve in curves)
+    assert all(curve[0] <= 0.2 * 255 and curve[-1] >= 0.8 * 255 - 1 for curve in curves)
+    middles = [curve[128] for curve in curves]
+    assert min(middles) < 90 < 165 < max(middles)
+    assert all(np.abs(np.diff(curve)).max() < 12 for curve in curves), "no step that would draw an edge"
+
+
+def test_shading_multiplies_smoothly_by_at_most_its_factor():
+    grey = np.full((96, 96), 100, np.uint8)
+    augment = Augment(AugmentationConfig(shading=0.4), 96)
+
+    shaded = [augment(grey, grey, seed=(0, epoch, 0))[0].astype(int) for epoch in range(60)]
+
+    assert 100 / 1.4 - 1 <= min(image.min() for image in shaded) < 80
+    assert 125 < max(image.max() for image in shaded) <= 141
+    assert all(np.abs(np.diff(image, axis=axis)).max() <= 4 for image in shaded for axis in (0, 1))
+    assert 15 < sum(image.std() > 0 for image in shaded) < 45, "some samples stay as they are"
+    white = np.full((96, 96), 250, np.uint8)
+    assert max(augment(white, white, seed=(0, epoch, 0))[0].max() for epoch in range(10)) == 255
+
+
 @pytest.mark.parametrize(
     ("knob", "expected"),
     [
@@ -388,8 +417,8 @@ def test_blur_has_at_most_its_standard_deviation_in_pixels():
     assert min(sigmas) == 0, "some samples stay sharp"
 
 
-@pytest.mark.parametrize(("knob", "share"), [("horizontal_flip", 0.3), ("invert", 0.7)])
-def test_flip_and_inversion_are_probabilities(knob, share):
+@pytest.mark.parametrize(("knob", "share"), [("horizontal_flip", 0.3), ("invert", 0.7), ("tone_curve", 0.4)])
+def test_flip_inversion_and_tone_curve_are_probabilities(knob, share):
     image, _ = bright_shape()
 
     changed = [not np.array_equal(varied, image) for varied, _ in variations(200, **{knob: share})]
