@@ -1,5 +1,6 @@
 """How training radiographs are varied, on albumentations."""
 
+import random
 from typing import Any
 
 import albumentations as A
@@ -16,6 +17,7 @@ SOMETIMES = 0.5  # share of the samples that noise, blur and elastic deformation
 ELASTIC_KNOTS = (5, 5)  # as far apart as a lung is wide
 CURVE_SIZE = (40, 40)  # enough points between the knots to look smooth; cubic interpolation of all pixels is dear
 CLOUDS = (6, 6)  # patches of density in an opacity
+VEIL_POINTS = 64  # along each axis of an opacity: enough, its edges are soft
 TONES = 8  # stretches of a tone curve, each steeper or flatter by chance
 LIGHTS = (3, 3)  # parts of a film that are exposed more or less
 
@@ -34,9 +36,11 @@ class Augment:
     def __call__(self, image: Pixels, mask: Pixels, seed: tuple[int, ...]) -> tuple[Pixels, Pixels]:
         """Vary one sample, (S, S) uint8 each; the mask's values stay what they were."""
         sample = {"image": np.asarray(image), "mask": np.asarray(mask)}
-        seeds = np.random.SeedSequence(seed).generate_state(len(self.transforms))
-        for transform, own_seed in zip(self.transforms, seeds, strict=True):
-            transform.set_random_seed(int(own_seed))  # A.Compose would give all the same: each flip as dark as the last
+        generator = np.random.default_rng(seed)
+        python_random = random.Random(int(generator.integers(2**63)))  # noqa: S311 - some draw from it
+        for transform in self.transforms:
+            # Each goes on where the last one stopped; A.Compose seeds all alike: each flip as dark as the last.
+            transform.set_random_state(generator, python_random)
             sample = transform(**sample)
         return sample["image"], sample["mask"]
 
@@ -103,15 +107,15 @@ class Opacity(A.ImageOnlyTransform):  # type: ignore[misc]  # albumentations has
         """How dense the veil is at each pixel: one to three cloudy ellipses with soft edges."""
         height_px, width_px = params["shape"][:2]
         rng = self.random_generator
-        veil = np.zeros((height_px, width_px), np.float32)
+        veil = np.zeros((VEIL_POINTS, VEIL_POINTS), np.float32)
+        along = (np.arange(VEIL_POINTS, dtype=np.float32) + 0.5) / VEIL_POINTS
         for _ in range(rng.integers(1, 4)):
             row, column = rng.uniform(0.15, 0.85, 2)
             half_height, half_width = rng.uniform(0.05, 0.3, 2)
-            rows = ((np.arange(height_px, dtype=np.float32) / height_px - row) / half_height) ** 2
-            columns = ((np.arange(width_px, dtype=np.float32) / width_px - column) / half_width) ** 2
-            clouds = cv2.resize(rng.uniform(0.5, 1, CLOUDS).astype(np.float32), (width_px, height_px))
+            rows, columns = ((along - row) / half_height) ** 2, ((along - column) / half_width) ** 2
+            clouds = cv2.resize(rng.uniform(0.5, 1, CLOUDS).astype(np.float32), veil.shape)
             veil = np.maximum(veil, rng.uniform(0.4, 1) * clouds * np.exp(-((rows[:, None] + columns) ** 2)))
-        return {"veil": veil}
+        return {"veil": cv2.resize(veil.astype(np.float32), (width_px, height_px))}
 
     def apply(self, img: Pixels, veil: Map, **_: Any) -> Pixels:
         """Raise what is darker than soft tissue; what is brighter stays."""
@@ -150,9 +154,9 @@ class Shading(A.ImageOnlyTransform):  # type: ignore[misc]  # albumentations has
     def get_params_dependent_on_data(self, params: dict[str, Any], data: dict[str, Any]) -> dict[str, Any]:
         """The factor at each pixel, drawn on a coarse grid and enlarged."""
         height_px, width_px = params["shape"][:2]
-        exponent = self.random_generator.uniform(-1, 1, LIGHTS).astype(np.float32)
-        smooth = cv2.resize(exponent, (width_px, height_px), interpolation=cv2.INTER_CUBIC).clip(-1, 1)
-        return {"factor": (1 + self.unevenness) ** smooth}
+        exponents = self.random_generator.uniform(-1, 1, LIGHTS).astype(np.float32)
+        smooth = cv2.resize(exponents, CURVE_SIZE, interpolation=cv2.INTER_CUBIC).clip(-1, 1)
+        return {"factor": cv2.resize((1 + self.unevenness) ** smooth, (width_px, height_px))}
 
     def apply(self, img: Pixels, factor: Map, **_: Any) -> Pixels:
         """Multiply; what would be brighter than white is white."""
