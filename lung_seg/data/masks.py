@@ -18,6 +18,7 @@ Mask = NDArray[np.bool_]
 
 LOSSY_FORMATS = ("JPEG", "WEBP", "MPO")
 FAINTEST_LUNG = 32  # of 255: what compression leaves of an empty mask stays below
+STRIP_ROWS = 64  # of a mask that are looked at together: few enough to stay in a core's cache
 MOST_LABELS = 4  # a lossless file with so few levels numbers its labels (0, left 1, right 2); one with more is a ramp
 
 
@@ -85,10 +86,14 @@ def _levels(image: Image.Image) -> Image.Image:
 def _has_few_levels(pixels: NDArray[Any]) -> bool:
     """Whether there are no more different values than labels are numbered by."""
     levels = np.unique(pixels[::16, ::16])  # of a mask nearly always all; counting them takes longer than decoding
-    if len(levels) > MOST_LABELS:
-        return False
-    found = reduce(np.logical_or, (pixels == level for level in levels))
-    return bool(found.all()) or len(levels) + len(np.unique(pixels[~found])) <= MOST_LABELS
+    for start in range(0, len(pixels), STRIP_ROWS):
+        if len(levels) > MOST_LABELS:
+            return False
+        rows = pixels[start : start + STRIP_ROWS]
+        known = reduce(np.logical_or, (rows == level for level in levels))
+        if not known.all():
+            levels = np.union1d(levels, rows[~known])
+    return len(levels) <= MOST_LABELS
 
 
 def _is_flat(channel: Image.Image) -> bool:

@@ -18,7 +18,7 @@ ValuesT = TypeVar("ValuesT", bound=NDArray[Any])
 JSRT_BITS = 12  # JSRT's raw files: big-endian words of 12 bits, square, without a header (Shiraishi et al. 2000)
 JSRT_SIDE_MM = 2048 * 0.175
 LONGEST_FRAMED_PX = 20_000  # a letterbox is as high as wide: a strip of some megapixels could ask for gigabytes
-HALVED_FROM = 8  # times its new size an image is first halved: a third of the time, edges within a twentieth of a pixel
+HALVED_FROM = 6  # times its new size an image is first halved: a third of the time, edges within a twelfth of a pixel
 
 
 class Radiograph(NamedTuple):

@@ -171,7 +171,7 @@ def test_resizing_moves_no_edge_by_more_than_half_a_pixel(size_px, shape, resize
             length, offset = (side, (side - length) // 2) if resize == "letterbox" else (length, 0)
             before = (np.flatnonzero(mask.any(axis=1 - axis))[[0, -1]] + [offset, offset + 1]) / length
             after = edges(square.any(axis=1 - axis))
-            tolerance_px = 0.05 if min(shape) > HALVED_FROM * size_px else 1e-6
+            tolerance_px = 0.5 / HALVED_FROM if min(shape) >= HALVED_FROM * size_px else 1e-6
             assert np.abs(after - before).max() * size_px <= 0.5 + tolerance_px
 
 
