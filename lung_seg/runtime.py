@@ -56,6 +56,7 @@ class TorchRuntime:
         import torch  # takes seconds, and whoever predicts by ONNX may not have it
 
         from lung_seg.model.checkpoint import find_checkpoint, load_network
+        from lung_seg.model.unet import folded
         from lung_seg.precision import choose_precision
 
         self.threads, self.threads_outside = threads, torch.get_num_threads()
@@ -64,6 +65,7 @@ class TorchRuntime:
         self.precision = choose_precision(precision, self.device)
         if self.device == "cpu":
             keep_freed_memory()
+            network = folded(network)  # on a GPU it would be slower: cuDNN adds a bias apart
         self.best_batch_size = 1 if self.device == "cpu" else 8  # a GPU is idle with one; a CPU gains nothing by more
         self.network = network.to(self.device)
 

@@ -6,8 +6,9 @@ from pathlib import Path
 import pytest
 import torch
 import yaml
+from torch import nn
 
-from lung_seg.model.unet import UNet, standardise
+from lung_seg.model.unet import UNet, folded, standardise
 
 CONF = Path(__file__).parents[2] / "conf" / "model"
 
@@ -86,3 +87,21 @@ def test_any_number_of_channels_makes_a_network(base_channels: int, max_channels
 def test_groups_are_of_eight_channels_where_they_divide() -> None:
     network = UNet(16, 1, normalization="group")
     assert [encoder[1].num_groups for encoder in network.encoders] == [2, 4]
+
+
+@pytest.mark.parametrize("normalization", ["batch", "group", "instance"])
+def test_a_folded_network_gives_the_same_logits_without_batch_normalisation(normalization: str) -> None:
+    torch.manual_seed(0)
+    network = UNet(base_channels=8, depth=2, normalization=normalization)
+    images = torch.rand(4, 1, 32, 32)
+    for _ in range(3):
+        network(images)  # statistics that are not those it began with
+    for layer in network.modules():
+        if isinstance(layer, nn.BatchNorm2d):
+            nn.init.uniform_(layer.weight, 0.5, 1.5)
+            nn.init.uniform_(layer.bias, -0.5, 0.5)
+    before = network.eval()(images)
+    quick = folded(network)
+    assert not any(isinstance(layer, nn.BatchNorm2d) for layer in quick.modules())
+    torch.testing.assert_close(quick(images), before, atol=1e-5, rtol=1e-4)
+    torch.testing.assert_close(network(images), before)
