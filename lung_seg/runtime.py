@@ -56,7 +56,7 @@ class TorchRuntime:
         import torch  # takes seconds, and whoever predicts by ONNX may not have it
 
         from lung_seg.model.checkpoint import find_checkpoint, load_network
-        from lung_seg.model.unet import folded
+        from lung_seg.model.folded import folded
         from lung_seg.precision import choose_precision
 
         self.threads, self.threads_outside = threads, torch.get_num_threads()

@@ -8,7 +8,8 @@ import torch
 import yaml
 from torch import nn
 
-from lung_seg.model.unet import UNet, folded, standardise
+from lung_seg.model.folded import folded
+from lung_seg.model.unet import UNet, standardise
 
 CONF = Path(__file__).parents[2] / "conf" / "model"
 
