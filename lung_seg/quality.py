@@ -31,8 +31,8 @@ WORDS = {
     "darkness": "the lungs are not darker than what lies around them, as on a film",
 }
 SLACK = 0.25  # of a range's width, added at both ends: the training cases are not all there is
-# Expected Dice below which a mask is called unsure. Of 92 validation cases of the weights that ship one lies below, at a
-# real Dice of 0.82 (mean of all: 0.962); of an earlier network, for which it was chosen, three at 0.79, 0.93 and 0.94.
+# Expected Dice below which a mask is called unsure. Of 92 validation cases of the weights that ship one lies below, at
+# real Dice 0.82 (mean of all: 0.962); of an earlier network, for which it was chosen, three, at 0.79, 0.93 and 0.94.
 FEWEST_SURE = 0.94
 
 
