@@ -47,6 +47,7 @@ def measure(right: Mask, left: Mask, spacing_mm: Spacing | None) -> Measurements
     mask = right | left
     right_px, left_px = int(np.count_nonzero(right)), int(np.count_nonzero(left))
     pixel_mm2 = spacing_mm[0] * spacing_mm[1] if spacing_mm else None
+    box = lung_box(mask)
     return Measurements(
         lung_area_px=right_px + left_px,
         right_lung_area_px=right_px,
@@ -55,8 +56,8 @@ def measure(right: Mask, left: Mask, spacing_mm: Spacing | None) -> Measurements
         right_lung_area_mm2=_area_mm2(right_px, pixel_mm2),
         left_lung_area_mm2=_area_mm2(left_px, pixel_mm2),
         lung_area_fraction=(right_px + left_px) / mask.size,
-        components=cv2.connectedComponents(mask.astype(np.uint8), connectivity=8)[0] - 1,
-        box=lung_box(mask),
+        components=_count_parts(mask[with_margin(box, 0, *mask.shape)]) if box else 0,
+        box=box,
     )
 
 
@@ -64,7 +65,7 @@ def lung_box(mask: Mask) -> Box | None:
     """The smallest box around a mask (H, W)."""
     if not mask.any():
         return None
-    return Box(*cv2.boundingRect(mask.astype(np.uint8)))
+    return Box(*cv2.boundingRect(mask.view(np.uint8)))
 
 
 def with_margin(box: Box, margin: float, height_px: int, width_px: int) -> tuple[slice, slice]:
@@ -81,6 +82,11 @@ def soft_masked(image: Grey, mask: Mask) -> Grey:
     sigma_px = max(1.0, FEATHER * max(image.shape))
     opacity = cv2.GaussianBlur(mask.astype(np.float32), (0, 0), sigma_px)
     return np.rint(image * np.maximum(opacity, mask)).astype(np.uint8)
+
+
+def _count_parts(mask: Mask) -> int:
+    """How many parts a mask (H, W) has; pixels that touch at a corner are connected."""
+    return cv2.connectedComponents(np.ascontiguousarray(mask).view(np.uint8), connectivity=8)[0] - 1
 
 
 def _area_mm2(count: int, pixel_mm2: float | None) -> float | None:
