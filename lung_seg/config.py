@@ -112,7 +112,9 @@ class AugmentationConfig(Group):
     contrast: float = key(0.0, "Largest change of contrast, as a fraction.", at_least=0, at_most=1)
     gamma: float = key(0.0, "Largest change of gamma either way: 0.3 draws from 0.7 to 1.3.", at_least=0, below=1)
     tone_curve: float = key(0.0, "Probability of another tone curve, as of another scanner.", at_least=0, at_most=1)
-    shading: float = key(0.0, "Largest unevenness of exposure: 0.4 is up to 1.4 times as bright or dark.", at_least=0)
+    shading: float = key(
+        0.0, "Largest unevenness of exposure: 0.4 is up to 1.4 times as bright or dark.", at_least=0, at_most=9
+    )
     noise: float = key(
         0.0, "Largest standard deviation of Gaussian noise, as a fraction of white.", at_least=0, at_most=1
     )

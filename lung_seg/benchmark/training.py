@@ -33,8 +33,9 @@ def measure_training(config: BenchmarkConfig, device: torch.device) -> tuple[lis
     """The figures, and what holds the machine back."""
     batch_size, size_px = config.data.batch_size, config.data.image_size_px
     data, shape = prepared(config), dataclasses.asdict(config.model)
-    workers = data.workers(device.type)
-    bare = _bare_steps(config, workers, device)
+    workers = data.workers(device.type)  # told to all alike: without a trainer a loader knows of no device
+    config = dataclasses.replace(config, data=dataclasses.replace(config.data, workers=workers))
+    bare = _bare_steps(config, device)
     png = PngFolder(data.folder, data.rows, Augment(config.augmentation, size_px))
     plain = partial(plain_steps, shape, png, batch_size, workers, device)
     list(islice(bare, WARM_UP))
@@ -130,7 +131,7 @@ class Stopwatch(pl.Callback):
         return self.waited / (self.ended - self.started)
 
 
-def _bare_steps(config: BenchmarkConfig, workers: int, device: torch.device) -> Iterator[Tensor]:
+def _bare_steps(config: BenchmarkConfig, device: torch.device) -> Iterator[Tensor]:
     """The same batches, network and precision, and not a line more than a training needs."""
     network = UNet(**dataclasses.asdict(config.model)).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     network = network.to(device).train()
@@ -139,8 +140,7 @@ def _bare_steps(config: BenchmarkConfig, workers: int, device: torch.device) -> 
         network.compile()
     optimizer = make_optimizer(config.optimizer, network.parameters())
     precision = choose_precision(config.trainer.precision, config.trainer.accelerator)
-    data = dataclasses.replace(config.data, workers=workers)  # without a trainer a loader knows of no device
-    loader = prepared(dataclasses.replace(config, data=data)).train_dataloader()
+    loader = prepared(config).train_dataloader()
     while True:
         for image, mask, _ in loader:
             optimizer.zero_grad()

@@ -37,9 +37,9 @@ class Augment:
         """Vary one sample, (S, S) uint8 each; the mask's values stay what they were."""
         sample = {"image": np.asarray(image), "mask": np.asarray(mask)}
         generator = np.random.default_rng(seed)
-        python_random = random.Random(int(generator.integers(2**63)))  # noqa: S311 - some draw from it
+        python_random = random.Random(int(generator.integers(2**63)))  # noqa: S311 - no secret
         for transform in self.transforms:
-            # Each goes on where the last one stopped; A.Compose seeds all alike: each flip as dark as the last.
+            # All draw from the same two streams; A.Compose seeds all alike: each flip as dark as the last.
             transform.set_random_state(generator, python_random)
             sample = transform(**sample)
         return sample["image"], sample["mask"]
@@ -73,6 +73,11 @@ def _affine(knobs: AugmentationConfig) -> A.Affine:
     )
 
 
+def _smooth(knots: Map) -> Map:
+    """A curved surface through few values from -1 to 1, on CURVE_SIZE points."""
+    return cv2.resize(knots, CURVE_SIZE, interpolation=cv2.INTER_CUBIC).clip(-1, 1).astype(np.float32, copy=False)
+
+
 class Elastic(A.DualTransform):  # type: ignore[misc]  # albumentations has no types
     """Displaces each point smoothly, by at most ``displacement_px`` along each axis.
 
@@ -87,8 +92,7 @@ class Elastic(A.DualTransform):  # type: ignore[misc]  # albumentations has no t
         """Where each pixel comes from; for masks albumentations replaces the interpolation by the nearest pixel."""
         height_px, width_px = params["shape"][:2]
         knots = self.random_generator.uniform(-1, 1, (2, *ELASTIC_KNOTS)).astype(np.float32)
-        curves = (cv2.resize(axis, CURVE_SIZE, interpolation=cv2.INTER_CUBIC).clip(-1, 1) for axis in knots)
-        dx, dy = (cv2.resize(self.displacement_px * curve, (width_px, height_px)) for curve in curves)
+        dx, dy = (cv2.resize(self.displacement_px * _smooth(axis), (width_px, height_px)) for axis in knots)
         columns, rows = np.arange(width_px, dtype=np.float32), np.arange(height_px, dtype=np.float32)
         return {"map_x": columns + dx, "map_y": rows[:, None] + dy, "interpolation": cv2.INTER_LINEAR}
 
@@ -155,8 +159,7 @@ class Shading(A.ImageOnlyTransform):  # type: ignore[misc]  # albumentations has
         """The factor at each pixel, drawn on a coarse grid and enlarged."""
         height_px, width_px = params["shape"][:2]
         exponents = self.random_generator.uniform(-1, 1, LIGHTS).astype(np.float32)
-        smooth = cv2.resize(exponents, CURVE_SIZE, interpolation=cv2.INTER_CUBIC).clip(-1, 1)
-        return {"factor": cv2.resize((1 + self.unevenness) ** smooth, (width_px, height_px))}
+        return {"factor": cv2.resize((1 + self.unevenness) ** _smooth(exponents), (width_px, height_px))}
 
     def apply(self, img: Pixels, factor: Map, **_: Any) -> Pixels:
         """Multiply; what would be brighter than white is white."""
