@@ -115,7 +115,7 @@ def _files(folder: Path, row: Row) -> tuple[tuple[Path, str], ...]:
 def _look(folder: Path, row: Row) -> _Look:
     findings = list(_file_findings(folder, row))
     try:
-        image, mask = (np.asarray(open_image(path)) for path, _ in _files(folder, row))
+        image, mask = (open_image(path).pixels for path, _ in _files(folder, row))
     except UserError as error:
         told = findings or [Finding(row.case_id, "unreadable", True, str(error).splitlines()[0])]
         return _Look(told)

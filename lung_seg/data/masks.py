@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageChops
 
 from lung_seg.data.case import MAX_MEGAPIXELS
-from lung_seg.data.image_file import open_image
+from lung_seg.data.image_file import Decoded, open_image
 from lung_seg.data.radiograph import to_square
 from lung_seg.errors import UserError
 
@@ -18,7 +18,7 @@ Mask = NDArray[np.bool_]
 
 LOSSY_FORMATS = ("JPEG", "WEBP", "MPO")
 FAINTEST_LUNG = 32  # of 255: what compression leaves of an empty mask stays below
-STRIP_ROWS = 64  # of a mask that are looked at together: few enough to stay in a core's cache
+ROWS_LOOKED_AT = 256  # at least: each meets the lungs' edges, and it is there that a ramp has its many levels
 MOST_LABELS = 4  # a lossless file with so few levels numbers its labels (0, left 1, right 2); one with more is a ramp
 
 
@@ -32,16 +32,9 @@ def read_mask(path: Path, max_megapixels: int = MAX_MEGAPIXELS) -> Mask:
     Raises:
         UserError: the file cannot be read as an image, or is larger than allowed.
     """
-    image = open_image(path, max_megapixels)
-    pixels = np.asarray(_levels(image))
-    half = float(pixels.max()) / 2
-    if image.format in LOSSY_FORMATS:
-        threshold = max(half, FAINTEST_LUNG)
-    elif _has_few_levels(pixels):
-        threshold = 0
-    else:
-        threshold = half
-    mask: Mask = pixels > threshold
+    decoded = open_image(path, max_megapixels)
+    pixels = _one_channel(decoded)
+    mask: Mask = pixels > _highest_background(pixels, decoded.image.format in LOSSY_FORMATS)
     return mask
 
 
@@ -72,28 +65,35 @@ def size_text(pixels: NDArray[np.generic]) -> str:
     return f"{pixels.shape[1]}x{pixels.shape[0]}"
 
 
-def _levels(image: Image.Image) -> Image.Image:
-    """One channel of an image of any mode."""
+def _one_channel(decoded: Decoded) -> NDArray[Any]:
+    """The values (H, W) that tell lung from background, in an image of any mode."""
+    image = decoded.image
     if image.mode in ("1", "L", "I", "F"):
-        return image
+        return decoded.pixels
     if image.mode.startswith("I;16"):
-        return image.convert("I")
+        return np.asarray(image.convert("I"))
     *colours, alpha = image.convert("RGBA").split()
     brightest = reduce(ImageChops.lighter, colours)
-    return alpha if _is_flat(brightest) and not _is_flat(alpha) else ImageChops.multiply(brightest, alpha)
+    in_alpha = _is_flat(brightest) and not _is_flat(alpha)
+    return np.asarray(alpha if in_alpha else ImageChops.multiply(brightest, alpha))
+
+
+def _highest_background(pixels: NDArray[Any], is_lossy: bool) -> float:
+    """The value that all of a lung's pixels lie above."""
+    if not is_lossy and _has_few_levels(pixels):
+        return 0
+    half = float(pixels.max()) / 2
+    return max(half, FAINTEST_LUNG) if is_lossy else half
 
 
 def _has_few_levels(pixels: NDArray[Any]) -> bool:
-    """Whether there are no more different values than labels are numbered by."""
-    levels = np.unique(pixels[::16, ::16])  # of a mask nearly always all; counting them takes longer than decoding
-    for start in range(0, len(pixels), STRIP_ROWS):
-        if len(levels) > MOST_LABELS:
-            return False
-        rows = pixels[start : start + STRIP_ROWS]
-        known = reduce(np.logical_or, (rows == level for level in levels))
-        if not known.all():
-            levels = np.union1d(levels, rows[~known])
-    return len(levels) <= MOST_LABELS
+    """Whether there are no more different values than labels are numbered by, in rows spread over the whole."""
+    rows = pixels[:: max(1, len(pixels) // ROWS_LOOKED_AT)]
+    levels = np.unique(rows[:, ::16])  # nearly always all of them; counting every pixel takes longer than decoding
+    if len(levels) > MOST_LABELS:
+        return False
+    known = reduce(np.logical_or, (rows == level for level in levels))
+    return len(np.union1d(levels, rows[~known])) <= MOST_LABELS
 
 
 def _is_flat(channel: Image.Image) -> bool:

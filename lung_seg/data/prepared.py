@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from PIL import Image
 
 from lung_seg.config import DataConfig
@@ -43,7 +42,7 @@ def read_case(folder: Path, case_id: str) -> tuple[Grey, Mask]:
     Raises:
         UserError: a file of the set was deleted or broken.
     """
-    image, mask = (np.asarray(open_image(folder / kind / f"{case_id}.png")) for kind in KINDS)
+    image, mask = (open_image(folder / kind / f"{case_id}.png").pixels for kind in KINDS)
     return image, mask > 0
 
 

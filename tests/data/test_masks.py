@@ -102,6 +102,12 @@ def test_four_levels_number_labels_and_five_are_a_ramp_however_few_pixels_have_t
     assert read_mask(tmp_path / "mask.png").sum() == lung
 
 
+def test_a_ramp_is_known_by_some_rows_of_a_large_mask(tmp_path):
+    large = cv2.resize(LUNGS.astype(np.uint8) * 255, None, fx=40, fy=40, interpolation=cv2.INTER_NEAREST)
+    Image.fromarray(cv2.GaussianBlur(large, (0, 0), 8)).save(tmp_path / "mask.png")
+    assert np.count_nonzero(read_mask(tmp_path / "mask.png") != (large > 0)) < 0.01 * np.count_nonzero(large)
+
+
 def test_coloured_jpeg(tmp_path):
     Image.fromarray(coloured((0, 0, 0), (255, 0, 0), (255, 0, 0))).save(tmp_path / "mask.jpg", quality=95)
 
