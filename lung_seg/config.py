@@ -249,6 +249,9 @@ class BenchmarkConfig(Recipe):
     rounds: int = key(5, "What is compared takes turns; medians of the rounds are told.", at_least=1)
     films: int = key(4, "Films that are prepared and predicted.", at_least=3)
     film_px: int = key(4020, "Their height in pixels.", at_least=64, at_most=8000)
+    growth: int | None = key(
+        None, "Compare what a case costs in sets of 100 cases, 1000 and so on, up to this many.", at_least=100
+    )
 
 
 @dataclass

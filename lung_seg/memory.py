@@ -1,7 +1,8 @@
-"""How the memory of a step is kept for the next one."""
+"""How the memory of a step is kept for the next one, and how much a process has used."""
 
 import ctypes
 import platform
+import sys
 from contextlib import suppress
 
 # Numbers and names of glibc's mallopt(3).
@@ -25,3 +26,13 @@ def keep_freed_memory() -> None:
         libc.mallopt(M_MMAP_THRESHOLD, 2**30)
         libc.mallopt(M_TRIM_THRESHOLD, NEVER)
         libc.mallopt(M_TOP_PAD, TOP_PAD_BYTES)
+
+
+def peak_memory_mb() -> float | None:
+    """The most memory that this process has used so far; None where Python cannot tell, as on Windows."""
+    if sys.platform == "win32":
+        return None
+    import resource
+
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return float(peak / (2**20 if sys.platform == "darwin" else 2**10))

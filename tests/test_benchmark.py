@@ -27,7 +27,7 @@ SMALL = (
 def test_a_machine_is_measured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, run: Run) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("lung_seg.benchmark.predicting.find_spec", lambda _: None)  # exporting takes ten seconds
-    outcome = run("benchmark", *SMALL, "hydra.run.dir=run")
+    outcome = run("benchmark", *SMALL, "growth=999", "hydra.run.dir=run")
     assert outcome.code == 0, outcome.err
     result = json.loads((tmp_path / "run/benchmark.json").read_text())
     medians = {figure["what"]: figure["median"] for figure in result["figures"]}
@@ -35,7 +35,10 @@ def test_a_machine_is_measured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, 
     assert {"preparing", "training", "training: a loop as usually written", "peak memory of all of this"} <= set(
         medians
     )
-    assert all(len(figure["rounds"]) == 2 for figure in result["figures"] if not figure["what"].startswith("peak"))
+    once = [what for what in medians if what.startswith(("100 cases: ", "peak memory of "))]  # and 1000 not at all
+    assert len(once) == 7
+    assert all(len(figure["rounds"]) == 2 for figure in result["figures"] if figure["what"] not in once)
+    assert medians["100 cases: preparing"] > medians["100 cases: nothing left to prepare"]
     assert 0 <= medians.pop("training: waiting for cases") < 100
     assert all(median > 0 for median in medians.values())
     assert medians["reading a case augmented"] > medians["reading a case as it is"]

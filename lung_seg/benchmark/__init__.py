@@ -4,16 +4,16 @@ import dataclasses
 import json
 import logging
 import platform
-import sys
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from lung_seg.benchmark.growing import measure_growth
 from lung_seg.benchmark.predicting import measure_predicting
 from lung_seg.benchmark.preparing import measure_preparing, measure_reading
 from lung_seg.benchmark.training import measure_training
-from lung_seg.benchmark.turns import Figure
+from lung_seg.benchmark.turns import peak_memory
 from lung_seg.config import BenchmarkConfig
 from lung_seg.cores import usable_cores
 from lung_seg.files import write_text
@@ -40,7 +40,11 @@ def benchmark(config: BenchmarkConfig, run_dir: Path) -> dict[str, Any]:
     log.info("Measuring how a network is trained on them …")
     training, findings = measure_training(config, device)
     log.info("Measuring how films are predicted …")
-    figures += [*training, *measure_predicting(config), *_peak_memory()]
+    figures += [*training, *measure_predicting(config)]
+    figures += peak_memory("all of this")
+    if config.growth:
+        log.info("Measuring what a case costs in small sets and in large ones …")
+        figures += measure_growth(config)
     result = {
         "machine": f"{usable_cores()} cores, {platform.machine()}, {_name_of(device)}",
         "figures": [dataclasses.asdict(figure) | {"median": figure.median} for figure in figures],
@@ -60,16 +64,6 @@ def table(result: dict[str, Any]) -> str:
         spread = f"{min(figure['rounds']):.4g} to {max(figure['rounds']):.4g}"
         lines.append(f"{figure['what']:40} {figure['median']:10.4g} {figure['unit']:9} {spread}")
     return "\n".join([*lines, "", *result["findings"]])
-
-
-def _peak_memory() -> list[Figure]:
-    """Largest memory of this process so far, where Python can tell: not on Windows."""
-    if sys.platform == "win32":
-        return []
-    import resource
-
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return [Figure("peak memory of all of this", "MB", [peak / (2**20 if sys.platform == "darwin" else 2**10)])]
 
 
 def _name_of(device: torch.device) -> str:

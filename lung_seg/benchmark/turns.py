@@ -11,6 +11,8 @@ from typing import Any
 
 import torch
 
+from lung_seg.memory import peak_memory_mb
+
 
 @dataclass(frozen=True)
 class Figure:
@@ -37,6 +39,12 @@ def take_turns(unit: str, contestants: Mapping[str, Callable[[], float]], rounds
         for what, measure_once in contestants.items():
             measured[what].append(measure_once())
     return [Figure(what, unit, values) for what, values in measured.items()]
+
+
+def peak_memory(of: str) -> list[Figure]:
+    """The most memory that this process has used so far, where it can be told."""
+    peak = peak_memory_mb()
+    return [Figure(f"peak memory of {of}", "MB", [peak])] if peak else []
 
 
 def seconds_each(steps: Iterator[Any], seconds: float, device: torch.device | None = None) -> float:
