@@ -3,7 +3,9 @@
 import itertools
 import math
 from collections.abc import Sequence
+from functools import lru_cache
 from pathlib import Path
+from statistics import NormalDist
 
 import cv2
 import numpy as np
@@ -126,12 +128,19 @@ def _draw_contour(picture: Rgb, mask: Mask, colour: Colour, width_px: float) -> 
     _check_size(picture[..., 0], mask)
     if mask.all() or not mask.any():
         return
-    around = _surroundings(mask, margin_px=math.ceil(width_px) + 3)
-    inside, outside = (_distance_to_zero(side[around]) for side in (mask, ~mask))
-    # Distances run between pixel centres, the edge half-way. The blur takes the stairs off slanted edges.
-    signed = np.where(mask[around], inside - 0.5, 0.5 - outside)
-    distance = np.abs(cv2.GaussianBlur(signed, (0, 0), sigmaX=0.8))
-    _blend(picture[around], colour, np.clip((width_px + 1) / 2 - distance, 0, 1))
+    sigma_px = 0.6 * width_px + 0.3  # so much that the stairs go off slanted edges too
+    around = _surroundings(mask, margin_px=math.ceil(3 * sigma_px))
+    soft = mask[around].astype(np.uint8) * np.uint8(255)
+    soft = cv2.GaussianBlur(soft, (0, 0), sigma_px, borderType=cv2.BORDER_REPLICATE).astype(np.uint8, copy=False)
+    _blend(picture[around], colour, _line(width_px, sigma_px)[soft])
+
+
+@lru_cache
+def _line(width_px: float, sigma_px: float) -> npt.NDArray[np.float32]:
+    """A line's opacity for each of the 256 levels of a blurred edge, which tell how far away the edge is."""
+    levels = np.linspace(0.001, 0.999, 256)
+    distance_px = sigma_px * np.abs([NormalDist().inv_cdf(level) for level in levels])
+    return np.clip((width_px + 1) / 2 - distance_px, 0, 1).astype(np.float32)
 
 
 def _surroundings(mask: Mask, margin_px: int) -> tuple[slice, slice]:
@@ -141,15 +150,9 @@ def _surroundings(mask: Mask, margin_px: int) -> tuple[slice, slice]:
     return slice(top, int(rows[-1]) + margin_px + 1), slice(left, int(columns[-1]) + margin_px + 1)
 
 
-def _distance_to_zero(mask: Mask) -> npt.NDArray[np.floating]:
-    """Euclidean distance of each pixel to the nearest one outside the mask, in pixels."""
-    distance = cv2.distanceTransform(mask.astype(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_5)
-    return np.asarray(distance, dtype=np.float32)
-
-
 def _blend(picture: Rgb, colour: Colour, opacity: npt.NDArray[np.floating]) -> None:
     """Move the pixels of non-zero opacity (H, W), 0 to 1, towards the colour; the others keep their bytes."""
-    touched = opacity > 0
+    touched = np.unravel_index(np.flatnonzero(opacity > 0), opacity.shape)  # a mask picks them three times as slowly
     weight = opacity[touched][:, None]
     picture[touched] = np.rint(picture[touched] * (1 - weight) + np.asarray(colour) * weight).astype(np.uint8)
 
