@@ -6,12 +6,11 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from lung_seg.benchmark.turns import Figure, peak_memory
-from lung_seg.config import BenchmarkConfig, PhantomConfig
+from lung_seg.config import AugmentationConfig, BenchmarkConfig, DataConfig, PhantomConfig
 from lung_seg.data.datamodule import LungDataModule
 from lung_seg.data.prepare import prepare
 from lung_seg.data.sources import find_cases
@@ -27,7 +26,7 @@ def measure_growth(config: BenchmarkConfig) -> list[Figure]:
     figures = []
     for cases in _sizes(config.growth or 0):
         with TemporaryDirectory() as folder, ProcessPoolExecutor(1, spawn) as process:
-            figures += process.submit(_costs, _with_links(config, cases, Path(folder)), cases).result()
+            figures += process.submit(_costs, _linked(cases, Path(folder)), config.augmentation).result()
     return figures
 
 
@@ -38,11 +37,9 @@ def _sizes(most: int) -> Iterator[int]:
         cases *= 10
 
 
-def _with_links(config: BenchmarkConfig, cases: int, folder: Path) -> BenchmarkConfig:
-    """The settings for a set of small films, nearly all of them links to a few phantoms."""
-    phantom = PhantomConfig(cases=DRAWN, size_px=FILM_PX)
-    data = replace(config.data, name="growth", image_size_px=SIZE_PX, raw_dir=str(folder), prepared_dir=str(folder))
-    drawn = find_cases(replace(data, source="phantom", phantom=phantom)).cases
+def _linked(cases: int, folder: Path) -> DataConfig:
+    """A set of small films, nearly all of them links to a few phantoms."""
+    drawn = find_cases(_small("phantom", folder)).cases
     drawn_in, linked_in = drawn[0].image_path.parents[1], folder / "MontgomerySet"
     for number in range(cases):
         case = drawn[number % DRAWN]
@@ -50,11 +47,23 @@ def _with_links(config: BenchmarkConfig, cases: int, folder: Path) -> BenchmarkC
             link = linked_in / path.relative_to(drawn_in).with_name(f"MCUCXR_{number:07d}_{case.tb_label}.png")
             link.parent.mkdir(parents=True, exist_ok=True)
             os.link(path, link)
-    return replace(config, data=replace(data, source="montgomery", raw_dir=str(linked_in)))
+    return _small("montgomery", folder)
 
 
-def _costs(config: BenchmarkConfig, cases: int) -> list[Figure]:
-    data = LungDataModule(config.data, config.augmentation, config.seed)
+def _small(source: str, folder: Path) -> DataConfig:
+    phantom = PhantomConfig(cases=DRAWN, size_px=FILM_PX)
+    return DataConfig(
+        name="growth",
+        source=source,
+        raw_dir=str(folder),
+        prepared_dir=str(folder),
+        image_size_px=SIZE_PX,
+        phantom=phantom,
+    )
+
+
+def _costs(config: DataConfig, augmentation: AugmentationConfig) -> list[Figure]:
+    data = LungDataModule(config, augmentation, seed=0)
 
     def start() -> None:
         data.packed, data.rows = None, []
@@ -62,13 +71,15 @@ def _costs(config: BenchmarkConfig, cases: int) -> list[Figure]:
         data.setup("fit")
 
     parts: dict[str, Callable[[], object]] = {
-        "preparing": lambda: prepare(config.data),
-        "nothing left to prepare": lambda: prepare(config.data),
+        "preparing": lambda: prepare(config),
+        "nothing left to prepare": lambda: prepare(config),
         "first start of a training": start,
         "start of a training": start,
         "an epoch, network left out": lambda: deque(data.train_dataloader(), maxlen=0),
     }
-    figures = [Figure(f"{cases} cases: {what}", "ms each", [1e3 * _seconds(do) / cases]) for what, do in parts.items()]
+    seconds = {what: _seconds(do) for what, do in parts.items()}
+    cases = len(data.rows)
+    figures = [Figure(f"{cases} cases: {what}", "ms each", [1e3 * took / cases]) for what, took in seconds.items()]
     return [*figures, *peak_memory(f"{cases} cases")]
 
 
