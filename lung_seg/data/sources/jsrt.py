@@ -33,9 +33,8 @@ def find_cases(raw_dir: Path) -> Listing:
         by_stem((path for path in files if path.parent.name == side and path.suffix.lower() == ".gif"), suffix="")
         for side in ("right lung", "left lung")
     )
-    cases = [
-        _case(film, (right[stem], left[stem]) if stem in right.keys() & left else ()) for stem, film in films.items()
-    ]
+    masks = {stem: (right[stem], left[stem]) for stem in right.keys() & left}
+    cases = [_case(film, masks.get(stem, ())) for stem, film in films.items()]
     return listing(cases, raw_dir, LAYOUT)
 
 

@@ -31,12 +31,8 @@ def find_cases(raw_dir: Path) -> Listing:
     right, left = (
         by_stem((folder / "ManualMask" / side).glob("*.png"), suffix="") for side in ("rightMask", "leftMask")
     )
+    masks = {stem: (right[stem], left[stem]) for stem in right.keys() & left}
     cases = [
-        nlm.case(
-            path,
-            "montgomery",
-            (right[path.stem], left[path.stem]) if path.stem in right.keys() & left else (),
-        )
-        for path in (folder / "CXR_png").glob("MCUCXR_*.png")
+        nlm.case(path, "montgomery", masks.get(path.stem, ())) for path in (folder / "CXR_png").glob("MCUCXR_*.png")
     ]
     return listing(cases, raw_dir, LAYOUT)
