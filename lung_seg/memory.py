@@ -4,6 +4,7 @@ import ctypes
 import platform
 import sys
 from contextlib import suppress
+from pathlib import Path
 
 # Numbers and names of glibc's mallopt(3).
 M_TRIM_THRESHOLD, M_TOP_PAD, M_MMAP_THRESHOLD = -1, -2, -3
@@ -32,7 +33,10 @@ def peak_memory_mb() -> float | None:
     """The most memory that this process has used so far; None where Python cannot tell, as on Windows."""
     if sys.platform == "win32":
         return None
+    status = Path("/proc/self/status")
+    if status.is_file():  # Linux, where getrusage(2) would count what the process that started this one had used
+        fields = dict(line.split(":", 1) for line in status.read_text("utf-8").splitlines())
+        return int(fields["VmHWM"].split()[0]) / 2**10
     import resource
 
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return float(peak / (2**20 if sys.platform == "darwin" else 2**10))
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (2**20 if sys.platform == "darwin" else 2**10)

@@ -38,6 +38,7 @@ def test_a_machine_is_measured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, 
     once = [what for what in medians if what.startswith(("100 cases: ", "peak memory of "))]  # and 1000 not at all
     assert len(once) == 7
     assert all(len(figure["rounds"]) == 2 for figure in result["figures"] if figure["what"] not in once)
+    assert medians["peak memory of 100 cases"] < medians["peak memory of all of this"]
     assert medians["100 cases: preparing"] > medians["100 cases: nothing left to prepare"]
     assert 0 <= medians.pop("training: waiting for cases") < 100
     assert all(median > 0 for median in medians.values())
