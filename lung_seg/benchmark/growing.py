@@ -16,7 +16,7 @@ from lung_seg.data.prepare import prepare
 from lung_seg.data.sources import find_cases
 
 FEWEST = 100  # cases of the smallest set; each other one has ten times as many
-DRAWN = 100  # phantoms that all cases are links to: a file system allows a file some ten thousand
+DRAWN = 100  # phantoms that all cases are links to: a file system allows a file a thousand and more
 FILM_PX, SIZE_PX = 64, 32  # so few that what a case costs beside its pixels is seen
 
 
