@@ -50,11 +50,11 @@ def _write(path: Path, rows: list[Row]) -> None:
         )
     remove_parts(folder)
     size_px = len(read_case(folder, rows[0].case_id)[0])
-    with atomic_path(path) as temporary:
-        pixels = np.lib.format.open_memmap(temporary, "w+", np.uint8, (len(rows), 2, size_px, size_px))
-        for index, row in enumerate(rows):
-            pixels[index] = read_case(folder, row.case_id)
-        del pixels  # flushed and closed: Windows renames no file that is mapped
+    header = {"descr": "|u1", "fortran_order": False, "shape": (len(rows), 2, size_px, size_px)}
+    with atomic_path(path) as temporary, temporary.open("wb") as file:
+        np.lib.format.write_array_header_1_0(file, header)
+        for row in rows:  # written, not mapped: the process would hold the whole set in the end
+            file.write(np.stack(read_case(folder, row.case_id)).tobytes())
     for old in folder.glob("pixels-*.npy"):
         if old != path:
             remove_unused(old)
