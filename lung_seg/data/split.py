@@ -86,8 +86,10 @@ def _patients(rows: list[Row]) -> list[list[Row]]:
     together: dict[str, list[Row]] = {}
     for row in sorted(rows, key=lambda row: row.case_id):
         met = {id(group): group for name in _names(row) if (group := together.get(name)) is not None}
-        merged = [*chain.from_iterable(met.values()), row]
-        together.update((name, merged) for member in merged for name in _names(member))
+        merged = max(met.values(), key=len, default=[])  # its names stay as they are: it may be large
+        moved = [*chain.from_iterable(group for group in met.values() if group is not merged), row]
+        merged[:] = [*chain.from_iterable(met.values()), row]
+        together.update((name, merged) for member in moved for name in _names(member))
     return list({id(group): group for group in together.values()}.values())
 
 
