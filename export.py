@@ -1,26 +1,6 @@
 """Write a network for other runtimes: ``python export.py --help`` lists the settings."""
 
-from pathlib import Path
-
-from lung_seg.cli import command
-from lung_seg.config import ExportConfig
-
-
-@command("export", ExportConfig)
-def main(config: ExportConfig, run_dir: Path) -> None:
-    """Export, and say how close to PyTorch each file is."""
-    from lung_seg.export import CARD, FILES, export  # imports torch: not needed for --help and refused settings
-    from lung_seg.predictor import SHIPPED
-
-    checkpoint = Path(config.checkpoint) if config.checkpoint else SHIPPED
-    formats = list(FILES) if config.format == "all" else [config.format]
-    for file in export(checkpoint, run_dir, formats, config.half):
-        print(
-            f"{file.path} ({file.path.stat().st_size / 1e6:.2f} MB): probability at most {file.difference:.1e} off "
-            f"PyTorch's, Dice of the masks at least {file.dice:.5f}"
-        )
-    print(f"The model card is {run_dir / CARD}.")
-
+from lung_seg.cli.export import main
 
 if __name__ == "__main__":
     main()

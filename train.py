@@ -1,43 +1,6 @@
 """Train a network and score it: ``python train.py --help`` lists the settings."""
 
-from pathlib import Path
-from typing import Any
-
-from lung_seg.cli import command
-from lung_seg.config import TrainConfig
-
-ON_REAL_DATA = """These radiographs were generated. On real ones, with the folder that holds MontgomerySet:
-  python train.py data=montgomery data.raw_dir=<folder>   (or data.download=true to fetch it)
-"""
-
-
-@command("train", TrainConfig)
-def main(config: TrainConfig, run_dir: Path) -> float:
-    """Train; a sweep compares its jobs by the best validation Dice."""
-    from lung_seg.hardware import is_main_process  # imports torch: not needed for --help and refused settings
-    from lung_seg.training import fit
-
-    summary = fit(config, run_dir)
-    if is_main_process():
-        print(_what_was_done(summary, run_dir))
-        if config.data.source == "phantom":
-            print(ON_REAL_DATA)
-    return float(summary["training"]["validation_dice"])
-
-
-def _what_was_done(summary: dict[str, Any], run_dir: Path) -> str:
-    training, cases = summary["training"], summary["data"]["cases"]
-    scores = summary["scores"]["all"]
-    dice = scores["dice"]
-    return f"""
-Trained {summary["title"]} on {cases["train"]} radiographs, {training["epochs"]} epochs in {training["seconds"]:.0f} s.
-Best Dice on {cases["validation"]} validation cases: {training["validation_dice"]:.4f} (epoch {training["best_epoch"]}).
-On {cases["test"]} test cases: Dice {dice["mean"]:.4f} (95 % interval {dice["low"]:.4f} to {dice["high"]:.4f}), \
-accuracy {scores["accuracy"]["mean"]:.4f}, BCE {scores["bce"]["mean"]:.4f}.
-The report is {run_dir / "report.html"}, the network {summary["checkpoint"]};
-curves and pictures: tensorboard --logdir {run_dir / "tensorboard"}
-"""
-
+from lung_seg.cli.train import main
 
 if __name__ == "__main__":
     main()

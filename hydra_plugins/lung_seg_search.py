@@ -25,7 +25,7 @@ class SearchSweeper(Sweeper):
     def sweep(self, arguments: list[str]) -> Any:
         """Run the jobs."""
         try:
-            from lung_seg.search import search  # Hydra imports this module for every command
+            from lung_seg.search.search import search  # Hydra imports this module for every command
         except ImportError as error:
             raise UserError(f'A search needs {error.name}.\nInstall it: pip install -e ".[search]"') from error
         search(self.config, arguments, self.hydra_context.config_loader, self.launcher)

@@ -3,7 +3,7 @@
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from lung_seg.predictor import Predictor
+    from lung_seg.prediction.predictor import Predictor
 
 __all__ = ["Predictor"]
 __version__ = "0.1.0"
@@ -12,7 +12,7 @@ __version__ = "0.1.0"
 def __getattr__(name: str) -> Any:
     """Import Predictor when it is first asked for: training does without it, and importing this package stays quick."""
     if name == "Predictor":
-        from lung_seg.predictor import Predictor
+        from lung_seg.prediction.predictor import Predictor
 
         return Predictor
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -8,11 +8,9 @@ import re
 from dataclasses import dataclass
 from typing import Any, ClassVar, NamedTuple
 
-from omegaconf import II, MISSING
+from lung_seg.config_field import MISSING, ConfigGroup, config_field, nested, target_kwargs
 
-from lung_seg.data.case import MAX_MEGAPIXELS
-from lung_seg.keys import Group, foreign, group, key
-
+MAX_MEGAPIXELS = 80  # four times the largest public film, and a file of a few kB may claim to hold billions
 AS_TRAINED = "as_trained"  # evaluate.py: the cases that the checkpoint was trained with
 SOURCES = ("phantom", "montgomery", "shenzhen", "montgomery_shenzhen", "jsrt", "folder", AS_TRAINED)
 SPLITS = ("train", "validation", "test")
@@ -22,61 +20,65 @@ SAMPLERS = ("tpe", "random", "grid")
 
 
 @dataclass
-class PhantomConfig(Group):
+class PhantomConfig(ConfigGroup):
     """Generated radiographs, the embedded default."""
 
     prefix: ClassVar[str] = "data.phantom."
-    cases: int = key(1600, "Radiographs to draw.", at_least=1)
-    size_px: int = key(128, "Height of the drawn radiographs in pixels.", at_least=32, at_most=4096)
-    seed: int = key(0, "Another seed draws other radiographs.", at_least=0)
+    cases: int = config_field(1600, "Radiographs to draw.", at_least=1)
+    size_px: int = config_field(128, "Height of the drawn radiographs in pixels.", at_least=32, at_most=4096)
+    seed: int = config_field(0, "Another seed draws other radiographs.", at_least=0)
 
 
 @dataclass
-class FolderConfig(Group):
+class FolderConfig(ConfigGroup):
     """Any two folders of radiographs and masks, matched by the stem of their file names."""
 
     prefix: ClassVar[str] = "data.folder."
-    image_dir: str = key("images", "Folder of the radiographs, relative to data.raw_dir.")
-    mask_dir: str = key("masks", "Folder of the masks, relative to data.raw_dir.")
-    image_suffix: str = key("", "Taken off the end of a radiograph's stem before matching.")
-    mask_suffix: str = key("", "Taken off the end of a mask's stem before matching, e.g. _mask.")
-    patient_pattern: str = key("", "Regular expression whose first group is the patient in the stem; empty: one each.")
-    inverted: bool = key(False, "The files show air bright and bone dark.")
+    image_dir: str = config_field("images", "Folder of the radiographs, relative to data.raw_dir.")
+    mask_dir: str = config_field("masks", "Folder of the masks, relative to data.raw_dir.")
+    image_suffix: str = config_field("", "Taken off the end of a radiograph's stem before matching.")
+    mask_suffix: str = config_field("", "Taken off the end of a mask's stem before matching, e.g. _mask.")
+    patient_pattern: str = config_field(
+        "", "Regular expression whose first group is the patient in the stem; empty: one each."
+    )
+    inverted: bool = config_field(False, "The files show air bright and bone dark.")
 
 
 @dataclass
-class DataConfig(Group):
+class DataConfig(ConfigGroup):
     """Where radiographs come from, how they are prepared, split and batched."""
 
     prefix: ClassVar[str] = "data."
-    name: str = key(MISSING, "Name of the prepared set.")
-    source: str = key(MISSING, "Layout the raw files are in.", choices=SOURCES)
-    raw_dir: str = key("data/raw", "Folder that holds the raw radiographs.")
-    prepared_dir: str = key("data/segmentation", "Folder that prepared sets are written to.")
-    download: bool = key(False, "Fetch the official archives into data.raw_dir first.")
-    image_size_px: int = key(512, "Height and width of the network's input in pixels.", at_least=16, at_most=4096)
-    resize: str = key("stretch", "How a radiograph becomes square.", choices=("stretch", "letterbox"))
-    test_cases: float = key(0.15, "Cases put aside for the test: a number, or a fraction below 1.", above=0)
-    validation_fraction: float = key(0.2, "Fraction of the rest used for validation.", above=0, below=1)
-    split_seed: int = key(0, "Another seed splits the cases otherwise.", at_least=0)
-    folds: int = key(0, "k-fold cross-validation instead of validation_fraction; 0: off.", at_least=0)
-    fold: int = key(0, "The fold used for validation, counted from 0.", at_least=0)
-    max_megapixels: int = key(
+    name: str = config_field(MISSING, "Name of the prepared set.")
+    source: str = config_field(MISSING, "Layout the raw files are in.", choices=SOURCES)
+    raw_dir: str = config_field("data/raw", "Folder that holds the raw radiographs.")
+    prepared_dir: str = config_field("data/segmentation", "Folder that prepared sets are written to.")
+    download: bool = config_field(False, "Fetch the official archives into data.raw_dir first.")
+    image_size_px: int = config_field(
+        512, "Height and width of the network's input in pixels.", at_least=16, at_most=4096
+    )
+    resize: str = config_field("stretch", "How a radiograph becomes square.", choices=("stretch", "letterbox"))
+    test_cases: float = config_field(0.15, "Cases put aside for the test: a number, or a fraction below 1.", above=0)
+    validation_fraction: float = config_field(0.2, "Fraction of the rest used for validation.", above=0, below=1)
+    split_seed: int = config_field(0, "Another seed splits the cases otherwise.", at_least=0)
+    folds: int = config_field(0, "k-fold cross-validation instead of validation_fraction; 0: off.", at_least=0)
+    fold: int = config_field(0, "The fold used for validation, counted from 0.", at_least=0)
+    max_megapixels: int = config_field(
         MAX_MEGAPIXELS, "Largest raw file that is decoded, radiograph or mask, in millions of pixels.", at_least=1
     )
-    on_error: str = key("skip", "What a corrupt case does to preparing.", choices=("skip", "stop"))
-    epochs: int = key(50, "Passes over the training cases that suit this set.", at_least=1)
-    batch_size: int = key(8, "Radiographs per optimizer step and device.", at_least=1)
-    workers: int | None = key(
+    on_error: str = config_field("skip", "What a corrupt case does to preparing.", choices=("skip", "stop"))
+    epochs: int = config_field(50, "Passes over the training cases that suit this set.", at_least=1)
+    batch_size: int = config_field(8, "Radiographs per optimizer step and device.", at_least=1)
+    workers: int | None = config_field(
         None,
         "Processes that load and augment; null: none on a CPU, which has no core to spare, else up to 8.",
         at_least=0,
     )
-    phantoms_beside: int = key(
+    synthetic_per_epoch: int = config_field(
         0, "Phantoms to train on beside the cases in each epoch, others each time, of data.phantom.cases.", at_least=0
     )
-    phantom: PhantomConfig = group(PhantomConfig)
-    folder: FolderConfig = group(FolderConfig)
+    phantom: PhantomConfig = nested(PhantomConfig)
+    folder: FolderConfig = nested(FolderConfig)
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -88,102 +90,117 @@ class DataConfig(Group):
             self.refuse("folds", "must be 0 (off) or at least 2", "Try data.folds=5.")
         if self.fold >= max(self.folds, 1):
             self.refuse("fold", f"must be below data.folds={self.folds}", "Folds are counted from 0.")
-        if self.phantoms_beside > self.phantom.cases:
+        if self.synthetic_per_epoch > self.phantom.cases:
             rule = f"must be at most data.phantom.cases={self.phantom.cases}"
-            self.refuse("phantoms_beside", rule, "Raise that: so many are drawn, once.")
+            self.refuse("synthetic_per_epoch", rule, "Raise that: so many are drawn, once.")
 
     @classmethod
     def from_plain(cls, values: dict[str, Any]) -> "DataConfig":
         """The settings that a checkpoint keeps as plain values."""
+        values = {("synthetic_per_epoch" if key == "phantoms_beside" else key): value for key, value in values.items()}
         inner = {"phantom": PhantomConfig(**values["phantom"]), "folder": FolderConfig(**values["folder"])}
         return cls(**values | inner)
 
 
 @dataclass
-class AugmentationConfig(Group):
+class AugmentationConfig(ConfigGroup):
     """How training radiographs are varied; 0 switches a variation off."""
 
     prefix: ClassVar[str] = "augmentation."
-    rotation_deg: float = key(0.0, "Largest rotation either way, in degrees.", at_least=0, at_most=180)
-    scale: float = key(0.0, "Largest enlargement or reduction of each axis, as a fraction.", at_least=0, below=1)
-    shift: float = key(0.0, "Largest shift along each axis, as a fraction of the size.", at_least=0, below=1)
-    horizontal_flip: float = key(0.0, "Probability of swapping left and right.", at_least=0, at_most=1)
-    brightness: float = key(0.0, "Largest change of brightness, as a fraction of white.", at_least=0, at_most=1)
-    contrast: float = key(0.0, "Largest change of contrast, as a fraction.", at_least=0, at_most=1)
-    gamma: float = key(0.0, "Largest change of gamma either way: 0.3 draws from 0.7 to 1.3.", at_least=0, below=1)
-    tone_curve: float = key(0.0, "Probability of another tone curve, as of another scanner.", at_least=0, at_most=1)
-    shading: float = key(
+    rotation_deg: float = config_field(0.0, "Largest rotation either way, in degrees.", at_least=0, at_most=180)
+    scale: float = config_field(
+        0.0, "Largest enlargement or reduction of each axis, as a fraction.", at_least=0, below=1
+    )
+    shift: float = config_field(0.0, "Largest shift along each axis, as a fraction of the size.", at_least=0, below=1)
+    horizontal_flip: float = config_field(0.0, "Probability of swapping left and right.", at_least=0, at_most=1)
+    brightness: float = config_field(
+        0.0, "Largest change of brightness, as a fraction of white.", at_least=0, at_most=1
+    )
+    contrast: float = config_field(0.0, "Largest change of contrast, as a fraction.", at_least=0, at_most=1)
+    gamma: float = config_field(
+        0.0, "Largest change of gamma either way: 0.3 draws from 0.7 to 1.3.", at_least=0, below=1
+    )
+    tone_curve: float = config_field(
+        0.0, "Probability of another tone curve, as of another scanner.", at_least=0, at_most=1
+    )
+    shading: float = config_field(
         0.0, "Largest unevenness of exposure: 0.4 is up to 1.4 times as bright or dark.", at_least=0, at_most=9
     )
-    noise: float = key(
+    noise: float = config_field(
         0.0, "Largest standard deviation of Gaussian noise, as a fraction of white.", at_least=0, at_most=1
     )
-    blur_px: float = key(0.0, "Largest standard deviation of a Gaussian blur, in pixels.", at_least=0, at_most=32)
-    elastic: float = key(0.0, "Largest elastic displacement, as a fraction of the size.", at_least=0, at_most=0.1)
-    opacity: float = key(0.0, "Probability of veiled patches, as of pneumonia or fluid.", at_least=0, at_most=1)
-    invert: float = key(0.0, "Probability of swapping bright and dark.", at_least=0, at_most=1)
+    blur_px: float = config_field(
+        0.0, "Largest standard deviation of a Gaussian blur, in pixels.", at_least=0, at_most=32
+    )
+    elastic: float = config_field(
+        0.0, "Largest elastic displacement, as a fraction of the size.", at_least=0, at_most=0.1
+    )
+    opacity: float = config_field(
+        0.0, "Probability of veiled patches, as of pneumonia or fluid.", at_least=0, at_most=1
+    )
+    invert: float = config_field(0.0, "Probability of swapping bright and dark.", at_least=0, at_most=1)
 
 
 @dataclass
-class ModelConfig(Group):
+class ModelConfig(ConfigGroup):
     """The U-Net."""
 
     prefix: ClassVar[str] = "model."
-    base_channels: int = key(16, "Channels of the first level; each level down doubles them.", at_least=1, at_most=256)
-    max_channels: int = key(1024, "Where the doubling ends.", at_least=1)
-    depth: int = key(4, "Times the resolution is halved.", at_least=1, at_most=8)
-    normalization: str = key("batch", "After each convolution.", choices=("batch", "instance", "group"))
-    upsampling: str = key("transposed", "Way back up.", choices=("transposed", "interpolated"))
-    dropout: float = key(0.0, "Fraction of channels dropped at the bottom of the U.", at_least=0, below=1)
+    base_channels: int = config_field(
+        16, "Channels of the first level; each level down doubles them.", at_least=1, at_most=256
+    )
+    max_channels: int = config_field(1024, "Where the doubling ends.", at_least=1)
+    depth: int = config_field(4, "Times the resolution is halved.", at_least=1, at_most=8)
+    normalization: str = config_field("batch", "After each convolution.", choices=("batch", "instance", "group"))
 
 
 @dataclass
-class LossConfig(Group):
+class LossConfig(ConfigGroup):
     """Binary cross-entropy on the logits, with soft Dice added by weight."""
 
     prefix: ClassVar[str] = "loss."
-    dice_weight: float = key(0.0, "Weight of the soft Dice loss beside the cross-entropy's 1.", at_least=0)
-    positive_weight: float = key(1.0, "Weight of a lung pixel against a background pixel.", above=0)
+    dice_weight: float = config_field(0.0, "Weight of the soft Dice loss beside the cross-entropy's 1.", at_least=0)
+    positive_weight: float = config_field(1.0, "Weight of a lung pixel against a background pixel.", above=0)
 
 
 @dataclass
-class TrainerConfig(Group):
+class TrainerConfig(ConfigGroup):
     """Arguments of pytorch_lightning.Trainer."""
 
     prefix: ClassVar[str] = "trainer."
-    accelerator: str = key("auto", "Hardware.", choices=("auto", "cpu", "gpu", "cuda", "mps"))
-    devices: Any = key(1, "How many devices on each machine, or a list of their numbers, or auto.")
-    num_nodes: int = key(1, "Machines.", at_least=1)
-    strategy: str = key("auto", "How several devices share the work.", choices=("auto", "ddp"))
-    precision: str = key(
+    accelerator: str = config_field("auto", "Hardware.", choices=("auto", "cpu", "gpu", "cuda", "mps"))
+    devices: Any = config_field(1, "How many devices on each machine, or a list of their numbers, or auto.")
+    num_nodes: int = config_field(1, "Machines.", at_least=1)
+    strategy: str = config_field("auto", "How several devices share the work.", choices=("auto", "ddp"))
+    precision: str = config_field(
         "auto",
         "auto takes bf16-mixed where the hardware multiplies bf16, else 32-true.",
         choices=("auto", "32-true", "bf16-mixed", "16-mixed"),
     )
-    max_epochs: int = key(II("data.epochs"), "Passes over the training cases.", at_least=1)
-    accumulate_grad_batches: int = key(1, "Batches whose gradients make one step.", at_least=1)
-    gradient_clip_val: float | None = key(None, "Largest norm of the gradient; null: any.", above=0)
-    sync_batchnorm: bool = key(False, "Batch statistics over all devices.")
-    deterministic: bool = key(False, "Only operations that give the same bits every time.")
-    benchmark: bool = key(False, "Let cuDNN try out its algorithms first.")
-    log_every_n_steps: int = key(10, "Optimizer steps between two points of a training curve.", at_least=1)
-    check_val_every_n_epoch: int = key(1, "Epochs between two validations.", at_least=1)
-    enable_progress_bar: bool = key(True, "Show a progress bar.")
+    max_epochs: int = config_field("${data.epochs}", "Passes over the training cases.", at_least=1)
+    accumulate_grad_batches: int = config_field(1, "Batches whose gradients make one step.", at_least=1)
+    gradient_clip_val: float | None = config_field(None, "Largest norm of the gradient; null: any.", above=0)
+    sync_batchnorm: bool = config_field(False, "Batch statistics over all devices.")
+    benchmark: bool = config_field(False, "Let cuDNN try out its algorithms first.")
+    log_every_n_steps: int = config_field(10, "Optimizer steps between two points of a training curve.", at_least=1)
+    check_val_every_n_epoch: int = config_field(1, "Epochs between two validations.", at_least=1)
+    enable_progress_bar: bool = config_field(True, "Show a progress bar.")
 
 
 @dataclass
-class SearchConfig(Group):
+class SearchConfig(ConfigGroup):
     """Many trainings whose settings Optuna chooses by their best validation Dice: search=lr_batch."""
 
     prefix: ClassVar[str] = "search."
-    name: str | None = key(None, "Its runs are in runs/search/<name>; the same command again goes on with it.")
-    sampler: str = key("tpe", "Who chooses: TPE, chance, or all combinations in turn.", choices=SAMPLERS)
-    trials: int = key(20, "Trainings in all; a grid ends when all combinations are done.", at_least=1)
-    pruning: bool = key(True, "Stop a training whose validation Dice is below the median of the others'.")
-    jobs_at_once: int = key(1, "Trainings started together, for a launcher that runs several.", at_least=1)
-    storage: str | None = key(None, "SQL URL that several machines may share; null: search.db beside the runs.")
-    trial: int | None = key(None, "Number of this training in the search, which sets it.", at_least=0)
-    params: dict[str, Any] = foreign(
+    name: str | None = config_field(None, "Its runs are in runs/search/<name>; the same command again goes on with it.")
+    sampler: str = config_field("tpe", "Who chooses: TPE, chance, or all combinations in turn.", choices=SAMPLERS)
+    trials: int = config_field(20, "Trainings in all; a grid ends when all combinations are done.", at_least=1)
+    pruning: bool = config_field(True, "Stop a training whose validation Dice is below the median of the others'.")
+    storage: str | None = config_field(
+        None, "SQL URL that several machines may share; null: search.db beside the runs."
+    )
+    trial: int | None = config_field(None, "Number of this training in the search, which sets it.", at_least=0)
+    params: dict[str, Any] = target_kwargs(
         "What to vary, by key: choice(4,8) or tag(log,interval(1e-4,1e-2)); optimizer.lr='interval(…)' does it too."
     )
 
@@ -194,18 +211,22 @@ class SearchConfig(Group):
 
 
 @dataclass
-class Recipe(Group):
+class Recipe(ConfigGroup):
     """What a network is trained with."""
 
-    seed: int = key(0, "Weights, order of cases and augmentation follow from it.", at_least=0, at_most=2**32 - 1)
-    compile: bool = key(False, "Compile the network first (torch.compile): takes a minute; pays on a GPU.")
-    data: DataConfig = group(DataConfig)
-    augmentation: AugmentationConfig = group(AugmentationConfig)
-    model: ModelConfig = group(ModelConfig)
-    loss: LossConfig = group(LossConfig)
-    optimizer: dict[str, Any] = foreign("Class in optimizer._target_ and its arguments, e.g. optimizer.lr=1e-3.")
-    scheduler: dict[str, Any] = foreign("Class in scheduler._target_ and its arguments, e.g. scheduler.pct_start=0.1.")
-    trainer: TrainerConfig = group(TrainerConfig)
+    seed: int = config_field(
+        0, "Weights, order of cases and augmentation follow from it.", at_least=0, at_most=2**32 - 1
+    )
+    compile: bool = config_field(False, "Compile the network first (torch.compile): takes a minute; pays on a GPU.")
+    data: DataConfig = nested(DataConfig)
+    augmentation: AugmentationConfig = nested(AugmentationConfig)
+    model: ModelConfig = nested(ModelConfig)
+    loss: LossConfig = nested(LossConfig)
+    optimizer: dict[str, Any] = target_kwargs("Class in optimizer._target_ and its arguments, e.g. optimizer.lr=1e-3.")
+    scheduler: dict[str, Any] = target_kwargs(
+        "Class in scheduler._target_ and its arguments, e.g. scheduler.pct_start=0.1."
+    )
+    trainer: TrainerConfig = nested(TrainerConfig)
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -223,15 +244,17 @@ class Recipe(Group):
 class TrainConfig(Recipe):
     """train.py: train a network, then score its best checkpoint on the test split."""
 
-    resume: str | None = key(None, "Run directory of a training to go on with.")
-    init: str | None = key(
+    resume: str | None = config_field(None, "Run directory of a training to go on with.")
+    init: str | None = config_field(
         None, "Start from the weights of another network: a checkpoint, run directory or .safetensors; null: at random."
     )
-    checkpoint_every_n_steps: int | None = key(
+    checkpoint_every_n_steps: int | None = config_field(
         None, "Optimizer steps between two checkpoints within an epoch; null: only after each epoch.", at_least=1
     )
-    patience_epochs: int = key(50, "Stop after so many validations without a better Dice; 0: never.", at_least=0)
-    search: SearchConfig = group(SearchConfig)
+    patience_epochs: int = config_field(
+        50, "Stop after so many validations without a better Dice; 0: never.", at_least=0
+    )
+    search: SearchConfig = nested(SearchConfig)
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -242,31 +265,20 @@ class TrainConfig(Recipe):
 
 
 @dataclass
-class BenchmarkConfig(Recipe):
-    """benchmark.py: how fast this machine prepares, reads, trains and predicts, and what holds it back."""
-
-    seconds: float = key(4.0, "How long each thing is measured in each round.", above=0)
-    rounds: int = key(5, "What is compared takes turns; medians of the rounds are told.", at_least=1)
-    films: int = key(4, "Films that are prepared and predicted.", at_least=3)
-    film_px: int = key(4020, "Their height in pixels.", at_least=64, at_most=8000)
-    growth: int | None = key(
-        None, "Compare what a case costs in sets of 100 cases, 1000 and so on, up to this many.", at_least=100
-    )
-
-
-@dataclass
-class EvaluateConfig(Group):
+class EvaluateConfig(ConfigGroup):
     """evaluate.py: score a checkpoint on one split of a prepared set."""
 
-    checkpoint: str | None = key(None, "Checkpoint file, or the run directory it lies in (its best one is taken).")
-    checkpoints: Any = key(
+    checkpoint: str | None = config_field(
+        None, "Checkpoint file, or the run directory it lies in (its best one is taken)."
+    )
+    checkpoints: Any = config_field(
         None,
         "Several as one: [a,b], or the directory of a sweep. Folds are scored out of fold, and all as an ensemble.",
     )
-    split: str = key("test", "Cases to score.", choices=(*SPLITS, "all"))
-    data: DataConfig = group(DataConfig)
-    augmentation: AugmentationConfig = group(AugmentationConfig)
-    trainer: TrainerConfig = group(TrainerConfig)
+    split: str = config_field("test", "Cases to score.", choices=(*SPLITS, "all"))
+    data: DataConfig = nested(DataConfig)
+    augmentation: AugmentationConfig = nested(AugmentationConfig)
+    trainer: TrainerConfig = nested(TrainerConfig)
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -278,37 +290,48 @@ class EvaluateConfig(Group):
 
 
 @dataclass
-class ExportConfig(Group):
+class ExportConfig(ConfigGroup):
     """export.py: a network for other runtimes, checked against PyTorch, with a model card."""
 
-    checkpoint: str | None = key(None, "Checkpoint file or run directory (its best); null: the weights that ship.")
-    format: str = key("onnx", "What to write.", choices=(*FORMATS, "all"))
-    half: bool = key(True, "Write safetensors in half precision.")
-    output: str = key(MISSING, "Folder to write to; runs/export/<time> unless it is given.")
+    checkpoint: str | None = config_field(
+        None, "Checkpoint file or run directory (its best); null: the weights that ship."
+    )
+    format: str = config_field("onnx", "What to write.", choices=(*FORMATS, "all"))
+    half: bool = config_field(True, "Write safetensors in half precision.")
+    output: str = config_field(MISSING, "Folder to write to; runs/export/<time> unless it is given.")
 
 
 @dataclass
-class PredictConfig(Group):
+class PredictConfig(ConfigGroup):
     """predict.py: the lungs of radiographs, each mask at its radiograph's own size."""
 
-    input: str = key(MISSING, "A file, a folder, a pattern such as films/*.png, or a .txt list with a path a line.")
-    output: str = key(MISSING, "Folder that masks, overlays and predictions.csv are written to.")
-    checkpoint: Any = key(
+    input: str = config_field(
+        MISSING, "A file, a folder, a pattern such as films/*.png, or a .txt list with a path a line."
+    )
+    output: str = config_field(MISSING, "Folder that masks, overlays and predictions.csv are written to.")
+    checkpoint: Any = config_field(
         None, "Checkpoint, run directory, .safetensors or .onnx, or an ensemble [a,b]; null: the weights that ship."
     )
-    flip: bool = key(False, "Average with what is found in the mirrored radiograph.")
-    cleaning: bool = key(True, "Remove what cannot be lung and fill holes.")
-    overlay: bool = key(True, "Write the radiograph with the lungs' outline too.")
-    crop: bool = key(False, "Write the box around the lungs too, as it is and with all but the lungs faded out.")
-    crop_margin: float = key(0.05, "Room around the box, as a fraction of its longer side.", at_least=0, at_most=1)
-    dicom_seg: bool = key(False, "Write a DICOM Segmentation object too, for input that is DICOM.")
-    inverted: bool = key(False, "The files show air bright and bone dark.")
-    spacing_mm: float | None = key(None, "Side of a pixel, for areas in mm²; null: what the file says.", above=0)
-    max_megapixels: int = key(MAX_MEGAPIXELS, "Largest file that is decoded, in millions of pixels.", at_least=1)
-    skip_existing: bool = key(False, "Leave alone what the output folder holds already.")
-    batch_size: int | None = key(None, "Radiographs the network sees at once; null: 8 on a GPU, else 1.", at_least=1)
-    device: str = key("auto", "Where the network runs.", choices=("auto", "cpu", "cuda", "mps"))
-    precision: str = key(
+    flip: bool = config_field(False, "Average with what is found in the mirrored radiograph.")
+    cleaning: bool = config_field(True, "Remove what cannot be lung and fill holes.")
+    overlay: bool = config_field(True, "Write the radiograph with the lungs' outline too.")
+    crop: bool = config_field(
+        False, "Write the box around the lungs too, as it is and with all but the lungs faded out."
+    )
+    dicom_seg: bool = config_field(False, "Write a DICOM Segmentation object too, for input that is DICOM.")
+    inverted: bool = config_field(False, "The files show air bright and bone dark.")
+    spacing_mm: float | None = config_field(
+        None, "Side of a pixel, for areas in mm²; null: what the file says.", above=0
+    )
+    max_megapixels: int = config_field(
+        MAX_MEGAPIXELS, "Largest file that is decoded, in millions of pixels.", at_least=1
+    )
+    skip_existing: bool = config_field(False, "Leave alone what the output folder holds already.")
+    batch_size: int | None = config_field(
+        None, "Radiographs the network sees at once; null: 8 on a GPU, else 1.", at_least=1
+    )
+    device: str = config_field("auto", "Where the network runs.", choices=("auto", "cpu", "cuda", "mps"))
+    precision: str = config_field(
         "auto",
         "auto takes bf16-mixed where the hardware multiplies bf16, else 32-true; ONNX files keep their own.",
         choices=("auto", "32-true", "bf16-mixed"),
@@ -330,12 +353,14 @@ class Shard(NamedTuple):
 
 
 @dataclass
-class PrepareConfig(Group):
+class PrepareConfig(ConfigGroup):
     """prepare_data.py: raw radiographs into a prepared set."""
 
-    check: bool = key(False, "Prepare nothing; look for what is wrong with the set and what is odd in it.")
-    shard: str | None = key(None, "Prepare a part only, beside other processes or machines: 3/16 is the third of 16.")
-    data: DataConfig = group(DataConfig)
+    check: bool = config_field(False, "Prepare nothing; look for what is wrong with the set and what is odd in it.")
+    shard: str | None = config_field(
+        None, "Prepare a part only, beside other processes or machines: 3/16 is the third of 16."
+    )
+    data: DataConfig = nested(DataConfig)
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -5,7 +5,7 @@ from collections.abc import Callable
 import cv2
 import numpy as np
 
-from lung_seg.data.phantom import draw_phantom
+from lung_seg.raw.phantom.draw_phantom import draw_phantom
 
 Grey = np.ndarray  # (H, W) uint8
 SIDE_PX = 320
@@ -92,7 +92,7 @@ def negative(rng: np.random.Generator) -> Grey:
     return 255 - _chest(rng)
 
 
-KINDS: tuple[Callable[[np.random.Generator], Grey], ...] = (
+SUBFOLDERS: tuple[Callable[[np.random.Generator], Grey], ...] = (
     noise,
     text,
     landscape,
@@ -108,7 +108,7 @@ KINDS: tuple[Callable[[np.random.Generator], Grey], ...] = (
 
 def draw_not_chest(seed: int) -> tuple[str, Grey]:
     """The picture of a seed and the name of its kind, each kind in turn."""
-    kind = KINDS[seed % len(KINDS)]
+    kind = SUBFOLDERS[seed % len(SUBFOLDERS)]
     return kind.__name__, kind(np.random.default_rng(seed))
 
 

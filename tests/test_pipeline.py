@@ -17,9 +17,9 @@ import torch
 from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from lung_seg import callbacks
-from lung_seg.cli import resumed_arguments
+from lung_seg.cli.command import resumed_arguments
 from lung_seg.model.checkpoint import load_network
+from lung_seg.training import callbacks
 from tests.conftest import SMALL, Run
 from tests.layouts import write_montgomery
 
@@ -50,7 +50,7 @@ def test_a_training_leaves_every_file_it_promises(trained: Path) -> None:
 
 
 def test_phantoms_beside_the_cases_are_trained_on_and_not_scored(workplace: Path, run: Run) -> None:
-    beside = ("data.phantoms_beside=8", "data.phantom.cases=10", "data.prepared_dir=prepared")
+    beside = ("data.synthetic_per_epoch=8", "data.phantom.cases=10", "data.prepared_dir=prepared")
     assert run("train", *SMALL, "trainer.max_epochs=1", "hydra.run.dir=run", *beside).code == 0
     summary = json.loads((workplace / "run" / "summary.json").read_text())
     assert summary["training"]["steps"] == (12 + 8) // 4

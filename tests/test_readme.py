@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 from hydra import compose, initialize_config_dir
 
-from lung_seg import search_report
+from lung_seg.cli.schema import register, settings
 from lung_seg.config import TrainConfig
-from lung_seg.schema import register, settings
+from lung_seg.search import search_report
 from tests.conftest import Run
 from tests.layouts import draw_chest, write_folder, write_image, write_montgomery, write_shenzhen
 
@@ -95,10 +95,10 @@ def test_the_commands_that_other_tests_run_are_still_there() -> None:
 )
 def test_training(data: Path, run: Run, monkeypatch: pytest.MonkeyPatch, command: str) -> None:
     fetched: list[str] = []
-    monkeypatch.setattr("lung_seg.data.prepare.download", lambda source, _: fetched.append(source))
+    monkeypatch.setattr("lung_seg.prepared.prepare.download", lambda source, _: fetched.append(source))
     words = shlex.split(command)[2:]
     kept = [word for word in SMALL_DATA if word.split("=")[0] not in command]
-    few = ["data.phantoms_beside=2"] if "phantoms_beside" in command else []
+    few = ["data.synthetic_per_epoch=2"] if "synthetic_per_epoch" in command else []
     arguments = [*words, *SMALLER, *kept, "data.image_size_px=16", *few]
     outcome = run("train", *arguments)
     assert outcome.code == 0, outcome.err

@@ -70,6 +70,7 @@ def load_network(path: Path) -> tuple[UNet, dict[str, Any]]:
     """
     try:
         weights, description = _read_safetensors(path) if path.suffix == ".safetensors" else _read_lightning(path)
+        description["network"] = _network_arguments(description["network"])
         network = UNet(**description["network"])
         network.load_state_dict(weights)
     except NOT_OURS as error:
@@ -127,6 +128,15 @@ def start_from(path: Path, shape: dict[str, Any]) -> tuple[UNet, list[str]]:
         wanted = " ".join(f"model.{name}={theirs.get(name)}" for name in differing)
         raise UserError(f"init={path} is a network of another shape than model.\nTo start from it add: {wanted}")
     return network.train(), description["seen"]
+
+
+def _network_arguments(saved: dict[str, Any]) -> dict[str, Any]:
+    """Arguments of ``UNet``; those that only earlier versions knew are dropped where they changed nothing."""
+    arguments = dict(saved)
+    arguments.pop("dropout", None)  # acts in training only
+    if arguments.pop("upsampling", "transposed") != "transposed":
+        raise ValueError("bilinear upsampling was removed in version 0.2")
+    return arguments
 
 
 def _read_lightning(path: Path) -> Content:

@@ -6,22 +6,12 @@ takes an argmax over the single channel, by which a wholly wrong mask scores 1, 
 both masks are empty; its binary_stat_scores fails on a batch of one case.
 """
 
-import math
-
-import numpy as np
 import torch
-from numpy.typing import NDArray
-from scipy.ndimage import binary_erosion, distance_transform_edt
 from torch import Tensor
 from torch.nn import functional as F
-from torchmetrics import Metric
-from torchmetrics.utilities import dim_zero_cat
 
 COUNTS = ("true_positive", "false_positive", "true_negative", "false_negative", "bce")
 OVERLAP_SCORES = ("accuracy", "dice", "iou", "precision", "recall", "bce")
-SURFACE_SCORES = ("hd95_px", "assd_px", "surface_failed")
-
-Mask = NDArray[np.bool_]
 
 
 def predict_mask(logits: Tensor) -> Tensor:
@@ -67,61 +57,5 @@ def pooled_dice(counts: Tensor) -> float:
     return 2 * tp / (2 * tp + fp + fn) if tp + fp + fn else 1.0
 
 
-def surface_scores(prediction: Mask, truth: Mask) -> tuple[float, float, float]:
-    """``SURFACE_SCORES`` of one case, (H, W) bool each.
-
-    The 95th percentile of the distances from the pixels of either outline to the other outline (HD95), their mean
-    (ASSD), both in pixels, and whether the case failed: where just one of the masks is empty no distance is defined,
-    and both are set to the image's diagonal. Two empty masks are 0 apart.
-    """
-    if not prediction.any() and not truth.any():
-        return 0.0, 0.0, 0.0
-    if not prediction.any() or not truth.any():
-        diagonal = math.hypot(*truth.shape)
-        return diagonal, diagonal, 1.0
-    ours, theirs = _outline(prediction), _outline(truth)
-    distances = np.concatenate([distance_transform_edt(~theirs)[ours], distance_transform_edt(~ours)[theirs]])
-    return float(np.percentile(distances, 95)), float(distances.mean()), 0.0
-
-
-class CaseTable(Metric):
-    """One row of numbers per case, gathered from all batches and devices; each case once, whoever saw it how often.
-
-    The distributed sampler repeats cases to give every device as many; scores must not count them twice.
-
-    Args:
-        columns: how many numbers each case has.
-    """
-
-    full_state_update = False
-    rows: list[Tensor]
-    values: list[Tensor]
-
-    def __init__(self, columns: int):
-        super().__init__()
-        self.columns = columns
-        self.add_state("rows", default=[], dist_reduce_fx="cat")
-        self.add_state("values", default=[], dist_reduce_fx="cat")
-
-    def update(self, row: Tensor, values: Tensor) -> None:
-        """Add the cases of a batch: their rows in the manifest, (N,) int64, and their numbers, (N, columns)."""
-        self.rows.append(row)
-        self.values.append(values)
-
-    def compute(self) -> Tensor:
-        """(N, 1 + columns) float64 on the CPU: the case's row in the manifest, ascending, then its numbers."""
-        rows, values = dim_zero_cat(self.rows).cpu(), dim_zero_cat(self.values).cpu().double()
-        unique, position = torch.unique(rows, return_inverse=True)
-        table = values.new_zeros(len(unique), self.columns)
-        table[position] = values
-        return torch.cat([unique.double()[:, None], table], dim=1)
-
-
 def _fraction(part: Tensor, whole: Tensor, of_nothing: Tensor) -> Tensor:
     return torch.where(whole > 0, part / whole.clamp_min(1), of_nothing)
-
-
-def _outline(mask: Mask) -> Mask:
-    """The mask's pixels that touch its outside; the image's border counts as outside."""
-    outline: Mask = mask & ~binary_erosion(mask)
-    return outline

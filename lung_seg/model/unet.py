@@ -20,8 +20,6 @@ class UNet(nn.Module):
             doi:10.1038/s41592-020-01008-z).
         depth: how often the resolution is halved; the image's sides must be multiples of 2**depth.
         normalization: "batch", "instance" or "group".
-        upsampling: "transposed" convolution, or "interpolated" bilinearly and convolved.
-        dropout: fraction of channels dropped at the bottom of the U.
     """
 
     def __init__(
@@ -30,8 +28,6 @@ class UNet(nn.Module):
         depth: int = 4,
         max_channels: int = 1024,
         normalization: str = "batch",
-        upsampling: str = "transposed",
-        dropout: float = 0.0,
     ):
         super().__init__()
         channels = [min(base_channels * 2**level, max_channels) for level in range(depth + 1)]
@@ -40,11 +36,10 @@ class UNet(nn.Module):
             _two_convolutions(before, after, normalization)
             for before, after in zip([1, *channels], channels, strict=False)
         )
-        self.dropout = nn.Dropout2d(dropout)
-        self.upsamplers = nn.ModuleList(_upsample(below, width, upsampling) for below, width in way_up)
-        self.decoders = nn.ModuleList(
-            _two_convolutions(2 * width, width, normalization, SideBySide) for _, width in way_up
+        self.upsamplers = nn.ModuleList(
+            nn.ConvTranspose2d(below, width, kernel_size=2, stride=2) for below, width in way_up
         )
+        self.decoders = nn.ModuleList(_two_convolutions(2 * width, width, normalization) for _, width in way_up)
         self.head = nn.Conv2d(channels[0], 1, kernel_size=1)
 
     def forward(self, image: Tensor) -> Tensor:
@@ -54,25 +49,11 @@ class UNet(nn.Module):
         for level, encoder in enumerate(self.encoders):
             features = encoder(features if level == 0 else F.max_pool2d(features, 2))
             skipped.append(features)
-        features = self.dropout(skipped.pop())
+        features = skipped.pop()
         for upsampler, decoder in zip(self.upsamplers, self.decoders, strict=True):
-            features = decoder((skipped.pop(), upsampler(features)))
+            features = decoder(torch.cat([skipped.pop(), upsampler(features)], dim=1))
         logits: Tensor = self.head(features)
         return logits
-
-
-class SideBySide(nn.Conv2d):
-    """A 3 x 3 convolution of two maps as if their channels were one map's.
-
-    It adds up a convolution of each: to copy them into one map, and its gradient back into two, costs a twentieth of a
-    training step and a tenth of its memory on a GPU (docs/performance.md).
-    """
-
-    def forward(self, maps: tuple[Tensor, Tensor]) -> Tensor:  # type: ignore[override]
-        """From (N, A, H, W) and (N, B, H, W), with A + B ``in_channels``, to (N, ``out_channels``, H, W)."""
-        skipped, upsampled = maps
-        for_skipped, for_upsampled = torch.tensor_split(self.weight, [skipped.shape[1]], dim=1)
-        return F.conv2d(skipped, for_skipped, padding=1) + F.conv2d(upsampled, for_upsampled, self.bias, padding=1)
 
 
 def standardise(image: Tensor) -> Tensor:
@@ -82,11 +63,11 @@ def standardise(image: Tensor) -> Tensor:
     return (values - mean) / deviation.clamp_min(1e-3)
 
 
-def _two_convolutions(before: int, after: int, normalization: str, first: type[nn.Conv2d] = nn.Conv2d) -> nn.Sequential:
+def _two_convolutions(before: int, after: int, normalization: str) -> nn.Sequential:
     layers: list[nn.Module] = []
-    for convolution, channels in ((first, before), (nn.Conv2d, after)):
+    for channels in (before, after):
         layers += [
-            convolution(channels, after, kernel_size=3, padding=1, bias=False),
+            nn.Conv2d(channels, after, kernel_size=3, padding=1, bias=False),
             _normalise(after, normalization),
             nn.ReLU(inplace=True),
         ]
@@ -104,16 +85,3 @@ def _normalise(channels: int, normalization: str) -> nn.Module:
             return nn.GroupNorm(next(count for count in groups if channels % count == 0), channels)
         case _:
             raise ValueError(f"normalization={normalization!r} must be batch, instance or group.")
-
-
-def _upsample(before: int, after: int, upsampling: str) -> nn.Module:
-    match upsampling:
-        case "transposed":
-            return nn.ConvTranspose2d(before, after, kernel_size=2, stride=2)
-        case "interpolated":
-            return nn.Sequential(
-                nn.Upsample(scale_factor=2, mode="bilinear", align_corners=False),
-                nn.Conv2d(before, after, kernel_size=1),
-            )
-        case _:
-            raise ValueError(f"upsampling={upsampling!r} must be transposed or interpolated.")

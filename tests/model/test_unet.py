@@ -6,20 +6,18 @@ from pathlib import Path
 import pytest
 import torch
 import yaml
-from torch import nn
 
-from lung_seg.model.folded import folded
 from lung_seg.model.unet import UNet, standardise
 
 CONF = Path(__file__).parents[2] / "conf" / "model"
 
 
 @pytest.mark.parametrize(
-    ("normalization", "upsampling", "depth"),
-    list(product(("batch", "instance", "group"), ("transposed", "interpolated"), (1, 3))),
+    ("normalization", "depth"),
+    list(product(("batch", "instance", "group"), (1, 3))),
 )
-def test_logits_are_as_large_as_the_image(normalization: str, upsampling: str, depth: int) -> None:
-    network = UNet(4, depth, normalization=normalization, upsampling=upsampling)
+def test_logits_are_as_large_as_the_image(normalization: str, depth: int) -> None:
+    network = UNet(4, depth, normalization=normalization)
     image = torch.randint(0, 256, (2, 1, 32, 48), dtype=torch.uint8)
     logits = network(image)
     assert logits.shape == (2, 1, 32, 48)
@@ -56,19 +54,9 @@ def test_a_blank_image_gives_finite_logits() -> None:
     assert UNet(4, 2)(torch.zeros(2, 1, 16, 16, dtype=torch.uint8)).isfinite().all()
 
 
-def test_dropout_acts_in_training_only() -> None:
-    torch.manual_seed(0)
-    network = UNet(4, 2, dropout=0.5)
-    image = torch.rand(1, 1, 16, 16)
-    assert not torch.equal(network(image), network(image))
-    network.eval()
-    assert torch.equal(network(image), network(image))
-
-
-@pytest.mark.parametrize("setting", ["normalization", "upsampling"])
-def test_an_unknown_choice_is_refused_by_name(setting: str) -> None:
-    with pytest.raises(ValueError, match=f"{setting}='other'"):
-        UNet(4, 2, **{setting: "other"})
+def test_an_unknown_normalization_is_refused_by_name() -> None:
+    with pytest.raises(ValueError, match="normalization='other'"):
+        UNet(4, 2, normalization="other")
 
 
 def test_channels_double_up_to_the_most_allowed() -> None:
@@ -88,21 +76,3 @@ def test_any_number_of_channels_makes_a_network(base_channels: int, max_channels
 def test_groups_are_of_eight_channels_where_they_divide() -> None:
     network = UNet(16, 1, normalization="group")
     assert [encoder[1].num_groups for encoder in network.encoders] == [2, 4]
-
-
-@pytest.mark.parametrize("normalization", ["batch", "group", "instance"])
-def test_a_folded_network_gives_the_same_logits_without_batch_normalisation(normalization: str) -> None:
-    torch.manual_seed(0)
-    network = UNet(base_channels=8, depth=2, normalization=normalization)
-    images = torch.rand(4, 1, 32, 32)
-    for _ in range(3):
-        network(images)  # statistics that are not those it began with
-    for layer in network.modules():
-        if isinstance(layer, nn.BatchNorm2d):
-            nn.init.uniform_(layer.weight, 0.5, 1.5)
-            nn.init.uniform_(layer.bias, -0.5, 0.5)
-    before = network.eval()(images)
-    quick = folded(network)
-    assert not any(isinstance(layer, nn.BatchNorm2d) for layer in quick.modules())
-    torch.testing.assert_close(quick(images), before, atol=1e-5, rtol=1e-4)
-    torch.testing.assert_close(network(images), before)

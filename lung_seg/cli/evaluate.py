@@ -1,0 +1,44 @@
+"""Score checkpoints on one split of a prepared set: ``python evaluate.py --help`` lists the settings."""
+
+import statistics
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from lung_seg.cli.command import command
+from lung_seg.config import EvaluateConfig
+
+
+@command("evaluate", EvaluateConfig)
+def main(config: EvaluateConfig, run_dir: Path) -> float:
+    """Score; a sweep compares its jobs by the mean Dice."""
+    from lung_seg.evaluation.cross_validation import evaluate_several  # these import torch: not needed for --help
+    from lung_seg.evaluation.evaluate import evaluate
+    from lung_seg.training.trainer import is_main_process
+
+    summaries = evaluate_several(config, run_dir) if config.checkpoints else {"": evaluate(config, run_dir)}
+    for folder, summary in summaries.items():
+        if is_main_process():
+            print("\n".join(_table(summary)))
+            report, cases = (run_dir / folder / name for name in ("report.html", "cases.csv"))
+            print(f"\nThe report is {report}, every case's scores {cases}.")
+    return float(next(iter(summaries.values()))["scores"]["all"]["dice"]["mean"])
+
+
+def _table(summary: dict[str, Any]) -> Iterator[str]:
+    """Mean scores of all cases, by source and by TB label."""
+    scores = summary["scores"]
+    yield f"\n{summary['title']}\n"
+    yield f"{'':20}{'cases':>6}{'Dice (95 % interval)':>26}{'pooled':>9}{'accuracy':>10}{'BCE':>8}{'HD95 px':>9}"
+    for name, group in ({"all": scores["all"]} | scores["source"] | scores["tb_label"]).items():
+        dice = group["dice"]
+        interval = f"{dice['mean']:.4f} ({dice['low']:.4f}–{dice['high']:.4f})"
+        yield (
+            f"{name:20}{group['cases']:6d}{interval:>26}{group['pooled_dice']:9.4f}"
+            f"{group['accuracy']['mean']:10.4f}{group['bce']['mean']:8.4f}{group['hd95_px']['mean']:9.2f}"
+        )
+    if folds := [fold["dice"] for fold in summary.get("folds", [])]:
+        each = ", ".join(f"{dice:.4f}" for dice in folds)
+        yield f"\nDice of the folds: {each}; mean {statistics.mean(folds):.4f} ± {statistics.stdev(folds):.4f}."
+    if summary["seen_in_training"]:
+        yield f"\nBeware: the networks saw {summary['seen_in_training']} of these cases when they were trained."

@@ -1,0 +1,67 @@
+"""From a radiograph's file to the network's input: the one way, shared by preparing and predicting."""
+
+import math
+from pathlib import Path
+from typing import NamedTuple
+
+import cv2
+import numpy as np
+
+from lung_seg.config import MAX_MEGAPIXELS
+from lung_seg.raw.dicom import is_dicom, read_dicom
+from lung_seg.raw.image_file import Grey, Spacing, check_pixels, open_image, reading, to_grey
+
+JSRT_BITS = 12  # JSRT's raw files: big-endian words of 12 bits, square, without a header (Shiraishi et al. 2000)
+JSRT_SIDE_MM = 2048 * 0.175
+
+
+class Radiograph(NamedTuple):
+    """A radiograph in memory."""
+
+    pixels: Grey  # (H, W), air dark and bone bright
+    spacing_mm: Spacing | None  # None where the file does not tell
+
+
+def read_radiograph(path: Path, inverted: bool = False, max_megapixels: int = MAX_MEGAPIXELS) -> Grey:
+    """The pixels that ``open_radiograph`` reads, (H, W), air dark and bone bright."""
+    return open_radiograph(path, inverted, max_megapixels).pixels
+
+
+def open_radiograph(path: Path, inverted: bool = False, max_megapixels: int = MAX_MEGAPIXELS) -> Radiograph:
+    """Read a radiograph of any common encoding as 8-bit grey, air dark and bone bright.
+
+    Eight-bit files keep their values. Deeper ones are stretched from their own darkest to their own brightest value,
+    since 16-bit files seldom use all 16 bits; DICOM has its own rules. The orientation of EXIF is applied.
+
+    Args:
+        path: PNG, JPEG, TIFF, GIF or BMP, DICOM with any name, or a raw ``.IMG`` file of JSRT.
+        inverted: the file shows air bright and bone dark.
+        max_megapixels: a file that says it holds more is refused before it is decoded.
+
+    Raises:
+        UserError: the file cannot be read as an image, or is DICOM and no frontal chest radiograph.
+    """
+    radiograph = _open_as_shown(path, max_megapixels)
+    if inverted:
+        return radiograph._replace(pixels=cv2.bitwise_not(radiograph.pixels).astype(np.uint8))
+    return radiograph
+
+
+def _open_as_shown(path: Path, max_megapixels: int) -> Radiograph:
+    if path.suffix.lower() == ".img":
+        return _read_jsrt_raw(path, max_megapixels)
+    if is_dicom(path):
+        return Radiograph(*read_dicom(path, max_megapixels))
+    return Radiograph(to_grey(open_image(path, max_megapixels)), spacing_mm=None)
+
+
+def _read_jsrt_raw(path: Path, max_megapixels: int) -> Radiograph:
+    with reading(path, max_megapixels):
+        count = path.stat().st_size // 2
+        side = math.isqrt(count)
+        check_pixels(count, max_megapixels)
+        if side == 0 or side * side != count:
+            raise ValueError(f"{count} 16-bit words make no square")
+        words = np.fromfile(path, dtype=">u2", count=count)
+    grey = (words.reshape(side, side) >> (JSRT_BITS - 8)).clip(0, 255).astype(np.uint8)
+    return Radiograph(grey, (JSRT_SIDE_MM / side, JSRT_SIDE_MM / side))

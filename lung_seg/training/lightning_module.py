@@ -1,0 +1,145 @@
+"""The LightningModule: a network, its loss and its scores."""
+
+import math
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+from torch import Tensor, nn
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LRScheduler
+
+from lung_seg.errors import UserError
+from lung_seg.model.checkpoint import FORMAT_KEY
+from lung_seg.model.metrics import COUNTS, overlap_counts, overlap_scores, pooled_dice
+from lung_seg.training.case_table import CaseTable
+
+STEPS_KEY = "planned_steps"  # where a checkpoint holds how many optimizer steps its schedule was made for
+CASES_KEY = "train_cases"  # where one written within an epoch holds the scores of the epoch's cases so far
+
+Batch = tuple[Tensor, Tensor, Tensor]  # image (N, 1, S, S) uint8, mask (N, 1, S, S) bool, row in the manifest (N,)
+
+
+class LungSegmenter(pl.LightningModule):
+    """Trains and validates a network on batches of image, mask and manifest row.
+
+    Args:
+        network: from images (N, 1, S, S) uint8 to logits (N, 1, S, S).
+        loss: from logits and masks to the loss of each case, (N,).
+        make_optimizer: of the network's parameters.
+        make_scheduler: of the optimizer and the number of optimizer steps; stepped after each of them.
+        description: plain numbers and strings that rebuild the network; kept in each checkpoint.
+    """
+
+    def __init__(
+        self,
+        network: nn.Module,
+        loss: nn.Module,
+        make_optimizer: Callable[[Iterable[nn.Parameter]], Optimizer],
+        make_scheduler: Callable[[Optimizer, int], LRScheduler],
+        description: dict[str, Any],
+    ):
+        super().__init__()
+        # Channels last: convolutions are faster by a third on a CPU and use the tensor cores of a GPU.
+        self.network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.loss = loss
+        self.make_optimizer = make_optimizer
+        self.make_scheduler = make_scheduler
+        self.description = description
+        self.planned_steps: int | None = None  # of the checkpoint that training goes on from
+        self.train_cases = CaseTable(len(COUNTS) + 1)
+        self.validation_cases = CaseTable(len(COUNTS) + 1)
+
+    def forward(self, image: Tensor) -> Tensor:
+        """Logits (N, 1, S, S) of images (N, 1, S, S)."""
+        logits: Tensor = self.network(image)
+        return logits
+
+    def configure_optimizers(self) -> Any:
+        """The optimizer, and the scheduler for as many steps as the training will take.
+
+        Raises:
+            UserError: a resumed training would take more or fewer steps than its schedule was made for.
+        """
+        # Lightning's own estimate would make the loader before a resumed training knows which epoch it is in.
+        batches = len(self.trainer.datamodule.train_dataloader())  # type: ignore[attr-defined]
+        steps = math.ceil(batches / self.trainer.accumulate_grad_batches) * int(self.trainer.max_epochs or 0)
+        if self.planned_steps not in (None, steps):
+            raise UserError(
+                f"The training to go on with was planned for {self.planned_steps} optimizer steps, now for {steps}.\n"
+                "Resume it without changing its length or data; on other devices keep data.batch_size times devices."
+            )
+        self.planned_steps = steps
+        optimizer = self.make_optimizer(self.network.parameters())
+        scheduler = self.make_scheduler(optimizer, steps)
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
+
+    def training_step(self, batch: Batch) -> Tensor:
+        """Mean loss of a batch."""
+        loss = self._count(batch, self.train_cases).mean()
+        self.log("loss", loss.detach(), prog_bar=True, logger=False)  # ``LossCurve`` does
+        return loss
+
+    def on_train_epoch_end(self) -> None:
+        """Log the epoch's scores on the augmented training samples."""
+        self._log_scores("train", self.train_cases)
+        self.log("train/learning_rate", self.trainer.optimizers[0].param_groups[0]["lr"], logger=False)
+
+    def validation_step(self, batch: Batch) -> None:
+        """Count a batch."""
+        self._count(batch, self.validation_cases)
+
+    def on_validation_epoch_end(self) -> None:
+        """Log the scores of the validation cases."""
+        self._log_scores("validation", self.validation_cases)
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Add what rebuilds the network, and what is known of an epoch that isn't over."""
+        checkpoint[FORMAT_KEY] = self.description
+        checkpoint[STEPS_KEY] = self.planned_steps
+        if self.train_cases.update_called:
+            checkpoint[CASES_KEY] = self.train_cases.compute()
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Before going on, refuse another network or seed than the training began with; take over a begun epoch.
+
+        Raises:
+            UserError: they differ.
+        """
+        theirs, ours = (
+            saved["network"] | {"seed": saved["seed"]} for saved in (checkpoint[FORMAT_KEY], self.description)
+        )
+        changed = [key for key in ours if ours[key] != theirs.get(key)]
+        if changed:
+            key = changed[0]
+            raise UserError(
+                f"{'' if key == 'seed' else 'model.'}{key}={ours[key]}, but it began with {theirs.get(key)}.\n"
+                "Resume it as it was, or start a new run."
+            )
+        self.planned_steps = checkpoint[STEPS_KEY]
+        if CASES_KEY in checkpoint:  # of all devices, on each of them: a case is counted once all the same
+            cases = checkpoint[CASES_KEY]
+            self.train_cases.update(cases[:, 0].long(), cases[:, 1:].float())
+
+    def _count(self, batch: Batch, table: CaseTable) -> Tensor:
+        """Loss of each case of a batch, (N,), its counts noted in a table."""
+        image, mask, row = batch
+        logits = self(image)
+        loss: Tensor = self.loss(logits, mask)
+        table.update(row, torch.cat([overlap_counts(logits.detach(), mask), loss.detach()[:, None]], dim=1))
+        return loss
+
+    def _log_scores(self, split: str, table: CaseTable) -> None:
+        """Mean of each score over the cases of a split, and their pooled Dice; for ``EpochTable``, which logs them."""
+        cases = table.compute()
+        table.reset()
+        counts, loss = cases[:, 1:-1], cases[:, -1]
+        if not loss.isfinite().all():
+            raise UserError(
+                f"The {split} loss is {loss.mean():.4g} in epoch {self.current_epoch}: the training diverged.\n"
+                "Lower optimizer.lr, or limit trainer.gradient_clip_val; the checkpoints of earlier epochs are kept."
+            )
+        for name, score in (overlap_scores(counts) | {"loss": loss}).items():
+            self.log(f"{split}/{name}", score.mean().float(), prog_bar=name == "dice", logger=False)
+        self.log(f"{split}/pooled_dice", pooled_dice(counts), logger=False)

@@ -1,0 +1,78 @@
+"""Two lungs out of a probability map, on ellipses whose place is known."""
+
+import numpy as np
+import pytest
+
+from lung_seg.prediction.postprocess import LEFT, RIGHT, clean, find_lungs, nearest_lung_map
+
+SIDE = 64
+
+
+def ellipse(row: float, column: float, height: float, width: float) -> np.ndarray:
+    rows, columns = np.mgrid[:SIDE, :SIDE]
+    return ((rows - row) / height) ** 2 + ((columns - column) / width) ** 2 < 1
+
+
+ON_THE_LEFT = ellipse(32, 18, 20, 10)  # of the image: the patient's right lung
+ON_THE_RIGHT = ellipse(32, 46, 20, 10)
+
+
+def test_right_and_left_are_the_patients() -> None:
+    right, left = find_lungs(ON_THE_LEFT | ON_THE_RIGHT)
+    np.testing.assert_array_equal(right, ON_THE_LEFT)
+    np.testing.assert_array_equal(left, ON_THE_RIGHT)
+
+
+def test_the_larger_lung_may_be_on_either_side() -> None:
+    small = ellipse(32, 46, 8, 6)
+    right, left = find_lungs(ON_THE_LEFT | small)
+    np.testing.assert_array_equal(left, small)
+    right, left = find_lungs(small[:, ::-1] | ON_THE_LEFT[:, ::-1])
+    np.testing.assert_array_equal(right, small[:, ::-1])
+
+
+def test_lungs_that_touch_are_told_apart_where_they_touch() -> None:
+    bridge = np.zeros((SIDE, SIDE), bool)
+    bridge[28:34, 18:46] = True
+    whole = ON_THE_LEFT | ON_THE_RIGHT | bridge
+    right, left = find_lungs(whole)
+    np.testing.assert_array_equal(right | left, whole)
+    assert not (right & left).any()
+    assert (right & ON_THE_RIGHT).sum() == (left & ON_THE_LEFT).sum() == 0
+    assert abs(int(right.sum()) - int(left.sum())) < 12
+
+
+@pytest.mark.parametrize(("lung", "side"), [(ON_THE_LEFT, 0), (ON_THE_RIGHT, 1)])
+def test_a_single_lung_lies_on_the_side_it_is_on(lung: np.ndarray, side: int) -> None:
+    found = find_lungs(lung)
+    np.testing.assert_array_equal(found[side], lung)
+    assert found[1 - side] is None
+
+
+def test_nothing_is_no_lung() -> None:
+    assert find_lungs(np.zeros((SIDE, SIDE), bool)) == (None, None)
+
+
+def test_cleaning_keeps_a_lung_cut_in_two_and_drops_what_lies_beside() -> None:
+    cut = ON_THE_LEFT.copy()
+    cut[18:21] = False  # a dense band: the upper piece is small
+    beside_the_chest = ellipse(40, 61, 8, 2)
+    speck = ellipse(60, 18, 1.5, 1.5)
+    probability = np.where(cut | ON_THE_RIGHT | beside_the_chest | speck, 0.9, 0.1).astype(np.float32)
+    np.testing.assert_array_equal(clean(probability) >= 0.5, cut | ON_THE_RIGHT)
+
+
+def test_cleaning_fills_holes_and_leaves_doubt_as_it_was() -> None:
+    holed = ON_THE_LEFT & ~ellipse(32, 18, 3, 3)
+    probability = np.where(holed | ON_THE_RIGHT, 0.7, 0.3).astype(np.float32)
+    cleaned = clean(probability)
+    np.testing.assert_array_equal(cleaned >= 0.5, ON_THE_LEFT | ON_THE_RIGHT)
+    untouched = holed | ~ON_THE_LEFT
+    np.testing.assert_array_equal(cleaned[untouched], probability[untouched])
+
+
+def test_every_pixel_has_a_side() -> None:
+    side = nearest_lung_map(ON_THE_LEFT | ON_THE_RIGHT)
+    assert (side[:, :31] == RIGHT).all()
+    assert (side[:, 33:] == LEFT).all()
+    assert (nearest_lung_map(ON_THE_RIGHT) == LEFT).all()

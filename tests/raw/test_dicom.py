@@ -1,0 +1,406 @@
+import logging
+import sys
+import warnings
+from concurrent.futures import ThreadPoolExecutor
+from io import BytesIO
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from PIL import Image
+from pydicom import Dataset, dcmread, uid
+from pydicom.encaps import encapsulate
+
+from lung_seg.errors import UserError
+from lung_seg.raw.dicom import is_dicom
+from lung_seg.raw.radiograph import open_radiograph, read_radiograph
+from tests.layouts import broken_copies, draw_chest, write_dicom, write_image
+
+GREY = draw_chest(0, 40, 30)[0]
+WHOLE_RANGE = {"WindowCenter": 128, "WindowWidth": 256}  # of 8 bits: shows every value as itself
+DEEP = GREY.astype(np.uint16) * 16
+RAMP = np.array([[0, 1000, 2000, 3000, 4095]], np.uint16)
+
+
+def shown(path: Path, values: np.ndarray, **elements) -> np.ndarray:
+    write_dicom(path, values, **elements)
+    return read_radiograph(path)
+
+
+def stretched(values: np.ndarray) -> np.ndarray:
+    share = (values.astype(float) - values.min()) / (float(values.max()) - values.min())
+    return np.rint(share * 255).astype(np.uint8)
+
+
+def lut(entries: np.ndarray, first: int, bits: int) -> list[Dataset]:
+    item = Dataset()
+    item.add_new("LUTDescriptor", "SS" if first < 0 else "US", [entries.size % 2**16, first, bits])
+    item.add_new("LUTData", "OW", entries.tobytes())
+    return [item]
+
+
+@pytest.fixture
+def film(tmp_path: Path) -> Path:
+    return tmp_path / "film.dcm"
+
+
+def test_air_is_dark_whatever_the_photometric_interpretation(film):
+    assert np.array_equal(shown(film, GREY, **WHOLE_RANGE), GREY)
+    assert np.array_equal(shown(film, 255 - GREY, PhotometricInterpretation="MONOCHROME1", **WHOLE_RANGE), GREY)
+
+
+@pytest.mark.parametrize(
+    ("shape", "interpretation", "inverted"),
+    [
+        ("IDENTITY", "MONOCHROME2", False),
+        ("INVERSE", "MONOCHROME1", True),
+        ("INVERSE", "MONOCHROME2", True),
+        ("IDENTITY", "MONOCHROME1", True),
+    ],
+)
+def test_presentation_lut_shape_inverts_once(film, shape, interpretation, inverted):
+    words = {"PresentationLUTShape": shape, "PhotometricInterpretation": interpretation}
+
+    assert np.array_equal(shown(film, GREY, **words, **WHOLE_RANGE), 255 - GREY if inverted else GREY)
+
+
+def test_a_user_may_say_that_a_file_is_inverted_after_all(film):
+    write_dicom(film, 255 - GREY, **WHOLE_RANGE)
+
+    assert np.array_equal(read_radiograph(film, inverted=True), GREY)
+
+
+@pytest.mark.parametrize("values", [DEEP, DEEP.astype(np.int16) - 2000, GREY], ids=["unsigned", "signed", "8 bits"])
+def test_without_window_the_whole_range_is_shown(film, values):
+    assert np.abs(shown(film, values).astype(int) - stretched(values)).max() <= 1
+
+
+def test_what_lies_in_unused_high_bits_is_not_seen(film):
+    assert np.array_equal(shown(film, RAMP + 0xA000, BitsStored=12), shown(film, RAMP))
+
+
+@pytest.mark.parametrize(
+    ("function", "center", "width", "greys"),
+    [
+        (None, 2048, 4096, [0, 62, 125, 187, 255]),
+        ("LINEAR", 2000.5, 2001, [0, 0, 128, 255, 255]),  # from 1000 to 3000
+        ("LINEAR_EXACT", 2000, 2000, [0, 0, 128, 255, 255]),
+        ("LINEAR_EXACT", 2000, 4000, [0, 64, 128, 191, 255]),
+        ("SIGMOID", 2000, 1000, [0, 5, 128, 250, 255]),  # 255 / (1 + e^±4)
+        ("SIGMOID", 2000, 0.5, [0, 0, 128, 255, 255]),  # does not overflow
+        (None, [2048, 10], [4096, 5], [0, 62, 125, 187, 255]),  # the first of two
+    ],
+)
+def test_windows(film, function, center, width, greys):
+    grey = shown(film, RAMP, BitsStored=12, WindowCenter=center, WindowWidth=width, VOILUTFunction=function)
+
+    assert np.abs(grey.astype(int) - greys).max() <= (1 if 128 in greys else 0)
+
+
+@pytest.mark.parametrize("window", [(2000, 0), (2000, -5), (2000, 1), (None, 900), (2000, None), ("NaN", 900)])
+def test_windows_that_show_nothing_are_passed_over(film, window):
+    grey = shown(film, RAMP, WindowCenter=window[0], WindowWidth=window[1])
+
+    assert np.array_equal(grey, stretched(RAMP))
+
+
+def test_rescaling_comes_before_the_window(film):
+    values = np.array([[-100, 0, 100]], np.int16)  # -1200, -1000 and -800 after rescaling
+
+    grey = shown(film, values, RescaleSlope=2, RescaleIntercept=-1000, WindowCenter=-999.5, WindowWidth=401)
+
+    assert grey.tolist() == [[0, 128, 255]]
+
+
+def test_a_negative_slope_inverts(film):
+    assert np.array_equal(shown(film, RAMP, RescaleSlope=-1, RescaleIntercept=4095), 255 - stretched(RAMP))
+
+
+def test_voi_lut_is_preferred_to_the_window_and_goes_on_beyond_its_ends(film):
+    values = np.array([[0, 1000, 1001, 1002, 1003, 4000]], np.uint16)
+    entries = np.array([0, 65535, 13107, 26214], "<u2")
+
+    grey = shown(film, values, VOILUTSequence=lut(entries, first=1000, bits=16), WindowCenter=5, WindowWidth=9)
+
+    assert grey.tolist() == [[0, 0, 255, 51, 102, 102]]
+
+
+@pytest.mark.parametrize("packed", [True, False])
+def test_voi_luts_of_8_bits_have_one_or_two_entries_in_a_word(film, packed):
+    entries = np.arange(255, -1, -1).astype("u1" if packed else "<u2")
+
+    assert np.array_equal(shown(film, GREY, VOILUTSequence=lut(entries, first=0, bits=8)), 255 - GREY)
+
+
+def test_a_voi_lut_of_8_bits_may_have_more_than_256_entries(film):
+    entries = (np.arange(4096) // 16).astype("<u2")
+
+    assert np.array_equal(shown(film, RAMP, VOILUTSequence=lut(entries, first=0, bits=8)), RAMP // 16)
+
+
+def test_a_voi_lut_may_have_all_entries_and_begin_below_zero(film):
+    values = np.array([[-32768, 0, 32767]], np.int16)
+    entries = np.arange(2**16).astype("<u2")
+
+    assert shown(film, values, VOILUTSequence=lut(entries, -32768, 16)).tolist() == [[0, 128, 255]]
+
+
+def test_modality_lut_comes_first_and_instead_of_rescaling(film):
+    values = np.array([[0, 1, 2]], np.uint8)
+    table = lut(np.array([300, 200, 100], "<u2"), first=0, bits=16)
+
+    grey = shown(film, values, ModalityLUTSequence=table, WindowCenter=200.5, WindowWidth=201)
+
+    assert grey.tolist() == [[255, 128, 0]]
+
+
+def test_a_lut_that_is_too_short_is_refused(film):
+    table = lut(np.arange(4, dtype="<u2"), first=0, bits=16)
+    table[0].LUTDescriptor = [200, 0, 16]
+
+    with pytest.raises(UserError, match=r"film\.dcm cannot be used .*a lookup table of 200 entries holds"):
+        shown(film, GREY, VOILUTSequence=table)
+
+
+def test_of_more_frames_than_a_file_says_the_first_is_read(film):
+    assert np.array_equal(shown(film, GREY, PixelData=GREY.tobytes() * 2, **WHOLE_RANGE), GREY)
+
+
+def compress(path: Path, syntax: str, frame: bytes) -> None:
+    dataset = dcmread(path)
+    dataset.file_meta.TransferSyntaxUID = syntax
+    dataset.PixelData = encapsulate([frame])
+    dataset["PixelData"].VR = "OB"
+    dataset["PixelData"].is_undefined_length = True
+    dataset.save_as(path)
+
+
+def encoded(values: np.ndarray, image_format: str, **options) -> bytes:
+    file = BytesIO()
+    Image.fromarray(values).save(file, image_format, **options)
+    return file.getvalue()
+
+
+@pytest.mark.parametrize("syntax", [uid.RLELossless, uid.JPEGLSLossless], ids=lambda syntax: syntax.keyword)
+@pytest.mark.parametrize("values", [GREY, DEEP], ids=["8 bits", "12 bits"])
+def test_compressed_without_loss(film, values, syntax):
+    expected = shown(film, values)
+    dataset = dcmread(film)
+    dataset.compress(syntax)
+    dataset.save_as(film)
+
+    assert np.array_equal(read_radiograph(film), expected)
+
+
+@pytest.mark.parametrize("values", [GREY, DEEP], ids=["8 bits", "12 bits"])
+def test_jpeg_2000(film, values):
+    expected = shown(film, values)
+    compress(film, uid.JPEG2000Lossless, encoded(values, "JPEG2000", no_jp2=True))
+
+    assert np.array_equal(read_radiograph(film), expected)
+
+
+def test_jpeg_lossless(film):
+    import gdcm
+
+    expected = shown(film, DEEP, BitsStored=12)
+    reader, change, writer = gdcm.ImageReader(), gdcm.ImageChangeTransferSyntax(), gdcm.ImageWriter()
+    reader.SetFileName(str(film))
+    assert reader.Read()
+    change.SetTransferSyntax(gdcm.TransferSyntax(gdcm.TransferSyntax.JPEGLosslessProcess14_1))
+    change.SetInput(reader.GetImage())
+    assert change.Change()
+    writer.SetFileName(str(film))
+    writer.SetFile(reader.GetFile())
+    writer.SetImage(change.GetOutput())
+    assert writer.Write()
+    assert dcmread(film).file_meta.TransferSyntaxUID == uid.JPEGLosslessSV1
+
+    assert np.array_equal(read_radiograph(film), expected)
+
+
+def test_jpeg(film):
+    smooth = np.asarray(Image.fromarray(GREY).reduce(4).resize((30, 40), Image.Resampling.BILINEAR))
+    write_dicom(film, smooth, **WHOLE_RANGE)
+    compress(film, uid.JPEGBaseline8Bit, encoded(smooth, "JPEG", quality=95))
+
+    assert np.abs(read_radiograph(film).astype(int) - smooth).max() < 12
+
+
+@pytest.mark.parametrize(
+    ("elements", "spacing_mm"),
+    [
+        ({}, None),
+        ({"PixelSpacing": [0.2, 0.1]}, (0.2, 0.1)),
+        ({"ImagerPixelSpacing": [0.2, 0.1]}, (0.2, 0.1)),
+        ({"PixelSpacing": [0.2, 0.1], "ImagerPixelSpacing": [0.4, 0.3]}, (0.2, 0.1)),
+        ({"ImagerPixelSpacing": [0.3, 0.15], "EstimatedRadiographicMagnificationFactor": 1.5}, (0.2, 0.1)),
+        ({"PixelSpacing": [0.2, 0.1], "EstimatedRadiographicMagnificationFactor": 1.5}, (0.2, 0.1)),
+        ({"ImagerPixelSpacing": [0.2, 0.1], "EstimatedRadiographicMagnificationFactor": 0}, (0.2, 0.1)),
+        ({"PixelSpacing": [0, 0], "ImagerPixelSpacing": [0.2, 0.1]}, (0.2, 0.1)),
+        ({"PixelSpacing": [0.2, -0.1]}, None),
+        ({"PixelSpacing": ["NaN", "0.1"]}, None),
+        ({"PixelSpacing": [0.2]}, None),
+        ({"PixelSpacing": None}, None),
+    ],
+)
+def test_spacing_is_of_rows_then_columns(film, elements, spacing_mm):
+    write_dicom(film, GREY, **elements)
+
+    assert open_radiograph(film).spacing_mm == pytest.approx(spacing_mm)
+
+
+@pytest.mark.parametrize("modality", ["CR", "DX", "RG", "OT", "", None, "cr "])
+def test_radiographs_of_any_machine_are_read(film, modality):
+    assert shown(film, GREY, Modality=modality).shape == (40, 30)
+
+
+@pytest.mark.parametrize("part", ["TORAX", "PORT CHEST", "", None, "RIBS"])
+def test_chests_of_any_language_are_read(film, part):
+    assert shown(film, GREY, BodyPartExamined=part).shape == (40, 30)
+
+
+@pytest.mark.parametrize(
+    ("elements", "reason"),
+    [
+        ({"Modality": "CT"}, r"it is a CT image \(modality CT\), not CR, DX or RG"),
+        ({"Modality": "MR"}, "an MR image"),
+        ({"Modality": "US"}, "an ultrasound image"),
+        ({"Modality": "MG"}, "a mammogram"),
+        ({"Modality": "SEG"}, "a segmentation"),
+        ({"Modality": "PR", "PixelData": None}, "a presentation state"),
+        ({"Modality": "SR", "PixelData": None}, "a structured report"),
+        ({"Modality": "HMM"}, "modality HMM"),
+        ({"ViewPosition": "LL"}, r"a lateral view \(ViewPosition LL\)"),
+        ({"ViewPosition": "LATERAL"}, "a lateral view"),
+        ({"BodyPartExamined": "ABDOMEN"}, r"another part of the body \(BodyPartExamined ABDOMEN\)"),
+        ({"NumberOfFrames": 3}, "it holds 3 frames"),
+        ({"PhotometricInterpretation": "RGB", "SamplesPerPixel": 3}, r"it is in colour \(RGB\)"),
+        ({"PhotometricInterpretation": "PALETTE COLOR"}, r"it is in colour \(PALETTE COLOR\)"),
+        ({"BitsAllocated": 32}, "it has 32 bits per pixel, not 8 or 16"),
+        ({"PixelData": None}, "it holds no PixelData"),
+        ({"Rows": None}, "it holds no Rows"),
+    ],
+)
+def test_what_is_no_frontal_chest_radiograph_is_refused_in_words(film, elements, reason):
+    with pytest.raises(UserError, match=rf"film\.dcm cannot be used as a chest radiograph: .*{reason}"):
+        shown(film, GREY, **elements)
+
+
+def test_of_a_word_that_goes_on_without_end_the_beginning_is_told(film):
+    with pytest.raises(UserError) as refused:
+        shown(film, GREY, Modality="ZZ\x1b[31m\x85" + 3000 * "A")
+
+    assert "(modality ZZ[31MAA" in str(refused.value)
+    assert str(refused.value).isprintable()
+    assert len(str(refused.value)) < len(str(film)) + 300
+
+
+def test_a_small_file_that_claims_to_be_huge_is_refused_before_it_is_decoded(film):
+    with pytest.raises(UserError, match="it has 81 megapixels, over max_megapixels=80"):
+        shown(film, GREY, Rows=60_000, Columns=80_000_000 // 60_000 + 1)
+
+
+def test_a_deflated_file_is_refused_before_it_is_inflated(film):
+    write_dicom(film, GREY)
+    dataset = dcmread(film)
+    dataset.file_meta.TransferSyntaxUID = uid.DeflatedExplicitVRLittleEndian
+    dataset.save_as(film)
+
+    with pytest.raises(UserError, match="it is deflated"):
+        read_radiograph(film)
+
+
+def whole_files(folder: Path) -> list[Path]:
+    paths = [folder / f"{name}.dcm" for name in ("raw", "rle", "jls", "j2k", "jpg")]
+    for path in paths:
+        write_dicom(path, GREY, WindowCenter=100, WindowWidth=200, RescaleSlope=1, RescaleIntercept=0)
+    for path, syntax in zip(paths[1:3], (uid.RLELossless, uid.JPEGLSLossless), strict=True):
+        dataset = dcmread(path)
+        dataset.compress(syntax)
+        dataset.save_as(path)
+    compress(paths[3], uid.JPEG2000Lossless, encoded(GREY, "JPEG2000", no_jp2=True))
+    compress(paths[4], uid.JPEGBaseline8Bit, encoded(GREY, "JPEG"))
+    return paths
+
+
+def test_truncated_and_corrupt_files_are_read_or_named_but_never_crash(tmp_path, caplog):
+    rng = np.random.default_rng(0)
+    refused = 0
+    for whole in whole_files(tmp_path / "whole"):
+        path, content = tmp_path / whole.name, whole.read_bytes()
+        for broken in broken_copies(content, rng):
+            path.write_bytes(broken)
+            try:
+                read_radiograph(path)
+            except UserError as error:
+                assert str(path) in str(error)  # noqa: PT017
+                assert len(str(error).splitlines()) <= 2  # noqa: PT017
+                refused += 1
+    assert refused > 200
+    assert not caplog.records
+
+
+def test_gdcm_which_may_end_the_process_decodes_only_what_nothing_else_can(tmp_path, monkeypatch):
+    frames = []
+    monkeypatch.setattr("pydicom.pixels.decoders.gdcm.gdcm", SimpleNamespace(Fragment=lambda: frames.append("gdcm")))
+
+    assert all(read_radiograph(path).shape == (40, 30) for path in whole_files(tmp_path))
+    assert not frames
+
+
+@pytest.mark.parametrize("content", [b"", b"a letter, not a film\n" * 9, b"\0" * 128 + b"DICM", b"\0" * 500])
+def test_a_file_that_is_no_dicom_is_named(film, content):
+    film.write_bytes(content)
+
+    with pytest.raises(UserError, match=r"film\.dcm cannot be used as a chest radiograph: \w"):
+        read_radiograph(film)
+
+
+def test_a_missing_file_and_a_folder_are_named(tmp_path):
+    (tmp_path / "folder.dcm").mkdir()
+    with pytest.raises(UserError, match=r"film\.dcm is not there"):
+        read_radiograph(tmp_path / "film.dcm")
+    with pytest.raises(UserError, match=r"folder\.dcm cannot be used"):
+        read_radiograph(tmp_path / "folder.dcm")
+
+
+@pytest.mark.parametrize("name", ["IM000001", "1.2.840.113.7", "film.png", "film.DICOM"])
+def test_dicom_is_known_by_its_content_whatever_its_name(tmp_path, name):
+    path = tmp_path / name
+
+    assert np.array_equal(shown(path, GREY, **WHOLE_RANGE), GREY)
+    assert is_dicom(path)
+
+
+def test_other_files_are_no_dicom(tmp_path):
+    write_image(tmp_path / "film.png", GREY)
+    (tmp_path / "empty").touch()
+
+    assert not any(is_dicom(tmp_path / name) for name in ("film.png", "empty", "gone", "."))
+    assert open_radiograph(tmp_path / "film.png").spacing_mm is None
+
+
+def test_without_pydicom_images_are_read_and_dicom_names_the_remedy(tmp_path, film, monkeypatch):
+    write_dicom(film, GREY)
+    write_image(tmp_path / "film.png", GREY)
+    monkeypatch.setitem(sys.modules, "pydicom", None)
+
+    assert np.array_equal(read_radiograph(tmp_path / "film.png"), GREY)
+    with pytest.raises(UserError, match=r'film\.dcm is DICOM, which needs pydicom.*\n.*pip install -e "\.\[dicom\]"'):
+        read_radiograph(film)
+
+
+def test_pydicoms_warnings_are_kept_here_and_nobody_elses_are(tmp_path):
+    paths = [tmp_path / f"{number}.dcm" for number in range(8)]
+    for path in paths:
+        write_dicom(path, GREY, PixelData=GREY.tobytes() + bytes(40))
+    before = list(warnings.filters)
+    with pytest.warns(UserWarning, match="pixel data"):
+        assert dcmread(paths[0]).pixel_array.shape == (40, 30)
+
+    with ThreadPoolExecutor(4) as pool:
+        assert len(list(pool.map(read_radiograph, paths))) == 8
+    assert list(warnings.filters) == before
+    assert logging.getLogger("pydicom").isEnabledFor(logging.WARNING)

@@ -1,0 +1,214 @@
+import cv2
+import numpy as np
+import pytest
+from PIL import Image
+
+from lung_seg.errors import UserError
+from lung_seg.raw.masks import mask_to_network_input, merge_masks, read_mask
+from lung_seg.raw.resize import to_network_input
+from tests import layouts
+
+_, RIGHT, LEFT = layouts.draw_chest(0, 60, 50)
+LUNGS = RIGHT | LEFT
+LABELS = (RIGHT * 2 + LEFT).astype(np.uint8)  # left 1, right 2
+
+
+def coloured(*colours: tuple[int, ...]) -> np.ndarray:
+    """Background, left and right lung in three colours."""
+    return np.array(colours, np.uint8)[LABELS]
+
+
+def palette_image(labels: np.ndarray, *colours: tuple[int, int, int]) -> Image.Image:
+    image = Image.fromarray(labels).convert("P")
+    image.putpalette([channel for colour in colours for channel in colour])
+    return image
+
+
+def smoothed(mask: np.ndarray) -> np.ndarray:
+    """A mask as smoothed resizing leaves it, its half-way contour where it was."""
+    return cv2.GaussianBlur(mask.astype(np.uint8) * 255, (0, 0), 0.8)
+
+
+def with_alpha(colour: Image.Image, alpha: np.ndarray) -> Image.Image:
+    colour.putalpha(Image.fromarray(alpha.astype(np.uint8)))
+    return colour
+
+
+ENCODINGS = {
+    "0 and 255": Image.fromarray(LUNGS.astype(np.uint8) * 255),
+    "0 and 1": Image.fromarray(LUNGS.astype(np.uint8)),
+    "bool": Image.fromarray(LUNGS),
+    "left 1, right 2": Image.fromarray(LABELS),
+    "left 1, right 2 in 16 bits": Image.fromarray(LABELS.astype(np.uint16)),
+    "0 and 65535": Image.fromarray(LUNGS.astype(np.uint16) * 65535),
+    "0 and 1 in 32 bits": Image.fromarray(LUNGS.astype(np.int32)),
+    "probability": Image.fromarray(smoothed(LUNGS).astype(np.float32) / 255),
+    "palette": Image.fromarray(LUNGS.astype(np.uint8) * 255).convert("P"),
+    "palette of labels": palette_image(LABELS, (0, 0, 0), (128, 0, 0), (0, 128, 0)),
+    "palette numbered the other way": palette_image(2 - LABELS, (0, 64, 0), (64, 0, 0), (0, 0, 0)),
+    "RGB": Image.fromarray(LUNGS.astype(np.uint8) * 255).convert("RGB"),
+    "RGB of two colours": Image.fromarray(coloured((0, 0, 0), (128, 0, 0), (0, 0, 128))),
+    "RGBA, opaque": Image.fromarray(coloured((0, 0, 0, 255), (255, 255, 255, 255), (255, 255, 255, 255))),
+    "RGBA, painted on transparent": Image.fromarray(coloured((0, 0, 0, 0), (255, 0, 0, 255), (0, 255, 0, 255))),
+    "RGBA, half-transparent paint": Image.fromarray(coloured((0, 0, 0, 0), (255, 0, 0, 100), (255, 0, 0, 100))),
+    "RGBA, mask in alpha of a black picture": with_alpha(Image.new("RGB", (50, 60)), LUNGS * 255),
+    "RGBA, mask in alpha of a white picture": with_alpha(Image.new("RGB", (50, 60), "white"), LUNGS * 255),
+    "LA, mask in alpha": with_alpha(Image.new("L", (50, 60)), LUNGS * 255),
+    "smoothed ramp": Image.fromarray(smoothed(LUNGS)),
+    "smoothed ramp in 16 bits": Image.fromarray(smoothed(LUNGS).astype(np.uint16) * 257),
+    "smoothed ramp in 32 bits": Image.fromarray(smoothed(LUNGS).astype(np.int32) * 257),
+    "smoothed ramp in RGB": Image.fromarray(smoothed(LUNGS)).convert("RGB"),
+    "smoothed ramp in alpha": with_alpha(Image.new("RGB", (50, 60)), smoothed(LUNGS)),
+    "faint ramp of eight levels": Image.fromarray(smoothed(LUNGS) // 32),
+}
+
+
+@pytest.mark.parametrize("encoding", ENCODINGS)
+def test_masks_of_any_encoding(tmp_path, encoding):
+    path = tmp_path / f"mask.{'tif' if ENCODINGS[encoding].mode in 'IF' else 'png'}"
+    ENCODINGS[encoding].save(path)
+
+    mask = read_mask(path)
+
+    assert mask.dtype == bool
+    assert mask.shape == (60, 50)
+    assert np.count_nonzero(mask != LUNGS) <= (4 if "ramp" in encoding or encoding == "probability" else 0)
+
+
+@pytest.mark.parametrize("suffix", ["png", "gif", "bmp", "tif"])
+def test_masks_of_lossless_formats(tmp_path, suffix):
+    layouts.write_mask(tmp_path / f"mask.{suffix}", LUNGS)
+
+    assert np.array_equal(read_mask(tmp_path / f"mask.{suffix}"), LUNGS)
+
+
+@pytest.mark.parametrize("colours", [(0, 255, 255), (0, 128, 128)], ids=str)
+@pytest.mark.parametrize("quality", [95, 60])
+def test_jpeg_ramps_are_cut_in_the_middle(tmp_path, colours, quality):
+    Image.fromarray(np.array(colours, np.uint8)[LABELS]).save(tmp_path / "mask.jpg", quality=quality)
+
+    mask = read_mask(tmp_path / "mask.jpg")
+
+    assert np.count_nonzero(mask != LUNGS) < 0.04 * np.count_nonzero(LUNGS)
+    far = cv2.dilate(LUNGS.astype(np.uint8), np.ones((5, 5))) == 0
+    assert not mask[far].any()
+
+
+@pytest.mark.parametrize(("levels", "lung"), [((0, 60, 120, 255), 3), ((0, 60, 120, 180, 255), 2)])
+def test_four_levels_number_labels_and_five_are_a_ramp_however_few_pixels_have_them(tmp_path, levels, lung):
+    pixels = np.zeros((64, 64), np.uint8)
+    pixels[33, 1 : len(levels) + 1] = levels  # beside any coarse grid
+    Image.fromarray(pixels).save(tmp_path / "mask.png")
+    assert read_mask(tmp_path / "mask.png").sum() == lung
+
+
+def test_a_ramp_is_known_by_some_rows_of_a_large_mask(tmp_path):
+    large = cv2.resize(LUNGS.astype(np.uint8) * 255, None, fx=40, fy=40, interpolation=cv2.INTER_NEAREST)
+    Image.fromarray(cv2.GaussianBlur(large, (0, 0), 8)).save(tmp_path / "mask.png")
+    assert np.count_nonzero(read_mask(tmp_path / "mask.png") != (large > 0)) < 0.01 * np.count_nonzero(large)
+
+
+def test_coloured_jpeg(tmp_path):
+    Image.fromarray(coloured((0, 0, 0), (255, 0, 0), (255, 0, 0))).save(tmp_path / "mask.jpg", quality=95)
+
+    assert np.count_nonzero(read_mask(tmp_path / "mask.jpg") != LUNGS) < 0.1 * np.count_nonzero(LUNGS)
+
+
+@pytest.mark.parametrize("mode", ["1", "L", "RGB", "RGBA", "LA", "P", "I;16"])
+def test_an_empty_mask_is_empty(tmp_path, mode):
+    Image.new("L", (50, 60)).convert(mode).save(tmp_path / "mask.png")
+
+    assert not read_mask(tmp_path / "mask.png").any()
+
+
+@pytest.mark.parametrize("suffix", ["jpg", "webp"])
+def test_compression_noise_on_an_empty_mask_is_no_lung(tmp_path, suffix):
+    noise = np.random.default_rng(0).integers(0, 12, (60, 50), dtype=np.uint8)
+    layouts.write_image(tmp_path / f"mask.{suffix}", noise)
+
+    assert not read_mask(tmp_path / f"mask.{suffix}").any()
+
+
+def test_a_full_mask_is_full(tmp_path):
+    for mode in ("L", "RGBA"):
+        Image.new("L", (50, 60), 255).convert(mode).save(tmp_path / "mask.png")
+
+        assert read_mask(tmp_path / "mask.png").all()
+
+
+def test_a_mask_that_is_no_image_is_named(tmp_path):
+    (tmp_path / "mask.png").write_text("no mask")
+
+    with pytest.raises(UserError, match=r"mask\.png cannot be read"):
+        read_mask(tmp_path / "mask.png")
+
+
+def test_the_union_of_both_lungs():
+    assert np.array_equal(merge_masks([RIGHT, LEFT]), LUNGS)
+    assert np.array_equal(merge_masks([LEFT]), LEFT)
+
+
+def test_masks_of_different_sizes_are_refused():
+    with pytest.raises(UserError, match="differ in size: 50x60 and 60x50"):
+        merge_masks([RIGHT, LEFT.T])
+    with pytest.raises(UserError, match=r"^No mask"):
+        merge_masks([])
+
+
+def edges(profile: np.ndarray) -> tuple[float, float]:
+    """First and last edge of a one-dimensional mask, as fractions of its length."""
+    inside = np.flatnonzero(profile)
+    return inside[0] / len(profile), (inside[-1] + 1) / len(profile)
+
+
+@pytest.mark.parametrize("size_px", [32, 50, 64, 100, 512])
+@pytest.mark.parametrize("shape", [(300, 200), (97, 131), (61, 61), (1543, 1401)])
+@pytest.mark.parametrize("resize", ["stretch", "letterbox"])
+def test_resizing_moves_no_edge_by_more_than_half_a_pixel(size_px, shape, resize):
+    side = max(shape)
+    for start, stop in ((0.21, 0.68), (0.3, 0.7), (0.37, 0.555)):
+        mask = np.zeros(shape, bool)
+        mask[round(start * shape[0]) : round(stop * shape[0]), round(start * shape[1]) : round(stop * shape[1])] = True
+
+        network_input = mask_to_network_input(mask, size_px, resize)
+
+        assert network_input.shape == (size_px, size_px)
+        for axis, length in enumerate(shape):
+            length, offset = (side, (side - length) // 2) if resize == "letterbox" else (length, 0)
+            before = (np.flatnonzero(mask.any(axis=1 - axis))[[0, -1]] + [offset, offset + 1]) / length
+            after = edges(network_input.any(axis=1 - axis))
+            tolerance_px = 1e-6
+            assert np.abs(after - before).max() * size_px <= 0.5 + tolerance_px
+
+
+@pytest.mark.parametrize("size_px", [24, 32, 48, 128, 512])
+def test_resizing_keeps_the_area(size_px):
+    _, right, left = layouts.draw_chest(3, 244, 201)
+
+    for mask in (right, right | left, ~(right | left)):
+        assert mask_to_network_input(mask, size_px, "stretch").mean() == pytest.approx(mask.mean(), rel=1.5 / size_px)
+
+
+def test_resizing_back_and_forth_loses_nothing_but_the_contour():
+    small = mask_to_network_input(LUNGS, 32, "stretch")
+
+    assert np.array_equal(mask_to_network_input(mask_to_network_input(small, 256, "stretch"), 32, "stretch"), small)
+
+
+@pytest.mark.parametrize("shape", [(244, 201), (201, 244), (60, 50)])
+@pytest.mark.parametrize("resize", ["stretch", "letterbox"])
+def test_image_and_mask_stay_aligned(shape, resize):
+    _, right, left = layouts.draw_chest(5, *shape)
+    mask = right | left
+
+    image = to_network_input(mask.astype(np.uint8) * 255, 64, resize)
+
+    assert np.array_equal(image >= 128, mask_to_network_input(mask, 64, resize))
+
+
+def test_a_mask_at_half_the_size_of_its_radiograph_gives_the_same_square():
+    _, right, _ = layouts.draw_chest(5, 256, 256)
+
+    from_half = mask_to_network_input(mask_to_network_input(right, 128, "stretch"), 32, "stretch")
+
+    assert np.count_nonzero(from_half != mask_to_network_input(right, 32, "stretch")) < 0.03 * from_half.sum()

@@ -1,0 +1,296 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image, TiffImagePlugin
+
+from lung_seg.errors import UserError
+from lung_seg.raw.image_file import open_image
+from lung_seg.raw.masks import read_mask
+from lung_seg.raw.radiograph import open_radiograph, read_radiograph
+from lung_seg.raw.resize import to_network_input
+from tests import layouts
+
+GREY = layouts.draw_chest(0, 40, 30)[0]
+RAMP_12_BITS = np.linspace(100, 4000, 40 * 30).round().astype(np.uint16).reshape(40, 30)
+EXIF_ORIENTATION = 0x0112
+
+
+def is_stretched(grey: np.ndarray, values: np.ndarray) -> bool:
+    """Whether the darkest value became 0, the brightest 255 and the others their place between, up to rounding."""
+    exact = (values - values.min()) * 255.0 / (values.max() - values.min())
+    return bool(np.abs(grey - exact).max() < 0.51)
+
+
+def read(image: Image.Image, path: Path, **options) -> np.ndarray:
+    image.save(path, **options)
+    return read_radiograph(path)
+
+
+@pytest.mark.parametrize("mode", ["L", "RGB", "RGBA", "LA"])
+@pytest.mark.parametrize("suffix", [".png", ".tif"])
+def test_eight_bit_values_are_kept(tmp_path, mode, suffix):
+    grey = read(Image.fromarray(GREY).convert(mode), tmp_path / f"film{suffix}")
+
+    assert grey.dtype == np.uint8
+    assert np.array_equal(grey, GREY)
+
+
+def test_of_a_lab_tiff_the_lightness_counts(tmp_path):
+    lightness = np.arange(64, dtype=np.uint8).reshape(8, 8)
+    Image.fromarray(np.dstack([lightness, lightness * 0 + 9, lightness * 0 + 200]), "LAB").save(tmp_path / "film.tif")
+
+    assert np.array_equal(read_radiograph(tmp_path / "film.tif"), lightness)
+    assert np.array_equal(read_mask(tmp_path / "film.tif"), lightness > 31)
+
+
+def test_a_palette_gives_its_colours_not_its_numbers(tmp_path):
+    image = Image.fromarray(255 - GREY).convert("P")
+    image.putpalette([255 - value for value in range(256) for _ in "rgb"])
+
+    assert np.array_equal(read(image, tmp_path / "film.png"), GREY)
+
+
+def test_one_bit_is_black_and_white(tmp_path):
+    assert np.array_equal(read(Image.fromarray(GREY > 100), tmp_path / "film.png"), (GREY > 100) * 255)
+
+
+@pytest.mark.parametrize("mode", ["LA", "RGBA"])
+def test_transparent_pixels_are_black(tmp_path, mode):
+    image = Image.fromarray(GREY).convert(mode)
+    image.putalpha(Image.fromarray(np.where(np.arange(30) < 10, 0, 255).astype(np.uint8)[None].repeat(40, 0)))
+
+    grey = read(image, tmp_path / "film.png")
+
+    assert not grey[:, :10].any()
+    assert np.array_equal(grey[:, 10:], GREY[:, 10:])
+
+
+def test_jpeg_is_read_nearly_as_it_was(tmp_path):
+    smooth = np.asarray(Image.fromarray(GREY).resize((30, 40)).reduce(4).resize((30, 40), Image.Resampling.BILINEAR))
+
+    assert np.abs(read(Image.fromarray(smooth), tmp_path / "film.jpg").astype(int) - smooth).max() < 12
+
+
+@pytest.mark.parametrize("name", ["film.png", "film.tif"])
+@pytest.mark.parametrize("values", [RAMP_12_BITS, RAMP_12_BITS * 16], ids=["12 bits", "16 bits"])
+def test_deeper_files_are_stretched_from_their_darkest_to_their_brightest_value(tmp_path, name, values):
+    grey = read(Image.fromarray(values), tmp_path / name)
+
+    assert is_stretched(grey, values)
+
+
+def test_big_endian_tiff(tmp_path):
+    values = RAMP_12_BITS.astype(">u2")
+    image = Image.frombytes("I;16B", values.shape[::-1], values.tobytes())
+
+    assert is_stretched(read(image, tmp_path / "film.tif"), RAMP_12_BITS)
+
+
+@pytest.mark.parametrize("scale", [1.0, 1 / 4000], ids=["counts", "0 to 1"])
+def test_floating_point_tiff_of_any_scale(tmp_path, scale):
+    values = (RAMP_12_BITS * scale).astype(np.float32)
+
+    assert is_stretched(read(Image.fromarray(values), tmp_path / "film.tif"), values)
+
+
+def test_a_blank_deep_film_is_black(tmp_path):
+    assert not read(Image.fromarray(np.full((4, 4), 900, np.uint16)), tmp_path / "film.png").any()
+
+
+@pytest.mark.parametrize(
+    ("orientation", "upright"),
+    [(1, GREY), (2, GREY[:, ::-1]), (3, GREY[::-1, ::-1]), (6, np.rot90(GREY, -1)), (8, np.rot90(GREY))],
+)
+@pytest.mark.parametrize("bits", [8, 16])
+def test_exif_orientation_is_applied(tmp_path, orientation, upright, bits):
+    exif = Image.Exif()
+    exif[EXIF_ORIENTATION] = orientation
+    image = GREY if bits == 8 else GREY.astype(np.uint16) * 257
+    grey = read(Image.fromarray(image), tmp_path / "film.png", exif=exif)
+
+    assert np.array_equal(grey, upright) if bits == 8 else is_stretched(grey, upright)
+
+
+def test_raw_jsrt_film_is_big_endian_of_12_bits_and_inverted(tmp_path):
+    words = np.arange(4096, dtype=np.uint16).reshape(64, 64)
+    path = tmp_path / "JPCLN001.IMG"
+    path.write_bytes(words.astype(">u2").tobytes())
+
+    assert np.array_equal(read_radiograph(path), words // 16)
+    assert np.array_equal(read_radiograph(path, inverted=True), 255 - words // 16)
+
+
+def test_only_raw_jsrt_films_among_images_tell_their_pixel_spacing(tmp_path):
+    with (tmp_path / "JPCLN001.IMG").open("wb") as file:
+        file.truncate(2 * 2048 * 2048)
+    layouts.write_image(tmp_path / "film.png", GREY)
+
+    assert open_radiograph(tmp_path / "JPCLN001.IMG").spacing_mm == (0.175, 0.175)
+    assert open_radiograph(tmp_path / "film.png").spacing_mm is None
+
+
+def test_inverted_files_are_turned_air_dark(tmp_path):
+    layouts.write_image(tmp_path / "film.png", 255 - GREY)
+
+    assert np.array_equal(read_radiograph(tmp_path / "film.png", inverted=True), GREY)
+
+
+def whole_files(folder: Path) -> dict[str, bytes]:
+    for suffix in ("png", "jpg", "gif", "bmp", "tif", "webp"):
+        layouts.write_image(folder / f"film.{suffix}", GREY)
+    Image.fromarray(GREY).save(folder / "deflated.tif", compression="tiff_deflate")
+    Image.fromarray(GREY > 100).convert("P").save(folder / "mask.png")
+    return {path.name: path.read_bytes() for path in sorted(folder.iterdir())}
+
+
+@pytest.mark.parametrize("content", [b"", b"a letter, not a film\n" * 9, b"\0" * 500])
+@pytest.mark.parametrize("suffix", ["png", "jpg", "tif", "IMG", "gif"])
+def test_a_file_that_is_no_image_is_named(tmp_path, content, suffix):
+    path = tmp_path / f"film.{suffix}"
+    path.write_bytes(content)
+
+    with pytest.raises(UserError, match=rf"film\.{suffix} cannot be read as an image"):
+        read_radiograph(path)
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning:PIL")  # it warns of broken TIFF tags before it gives up
+def test_truncated_and_corrupt_files_are_read_or_named_but_never_crash(tmp_path):
+    rng = np.random.default_rng(0)
+    refused = 0
+    for name, content in whole_files(tmp_path / "whole").items():
+        path = tmp_path / name
+        for broken in layouts.broken_copies(content, rng):
+            path.write_bytes(broken)
+            for read in (read_radiograph, read_mask):
+                try:
+                    read(path)
+                except UserError as error:
+                    assert str(path) in str(error)  # noqa: PT017
+                    refused += 1
+    assert refused > 700
+
+
+def test_half_a_png_is_refused(tmp_path):
+    path = tmp_path / "film.png"
+    layouts.write_image(path, GREY)
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+
+    with pytest.raises(UserError, match=r"film\.png cannot be read as an image"):
+        read_radiograph(path)
+
+
+def test_a_missing_file_and_a_folder_are_named(tmp_path):
+    with pytest.raises(UserError, match=r"film\.png is not there"):
+        read_radiograph(tmp_path / "film.png")
+    with pytest.raises(UserError, match=r"film\.IMG is not there"):
+        read_radiograph(tmp_path / "film.IMG")
+    with pytest.raises(UserError, match="cannot be read as an image"):
+        read_radiograph(tmp_path)
+
+
+def test_a_raw_film_that_is_no_square_is_refused(tmp_path):
+    path = tmp_path / "JPCLN001.IMG"
+    path.write_bytes(b"\0" * 2 * 10)
+
+    with pytest.raises(UserError, match=r"JPCLN001\.IMG .*10 16-bit words make no square"):
+        read_radiograph(path)
+
+
+@pytest.mark.parametrize("side", [9_000, 10_000, 14_200, 60_000])
+def test_a_small_file_that_claims_to_be_huge_is_refused_before_it_is_decoded(tmp_path, side):
+    path = tmp_path / "bomb.tif"
+    tags = TiffImagePlugin.ImageFileDirectory_v2()
+    tags[256] = tags[257] = tags[278] = side  # width, height, rows in the one strip
+    tags[258], tags[259], tags[262], tags[277] = 8, 1, 1, 1  # bits, no compression, black is zero, one channel
+    tags[273], tags[279] = 200, side * side  # the strip: where and how long
+    with path.open("wb") as file:
+        file.write(b"II*\0\x08\0\0\0")
+        tags.save(file)
+        file.write(b"\0" * 300)
+
+    with pytest.raises(UserError, match=r"bomb\.tif cannot be read as an image: .* megapixels, over max_megapixels=80"):
+        open_image(path)
+
+
+def test_a_huge_raw_film_is_refused_before_it_is_read(tmp_path):
+    path = tmp_path / "bomb.IMG"
+    with path.open("wb") as file:
+        file.truncate(2 * 80_000_001)  # a sparse file
+
+    with pytest.raises(UserError, match="it has 81 megapixels, over max_megapixels=80"):
+        read_radiograph(path)
+
+
+def test_more_than_pillow_lets_pass_can_be_allowed_and_its_own_limit_stays(tmp_path):
+    path, usual = tmp_path / "huge.png", Image.MAX_IMAGE_PIXELS
+    Image.new("1", (9_500, 9_500), 1).save(path)
+
+    assert read_radiograph(path, max_megapixels=91).min() == 255
+    assert read_mask(path, max_megapixels=91).all()
+
+    assert usual == Image.MAX_IMAGE_PIXELS < 9_500**2
+    for reader in (read_radiograph, read_mask):
+        with pytest.raises(UserError, match=r"huge\.png cannot be read as an image: it has .*max_megapixels=90"):
+            reader(path, max_megapixels=90)
+
+
+def test_formats_of_nobodys_radiographs_are_not_even_tried(tmp_path):
+    path = tmp_path / "film.png"
+    Image.fromarray(GREY).save(path, "EPS")  # whose reader would start Ghostscript
+
+    with pytest.raises(UserError, match=r"film\.png cannot be read as an image: cannot identify"):
+        read_radiograph(path)
+
+
+@pytest.mark.parametrize("shape", [(100, 80), (20, 12), (100, 20), (64, 64)])
+def test_stretching_fills_the_square_and_keeps_the_mean(shape):
+    rows, columns = np.indices(shape) / np.array(shape).reshape(2, 1, 1)
+    image = (rows * 128 + columns * 127).astype(np.uint8)
+
+    network_input = to_network_input(image, 32, "stretch")
+
+    assert network_input.shape == (32, 32)
+    assert network_input.dtype == np.uint8
+    assert abs(network_input.mean() - image.mean()) < 1
+    corners = np.ix_([0, -1], [0, -1])
+    assert np.abs(network_input[corners].astype(int) - image[corners]).max() < 12
+
+
+@pytest.mark.parametrize("shape", [(256, 256), (256, 24), (24, 256)])
+def test_shrinking_averages_so_that_fine_structure_does_not_alias(shape):
+    rows, columns = np.indices(shape)
+    lines = np.where((rows if shape[0] > shape[1] else columns) % 2, 255, 0).astype(np.uint8)
+
+    network_input = to_network_input(lines, 64, "stretch")
+
+    assert network_input.min() >= 127
+    assert network_input.max() <= 128
+
+
+def test_letterbox_keeps_the_proportions_and_pads_with_black_on_both_sides():
+    network_input = to_network_input(np.full((100, 50), 200, np.uint8), 64, "letterbox")
+
+    assert np.array_equal(network_input[:, 16:48], np.full((64, 32), 200))
+    assert not network_input[:, :16].any()
+    assert not network_input[:, 48:].any()
+
+
+def test_letterbox_of_a_square_is_stretch():
+    image = layouts.draw_chest(1, 50, 50)[0]
+
+    assert np.array_equal(to_network_input(image, 32, "letterbox"), to_network_input(image, 32, "stretch"))
+
+
+def test_an_image_of_the_right_size_is_left_as_it_is():
+    image = layouts.draw_chest(1, 32, 32)[0]
+
+    assert np.array_equal(to_network_input(image, 32, "stretch"), image)
+
+
+def test_a_strip_is_not_framed_by_gigabytes_of_nothing():
+    strip = np.zeros((1, 200_000), np.uint8)
+
+    with pytest.raises(UserError, match="200000x1 pixels is too long"):
+        to_network_input(strip, 32, "letterbox")
+    assert to_network_input(strip, 32, "stretch").shape == (32, 32)
