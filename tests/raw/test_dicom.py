@@ -360,7 +360,7 @@ def test_a_file_that_is_no_dicom_is_named(film, content):
 
 def test_a_missing_file_and_a_folder_are_named(tmp_path):
     (tmp_path / "folder.dcm").mkdir()
-    with pytest.raises(UserError, match=r"film\.dcm is not there"):
+    with pytest.raises(UserError, match=r"film\.dcm does not exist"):
         read_radiograph(tmp_path / "film.dcm")
     with pytest.raises(UserError, match=r"folder\.dcm cannot be used"):
         read_radiograph(tmp_path / "folder.dcm")

@@ -181,19 +181,19 @@ def test_half_a_png_is_refused(tmp_path):
 
 
 def test_a_missing_file_and_a_folder_are_named(tmp_path):
-    with pytest.raises(UserError, match=r"film\.png is not there"):
+    with pytest.raises(UserError, match=r"film\.png does not exist"):
         read_radiograph(tmp_path / "film.png")
-    with pytest.raises(UserError, match=r"film\.IMG is not there"):
+    with pytest.raises(UserError, match=r"film\.IMG does not exist"):
         read_radiograph(tmp_path / "film.IMG")
     with pytest.raises(UserError, match="cannot be read as an image"):
         read_radiograph(tmp_path)
 
 
-def test_a_raw_film_that_is_no_square_is_refused(tmp_path):
+def test_a_raw_film_that_is_not_square_is_refused(tmp_path):
     path = tmp_path / "JPCLN001.IMG"
     path.write_bytes(b"\0" * 2 * 10)
 
-    with pytest.raises(UserError, match=r"JPCLN001\.IMG .*10 16-bit words make no square"):
+    with pytest.raises(UserError, match=r"JPCLN001\.IMG .*10 16-bit words do not form a square"):
         read_radiograph(path)
 
 
@@ -280,6 +280,19 @@ def test_letterbox_of_a_square_is_stretch():
     image = layouts.draw_chest(1, 50, 50)[0]
 
     assert np.array_equal(to_network_input(image, 32, "letterbox"), to_network_input(image, 32, "stretch"))
+
+
+@pytest.mark.parametrize(("side_px", "size_px"), [(3841, 512), (5761, 96)])
+def test_large_images_with_odd_sides_shrink_without_a_shift(side_px, size_px):
+    edge_px = side_px - 1000
+    image = np.zeros((side_px, side_px), np.uint8)
+    image[:edge_px, :edge_px] = 255
+
+    network_input = to_network_input(image, size_px, "stretch")
+
+    expected_px = edge_px / side_px * size_px
+    assert abs(network_input[0].sum() / 255 - expected_px) < 0.01
+    assert abs(network_input[:, 0].sum() / 255 - expected_px) < 0.01
 
 
 def test_an_image_of_the_right_size_is_left_as_it_is():
