@@ -210,7 +210,7 @@ def test_patient_pattern_joins_the_radiographs_of_a_patient(tmp_path):
 
 @pytest.mark.parametrize(
     ("pattern", "message"),
-    [("(", "no regular expression"), ("p", "no regular expression with a group"), ("(q)", "p01_1")],
+    [("(", "not a regular expression"), ("p", "not a regular expression with a group"), ("(q)", "p01_1")],
 )
 def test_patient_pattern_that_does_not_fit_is_refused(tmp_path, pattern, message):
     layouts.write_folder(tmp_path, cases=1)
