@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 DICOM_SUFFIXES = frozenset({".dcm", ".dicom"})
 # DR and SC are not in the standard, but occur in files. Converters of films and screenshots write OT, and many public
-# sets have lost their modality: these are accepted, since the user knows what they show.
+# sets have lost their modality: these are accepted, since only the user can tell what they show.
 RADIOGRAPHY = frozenset({"CR", "DX", "RG", "DR", "OT", "SC", ""})
 MODALITIES = {
     "CT": "a CT image",
@@ -91,7 +91,8 @@ def read_dicom(path: Path, max_megapixels: int = MAX_MEGAPIXELS) -> tuple[Grey, 
         _check_is_chest_radiograph(dataset)
         _check_is_single_grey_image(dataset, max_megapixels)
         grey = _apply_voi(_modality_values(dataset), dataset)
-        if _is_inverted(dataset):
+        # By the standard both elements agree, some files have only one.
+        if dataset.PhotometricInterpretation == "MONOCHROME1" or _text(dataset, "PresentationLUTShape") == "INVERSE":
             grey = cv2.bitwise_not(grey).astype(np.uint8)
         return grey, _spacing_mm(dataset)
 
@@ -148,7 +149,7 @@ def _check_is_chest_radiograph(dataset: "Dataset") -> None:
     if modality not in RADIOGRAPHY:
         raise ValueError(f"it is {MODALITIES.get(modality, 'an object')} (modality {modality}), not CR, DX or RG")
     if view in LATERAL_VIEWS:
-        raise ValueError(f"it is a lateral view (ViewPosition {view}), and the network knows frontal ones")
+        raise ValueError(f"it is a lateral view (ViewPosition {view}), but the network is trained on frontal ones")
     if part in OTHER_BODY_PARTS.split():
         raise ValueError(f"it shows another part of the body (BodyPartExamined {part})")
 
@@ -190,14 +191,12 @@ def _apply_voi(values: NDArray[np.float32], dataset: "Dataset") -> Grey:
     if dataset.get("VOILUTSequence"):
         lut = dataset.VOILUTSequence[0]
         shares = _apply_lut(values, lut) / (2 ** lut.LUTDescriptor[2] - 1)
-    elif window and _text(dataset, "VOILUTFunction") == "SIGMOID":
-        center, width = window
-        shares = (1 + np.tanh(2 * (values - center) / width)) / 2  # PS3.3 C.11.2.1.3.1, without overflow
-    elif window:
-        center, width = window
-        shares = (values - center) / width + 0.5
-    else:
+    elif window is None:
         return stretch_to_8_bits(values)
+    else:
+        distances = (values - window[0]) / window[1]
+        is_sigmoid = _text(dataset, "VOILUTFunction") == "SIGMOID"  # PS3.3 C.11.2.1.3.1, as tanh without overflow
+        shares = (1 + np.tanh(2 * distances)) / 2 if is_sigmoid else distances + 0.5
     grey: Grey = np.rint(np.clip(shares, 0, 1) * 255).astype(np.uint8)
     return grey
 
@@ -224,12 +223,6 @@ def _apply_lut(values: NDArray[np.float32], lut: "Dataset") -> NDArray[np.float3
         raise ValueError(f"a lookup table of {entries} entries holds {len(table)}")
     found: NDArray[np.float32] = table.astype(np.float32)[np.clip(values - first, 0, entries - 1).astype(np.int32)]
     return found
-
-
-def _is_inverted(dataset: "Dataset") -> bool:
-    """Whether low values are displayed bright; by the standard both elements agree, some files have only one."""
-    shape = _text(dataset, "PresentationLUTShape")
-    return dataset.PhotometricInterpretation == "MONOCHROME1" or shape == "INVERSE"
 
 
 def _spacing_mm(dataset: "Dataset") -> Spacing | None:

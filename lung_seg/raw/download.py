@@ -42,8 +42,7 @@ class Archive:
     page: str  # web page for a download by hand
 
 
-# The SHA-256 is the one that torch-em checks.
-MONTGOMERY_SHA256 = "54601e952315d8f67383e9202a6e145997ade429f54f7e0af44b4e158714f424"
+MONTGOMERY_SHA256 = "54601e952315d8f67383e9202a6e145997ade429f54f7e0af44b4e158714f424"  # as torch-em checks it
 MONTGOMERY = Archive("NLM-MontgomeryCXRSet.zip", "MontgomerySet", MONTGOMERY_SHA256, montgomery.PAGE)
 SHENZHEN = Archive("ChinaSet_AllFiles.zip", "ChinaSet_AllFiles", None, shenzhen.PAGE)
 ARCHIVES = {"montgomery": (MONTGOMERY,), "shenzhen": (SHENZHEN,), "montgomery_shenzhen": (MONTGOMERY, SHENZHEN)}

@@ -71,7 +71,7 @@ def size_text(pixels: NDArray[np.generic]) -> str:
 
 
 def _mask_channel(image: Image.Image) -> Image.Image:
-    """The one channel of an image of any mode that tells lung from background."""
+    """The one channel of an image of any mode that separates lung from background."""
     if image.mode in ("1", "L", "I", "F"):
         return image
     if image.mode.startswith("I;16"):

@@ -20,7 +20,7 @@ from tests import layouts
 
 @dataclass
 class Server:
-    """Archives on loopback, what was asked for, and how to misbehave."""
+    """A local server: its archives, the requests it got, and how it fails."""
 
     folder: Path
     requests: list[tuple[str, str | None]] = field(default_factory=list)  # file name and Range header
@@ -146,7 +146,7 @@ def test_a_server_without_ranges_sends_it_all_again(server, archive, raw_dir):
     assert sha256(raw_dir / archive.name) == sha256(archive)
 
 
-def test_a_partial_file_that_is_whole_is_taken(server, archive, raw_dir):
+def test_a_complete_partial_file_is_used(server, archive, raw_dir):
     raw_dir.mkdir()
     (raw_dir / f"{archive.name}.part").write_bytes(archive.read_bytes())
 
@@ -255,7 +255,7 @@ def test_what_is_in_the_folder_already_stays(server, archive, raw_dir):
     assert montgomery_cases(raw_dir) == 2
 
 
-def test_an_address_that_is_not_there_says_what_to_do(server, raw_dir):
+def test_a_missing_address_is_reported_with_a_remedy(server, raw_dir):
     with pytest.raises(UserError, match=r"ChinaSet_AllFiles\.zip cannot be downloaded: 404(.|\n)*unpack it to"):
         download("shenzhen", raw_dir)
 

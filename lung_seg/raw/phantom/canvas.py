@@ -25,17 +25,11 @@ _CIRCLE = np.stack([np.cos(_ANGLES), np.sin(_ANGLES)], axis=1)
 
 @dataclass(frozen=True)
 class Canvas:
-    """Size of the image and position of the body in it.
-
-    Attributes:
-        height_px: rows of the image.
-        width_px: columns of the image.
-        to_frame: (2, 3) affine map from body coordinates to fractions of the frame.
-    """
+    """Size of the image and position of the body in it."""
 
     height_px: int
     width_px: int
-    to_frame: np.ndarray
+    to_frame: np.ndarray  # (2, 3) affine map from body coordinates to fractions of the frame
 
     def fill(self, *outlines: np.ndarray) -> np.ndarray:
         """Share of each pixel that the outlines cover, (H, W) float32 in 0..1."""

@@ -27,19 +27,12 @@ _COLLIMATOR = (("top", 0.1, 0.06), ("bottom", 0.45, 0.25), ("left", 0.15, 0.15),
 
 @dataclass(frozen=True)
 class Phantom:
-    """A synthetic radiograph and its lungs.
+    """A synthetic radiograph and its lungs."""
 
-    Attributes:
-        image: (H, W) uint8, air dark and bone bright.
-        right_mask: (H, W) bool, the patient's right lung, on the image's left side.
-        left_mask: (H, W) bool, the patient's left lung.
-        tb_label: 0 normal, 1 with opacities like those of tuberculosis.
-    """
-
-    image: np.ndarray
-    right_mask: np.ndarray
-    left_mask: np.ndarray
-    tb_label: int
+    image: np.ndarray  # (H, W) uint8, air dark and bone bright
+    right_mask: np.ndarray  # (H, W) bool, the patient's right lung, on the image's left side
+    left_mask: np.ndarray  # (H, W) bool
+    tb_label: int  # 0 normal, 1 with opacities like those of tuberculosis
 
 
 def draw_phantom(seed: int, height_px: int, width_px: int) -> Phantom:
@@ -200,19 +193,16 @@ def _collimate(rng: np.random.Generator, image: np.ndarray) -> np.ndarray:
     shade = int(rng.choice((0, 5, 255), p=(0.7, 0.2, 0.1)))
     for side, chance, reach in _COLLIMATOR:
         if rng.random() < chance:
-            leaf = _collimator_leaf(side, rng.uniform(0, reach), rng.normal(0, 0.01))
+            depth, slant = rng.uniform(0, reach), rng.normal(0, 0.01)
+            leaf = np.array([(-0.1, -0.1), (1.1, -0.1), (1.1, depth + slant), (-0.1, depth - slant)])  # from the top
+            if side in ("left", "right"):
+                leaf = leaf[:, ::-1]
+            if side in ("bottom", "right"):
+                leaf = 1 - leaf
             cv2.fillPoly(shut, [np.round(leaf * (width, height)).astype(np.int32)], 1)
     exposed: np.ndarray = shut == 0
     image[~exposed] = shade
     return exposed
-
-
-def _collimator_leaf(side: str, depth: float, slant: float) -> np.ndarray:
-    """Outline of the strip that one collimator leaf covers, in fractions of the frame."""
-    leaf = np.array([(-0.1, -0.1), (1.1, -0.1), (1.1, depth + slant), (-0.1, depth - slant)])
-    if side in ("left", "right"):
-        leaf = leaf[:, ::-1]
-    return 1 - leaf if side in ("bottom", "right") else leaf
 
 
 def _burn_in_label(rng: np.random.Generator, image: np.ndarray) -> None:
