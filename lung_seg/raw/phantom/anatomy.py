@@ -16,13 +16,9 @@ class Lung:
 
 
 def lung(rng: np.random.Generator, side: int, midline: float, collapse: float) -> Lung:
-    """A lung: up the costal wall, over the apex, down along mediastinum and heart, back over the diaphragm.
+    """The lung of a side: up the costal wall, over the apex, down along mediastinum and heart, over the diaphragm.
 
-    Args:
-        rng: random generator of the shape.
-        side: RIGHT or LEFT.
-        midline: shift of the mediastinum along x.
-        collapse: rise of the lower border, 0 in health.
+    ``midline`` is the shift of the mediastinum along x, ``collapse`` the rise of the lower border, 0 in health.
     """
     reach, bulge = rng.uniform(0.9, 1.06), rng.uniform(-0.03, 0.07)
     angle_x, angle_y = reach * rng.uniform(0.93, 1.03), 1 + rng.uniform(-0.1, 0.05) - collapse

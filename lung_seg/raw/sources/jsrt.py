@@ -28,17 +28,14 @@ LAYOUT = Layout(
 def find_cases(raw_dir: Path) -> Listing:
     """Cases below ``raw_dir``; where a film exists in both formats, the .IMG is taken."""
     files = sorted(raw_dir.rglob("JPC*"))
-    films = {path.stem: path for suffix in (".png", ".img") for path in files if _is_film(path, suffix)}
+    candidates = [path for path in files if not path.parent.name.endswith((" lung", " clavicle", "heart"))]
+    films = {path.stem: path for suffix in (".png", ".img") for path in candidates if path.suffix.lower() == suffix}
     gifs = [path for path in files if path.suffix.lower() == ".gif"]
     masks = masks_by_stem(
         *([path for path in gifs if path.parent.name == f"{side} lung"] for side in ("right", "left"))
     )
     cases = [_case(film, masks.get(stem, ())) for stem, film in films.items()]
     return listing(cases, raw_dir, LAYOUT)
-
-
-def _is_film(path: Path, suffix: str) -> bool:
-    return path.suffix.lower() == suffix and not path.parent.name.endswith((" lung", " clavicle", "heart"))
 
 
 def _case(film: Path, mask_paths: tuple[Path, ...]) -> Case:
