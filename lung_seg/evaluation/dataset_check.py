@@ -78,7 +78,7 @@ def check(folder: Path) -> list[Finding]:
 def _look(folder: Path, row: Row) -> _Look:
     findings = list(_file_findings(folder, row))
     try:
-        image, mask = (open_image(path).pixels for path, _ in case_files(folder, row))
+        image, mask = (np.asarray(open_image(path)) for path, _ in case_files(folder, row))
     except UserError as error:
         told = findings or [Finding(row.case_id, "unreadable", True, str(error).splitlines()[0])]
         return _Look(told)

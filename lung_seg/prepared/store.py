@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from PIL import Image
 
 from lung_seg.config import DataConfig
@@ -42,7 +43,7 @@ def read_case(folder: Path, case_id: str) -> tuple[Grey, Mask]:
     Raises:
         UserError: a file of the set was deleted or broken.
     """
-    image, mask = (open_image(folder / kind / f"{case_id}.png").pixels for kind in SUBFOLDERS)
+    image, mask = (np.asarray(open_image(folder / kind / f"{case_id}.png")) for kind in SUBFOLDERS)
     return image, mask > 0
 
 

@@ -1,4 +1,4 @@
-"""One radiograph with its masks, as a source finds it on disk."""
+"""A radiograph and its masks as a source lists them."""
 
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -6,11 +6,11 @@ from pathlib import Path
 
 @dataclass(frozen=True)
 class Case:
-    """One radiograph and the masks drawn on it; nothing is opened yet."""
+    """Paths and labels of one radiograph and its masks; no file is opened."""
 
     case_id: str  # unique within the prepared set, usable as a file name
     source: str  # the public dataset it comes from
-    patient_id: str  # cases of one patient never fall on both sides of a split
+    patient_id: str  # all cases of a patient fall into the same split
     image_path: Path
     mask_paths: tuple[Path, ...]  # their union is the lungs
     tb_label: int | None = None  # 0 normal, 1 tuberculosis, None unknown
@@ -22,7 +22,7 @@ class Case:
 
 @dataclass(frozen=True)
 class Listing:
-    """What a source found in its folder."""
+    """The cases a source found in its folder."""
 
     cases: list[Case]
-    without_mask: list[Path] = field(default_factory=list)  # radiographs that nobody has drawn lungs on
+    without_mask: list[Path] = field(default_factory=list)  # radiographs that have no lung masks

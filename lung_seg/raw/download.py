@@ -1,21 +1,19 @@
-"""Fetching the official archives of the public sets.
+"""Download of the official archives of the public sets.
 
-An archive is fetched by pooch into ``data.raw_dir``, goes on where an interrupted download stopped, and is
-held against its published SHA-256. Where none is published (Shenzhen), its size is held against what the
-server says and the checksum of every file in it against what the archive says; its SHA-256 is written
-beside it, so that a later download that differs is refused. An archive is unpacked into a temporary folder
-first: a set whose radiographs are in place is complete.
+pooch downloads an archive into ``data.raw_dir``, resuming an interrupted download, and checks its published SHA-256.
+Where none is published (Shenzhen), the size is checked against the server's and each file against its checksum in the
+archive; the SHA-256 is then recorded next to the archive, so that a later download that differs is refused. An archive
+is unpacked into a temporary folder first: a set whose radiographs are in place is complete.
 """
 
 import logging
-import stat
 import tempfile
 import zipfile
 import zlib
 from dataclasses import dataclass
 from functools import partial
 from http import HTTPStatus
-from pathlib import Path, PureWindowsPath
+from pathlib import Path
 
 import pooch
 import requests
@@ -31,7 +29,7 @@ log = logging.getLogger(__name__)
 BASE_URL = "https://openi.nlm.nih.gov/imgs/collections"
 TIMEOUT_S = 30
 CHUNK_BYTES = 2**16
-MAX_EXPANSION = 20  # radiographs and masks are PNGs, which no zip makes much smaller
+MAX_EXPANSION = 20  # radiographs and masks are PNG files, which zip hardly compresses
 
 
 @dataclass(frozen=True)
@@ -39,24 +37,16 @@ class Archive:
     """An official archive."""
 
     name: str
-    folder: str  # what it unpacks to
+    folder: str  # the folder it unpacks to
     sha256: str | None  # as published
-    page: str  # where a person finds the files
+    page: str  # web page for a download by hand
 
 
-MONTGOMERY = Archive(
-    "NLM-MontgomeryCXRSet.zip",
-    "MontgomerySet",
-    "54601e952315d8f67383e9202a6e145997ade429f54f7e0af44b4e158714f424",  # as torch-em checks it
-    montgomery.PAGE,
-)
+MONTGOMERY_SHA256 = "54601e952315d8f67383e9202a6e145997ade429f54f7e0af44b4e158714f424"  # as torch-em checks it
+MONTGOMERY = Archive("NLM-MontgomeryCXRSet.zip", "MontgomerySet", MONTGOMERY_SHA256, montgomery.PAGE)
 SHENZHEN = Archive("ChinaSet_AllFiles.zip", "ChinaSet_AllFiles", None, shenzhen.PAGE)
-ARCHIVES = {
-    "montgomery": (MONTGOMERY,),
-    "shenzhen": (SHENZHEN,),
-    "montgomery_shenzhen": (MONTGOMERY, SHENZHEN),
-}
-NOTHING_TO_FETCH = {
+ARCHIVES = {"montgomery": (MONTGOMERY,), "shenzhen": (SHENZHEN,), "montgomery_shenzhen": (MONTGOMERY, SHENZHEN)}
+NO_DOWNLOAD = {
     "jsrt": jsrt.LAYOUT.remedy,
     "phantom": "Phantoms are drawn: leave data.download=false.",
     AS_TRAINED: "Choose a set, e.g. data=montgomery.",
@@ -65,61 +55,64 @@ NOTHING_TO_FETCH = {
 
 
 def download(source: str, raw_dir: Path) -> None:
-    """Fetch and unpack the archives of a source into ``raw_dir``; what is there already is left alone.
+    """Download and unpack the archives of a source into ``raw_dir``; existing files are kept.
 
     Raises:
-        UserError: the source has no public archive, or an archive could not be fetched, is not the
-            published one, or would write outside ``raw_dir``.
+        UserError: the source has no public archive, or an archive cannot be downloaded, differs from the
+            published one, is corrupt or unpacks to more than ``MAX_EXPANSION`` times its size.
     """
     if source not in ARCHIVES:
-        raise UserError(f"data.download=true cannot fetch data.source={source}.\n{NOTHING_TO_FETCH[source]}")
+        raise UserError(f"data.download=true cannot download data.source={source}.\n{NO_DOWNLOAD[source]}")
     raw_dir.mkdir(parents=True, exist_ok=True)
     for archive in ARCHIVES[source]:
         with locked(raw_dir / archive.folder):
             folder = nlm.set_folder(raw_dir, archive.folder)
             if (folder / "CXR_png").is_dir():
-                log.info("%s is there already: nothing to fetch.", folder)
+                log.info("%s exists already: nothing to download.", folder)
             else:
-                _unpack(_fetch(archive, raw_dir), archive, raw_dir)
+                record = raw_dir / f"{archive.name}.sha256"
+                path = _download(archive, raw_dir, record)
+                _unpack(path, archive, raw_dir)
+                write_text(record, f"{sha256(path)}  {path.name}\n")
+                log.info("%s is unpacked; %s may be deleted.", raw_dir / archive.folder, path)
     if SHENZHEN in ARCHIVES[source] and not (nlm.set_folder(raw_dir, SHENZHEN.folder) / "mask").is_dir():
         log.warning(shenzhen.MASKS_REMEDY)
 
 
-def _fetch(archive: Archive, raw_dir: Path) -> Path:
-    """The archive on disk, its SHA-256 checked where one is known."""
-    url, record = f"{BASE_URL}/{archive.name}", _record(archive, raw_dir)
+def _download(archive: Archive, raw_dir: Path, record: Path) -> Path:
+    """Path of the archive, checked against its published or recorded SHA-256."""
+    url = f"{BASE_URL}/{archive.name}"
     expected = archive.sha256 or (record.read_text().split()[0] if record.is_file() else None)
     resume = partial(_resume, raw_dir / f"{archive.name}.part")
     pooch.get_logger().setLevel(logging.WARNING)  # its messages would bypass ours
     try:
         return Path(pooch.retrieve(url, expected, archive.name, raw_dir, downloader=resume))
-    except OSError as error:  # those of requests are OSErrors, too
+    except OSError as error:  # errors of requests are OSErrors, too
         raise UserError(
-            f"{url} could not be fetched: {error}.\n"
-            f"The same command goes on from there; or get it by hand from {archive.page} "
-            f"and unpack it to {raw_dir / archive.folder}."
+            f"{url} cannot be downloaded: {error}.\nRun the same command again to resume; or download it from "
+            f"{archive.page} and unpack it to {raw_dir / archive.folder}."
         ) from error
     except ValueError as error:
+        recorded = "" if archive.sha256 else f" as recorded in {record}"
         raise UserError(
-            f"{url} is not the archive expected: its SHA-256 is not {expected}"
-            f"{'' if archive.sha256 else f' as in {record}'}.\n"
+            f"{url} is not the expected archive: its SHA-256 is not {expected}{recorded}.\n"
             f"Run the same command again; if that does not help, see {archive.page}"
         ) from error
 
 
 def _resume(part: Path, url: str, output_file: str, _: object) -> None:
-    """Download as pooch asks, by way of a partial file that outlives an interruption."""
+    """Downloader for pooch that keeps a partial file after an interruption."""
     done = part.stat().st_size if part.exists() else 0
     headers = {"Accept-Encoding": "identity"} | ({"Range": f"bytes={done}-"} if done else {})
     with requests.get(url, headers=headers, stream=True, timeout=TIMEOUT_S) as response:
-        if response.status_code != HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE:  # else all of it is there
+        if response.status_code != HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE:  # else the partial file is complete
             response.raise_for_status()
             _save(response, part, done if response.status_code == HTTPStatus.PARTIAL_CONTENT else 0)
     part.replace(output_file)
 
 
 def _save(response: requests.Response, part: Path, done: int) -> None:
-    """Write the body of a response behind the first ``done`` bytes of a file."""
+    """Write the body of a response after the first ``done`` bytes of a file."""
     total = done + int(response.headers.get("Content-Length", 0)) or None
     with (
         part.open("ab" if done else "wb") as file,
@@ -132,52 +125,33 @@ def _save(response: requests.Response, part: Path, done: int) -> None:
 
 
 def _unpack(path: Path, archive: Archive, raw_dir: Path) -> None:
-    """Unpack an archive whose names and size are harmless and whose files are intact."""
+    """Unpack an archive; zipfile keeps every name inside the temporary folder and creates no links."""
     try:
         with (
             tempfile.TemporaryDirectory(dir=raw_dir, prefix=f".{archive.folder}-") as staging,
             zipfile.ZipFile(path) as content,
         ):
-            _refuse_hostile(content, path)
+            size_bytes = sum(member.file_size for member in content.infolist())
+            if size_bytes > MAX_EXPANSION * path.stat().st_size:
+                raise UserError(
+                    f"{path} unpacks to {size_bytes} bytes, over {MAX_EXPANSION} times its own size: "
+                    "nothing is unpacked.\nDelete the archive."
+                )
             for member in tqdm(content.infolist(), f"Unpacking {path.name}", unit=" files", disable=None):
-                content.extract(member, staging)  # which checks the file's CRC
-            _move_in(Path(staging) / archive.folder, raw_dir / archive.folder)
+                content.extract(member, staging)  # checks the CRC
+            _move(Path(staging) / archive.folder, raw_dir / archive.folder)
     except (zipfile.BadZipFile, zlib.error, EOFError) as error:
         path.unlink()
         raise UserError(f"{path} was corrupt and has been removed: {error}.\nRun the same command again.") from error
     except OSError as error:
-        raise UserError(f"{path} could not be unpacked: {error}.\nUnpack it by hand to {raw_dir}.") from error
-    write_text(_record(archive, raw_dir), f"{sha256(path)}  {path.name}\n")
-    log.info("%s is unpacked; %s may be deleted.", raw_dir / archive.folder, path)
+        raise UserError(f"{path} cannot be unpacked: {error}.\nUnpack it by hand to {raw_dir}.") from error
 
 
-def _refuse_hostile(content: zipfile.ZipFile, path: Path) -> None:
-    """Raise a UserError if an archive would write outside its folder or fill the disk."""
-    for member in content.infolist():
-        name = PureWindowsPath(member.filename)  # knows both slashes and drives
-        if name.anchor or ".." in name.parts or stat.S_ISLNK(member.external_attr >> 16):
-            raise UserError(
-                f"{path} holds {member.filename}, which may lead out of its folder: nothing is unpacked.\n"
-                "Delete the archive."
-            )
-    size = sum(member.file_size for member in content.infolist())
-    if size > MAX_EXPANSION * path.stat().st_size:
-        raise UserError(
-            f"{path} unpacks to {size} bytes, over {MAX_EXPANSION} times its own size: nothing is unpacked.\n"
-            "Delete the archive."
-        )
-
-
-def _move_in(unpacked: Path, folder: Path) -> None:
-    """Move what is not there yet into the set's folder; the radiographs go last and mark it complete."""
+def _move(unpacked: Path, folder: Path) -> None:
+    """Move what is missing into the set's folder; the radiographs go last and mark it complete."""
     if not (unpacked / "CXR_png").is_dir():
         raise zipfile.BadZipFile(f"it holds no {unpacked.name}/CXR_png")
     folder.mkdir(exist_ok=True)
     for path in sorted(unpacked.iterdir(), key=lambda path: path.name == "CXR_png"):
         if not (folder / path.name).exists():
             path.rename(folder / path.name)
-
-
-def _record(archive: Archive, raw_dir: Path) -> Path:
-    """Where the SHA-256 of an archive is written down."""
-    return raw_dir / f"{archive.name}.sha256"

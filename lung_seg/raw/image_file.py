@@ -1,4 +1,4 @@
-"""Image files of any common encoding, decoded with care: PNG, JPEG, TIFF and others that Pillow reads."""
+"""Image files of any common encoding, decoded with a size limit: PNG, JPEG, TIFF and others that Pillow reads."""
 
 import math
 import struct
@@ -6,7 +6,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import cv2
 import numpy as np
@@ -20,88 +20,53 @@ from lung_seg.files import atomic_path
 Grey = NDArray[np.uint8]
 Spacing = tuple[float, float]  # millimetres from row to row and from column to column
 
-IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".gif", ".webp"})  # DICOM has its own
-FORMATS = ("PNG", "JPEG", "BMP", "TIFF", "GIF", "WEBP")  # Pillow knows others, whose readers are less well tried
-PILLOWS_PIXELS = Image.MAX_IMAGE_PIXELS or math.inf  # more of them it warns of, and twice as many it refuses
-UNREADABLE = (
-    OSError,
-    SyntaxError,  # Pillow's word for a broken PNG
-    ValueError,
-    struct.error,
-)
-TOO_LARGE = (Image.DecompressionBombError, Image.DecompressionBombWarning)  # a warning where those are errors
+IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".gif", ".webp"})  # without DICOM
+FORMATS = ("PNG", "JPEG", "BMP", "TIFF", "GIF", "WEBP")  # Pillow's readers of other formats are less well tested
+PILLOW_MAX_PIXELS = Image.MAX_IMAGE_PIXELS or math.inf  # Pillow warns above it and refuses twice as many
+DECODE_ERRORS = (OSError, SyntaxError, ValueError, struct.error)  # SyntaxError is what Pillow raises for a broken PNG
+TOO_LARGE_ERRORS = (Image.DecompressionBombError, Image.DecompressionBombWarning)  # a warning where those are errors
 
-_one_at_a_time = threading.Lock()
+_pillow_limit_lock = threading.Lock()
 
 
-class Decoded(NamedTuple):
-    """An image in memory: as Pillow has it, of any mode, and what NumPy makes of it without a copy, if it can."""
-
-    image: Image.Image
-    shared: Grey | None
-
-    @property
-    def pixels(self) -> NDArray[Any]:
-        """(H, W) or (H, W, C), to be read only."""
-        return np.asarray(self.image) if self.shared is None else self.shared
-
-
-def open_image(path: Path, max_megapixels: int = MAX_MEGAPIXELS) -> Decoded:
-    """Decode an image file with its EXIF orientation applied; ``format`` stays known.
+def open_image(path: Path, max_megapixels: int = MAX_MEGAPIXELS) -> Image.Image:
+    """Decode an image file of any mode, with its EXIF orientation applied; of CIELAB the lightness is returned.
 
     Raises:
-        UserError: the file is missing, broken, no image or larger than allowed.
+        UserError: the file is missing, broken, not an image or larger than allowed.
     """
-    with reading(path, max_megapixels), pillow_allowing(max_megapixels), Image.open(path, formats=FORMATS) as image:
-        check_pixels(image.width * image.height, max_megapixels)
-        shared = _give_memory(image) if image.mode == "L" else None
-        memory = image.im if shared is not None else None
+    with (
+        translate_image_errors(path, max_megapixels),
+        pillow_pixel_limit(max_megapixels),
+        Image.open(path, formats=FORMATS) as image,
+    ):
+        check_pixel_count(image.width * image.height, max_megapixels)
         image.load()
         ImageOps.exif_transpose(image, in_place=True)
-        decoded = _lightness(image) if image.mode == "LAB" else image
-        return Decoded(decoded, shared if decoded.im is memory else None)
+        return image.getchannel("L") if image.mode == "LAB" else image  # Pillow converts LAB to no other mode
 
 
-def _give_memory(image: Image.Image) -> Grey:
-    """An array that 8-bit grey is decoded into, unless the format's reader takes memory of its own.
-
-    A film of 4000 px has 13 MB, and to copy them out of Pillow takes a twentieth of the time that decoding does.
-    """
-    pixels = np.zeros((image.height, image.width), np.uint8)
-    image.im = Image.frombuffer("L", image.size, pixels, "raw", "L", 0, 1).im
-    pixels.flags.writeable = False
-    return pixels
-
-
-def _lightness(image: Image.Image) -> Image.Image:
-    """The grey of an image in CIELAB, which Pillow converts to no other mode by itself."""
-    lightness = image.getchannel("L")
-    lightness.format = image.format
-    return lightness
-
-
-def to_grey(decoded: Decoded) -> Grey:
-    """One 8-bit channel of any mode; transparent pixels are black."""
-    image = decoded.image
+def to_grey(image: Image.Image) -> Grey:
+    """One 8-bit channel (H, W) of an image of any mode; transparent pixels are black."""
     if image.mode == "L":
-        return decoded.pixels
+        return np.asarray(image)
     if image.mode.startswith(("I", "F")):
-        return stretch_to_8_bits(decoded.pixels)
+        return stretch_to_8_bits(np.asarray(image))
     if image.mode in ("LA", "PA", "RGBA") or "transparency" in image.info:
-        rgba = image.convert("RGBA")
-        image = Image.alpha_composite(Image.new("RGBA", image.size, (0, 0, 0, 255)), rgba)
+        black = Image.new("RGBA", image.size, (0, 0, 0, 255))
+        image = Image.alpha_composite(black, image.convert("RGBA"))
     return np.asarray(image.convert("L"))
 
 
 def stretch_to_8_bits(values: NDArray[Any]) -> Grey:
-    """Darkest value to 0 and brightest to 255; a blank film is black."""
+    """Darkest value to 0 and brightest to 255; an image of one value becomes black."""
     native = values.astype(values.dtype.newbyteorder("="), copy=False)  # TIFF may be big-endian
     grey = np.empty(values.shape, np.uint8)
     return cv2.normalize(native, grey, 0, 255, cv2.NORM_MINMAX, cv2.CV_8U).astype(np.uint8, copy=False)
 
 
-def check_pixels(count: int, max_megapixels: int) -> None:
-    """Raise ValueError for more pixels than are allowed; to be asked before they are decoded."""
+def check_pixel_count(count: int, max_megapixels: int) -> None:
+    """Raise ValueError for more pixels than allowed; to be called before they are decoded."""
     if count > max_megapixels * 1_000_000:
         raise ValueError(_too_large(f"{math.ceil(count / 1e6)}", max_megapixels))
 
@@ -111,36 +76,36 @@ def _too_large(megapixels: str, max_megapixels: int) -> str:
 
 
 @contextmanager
-def pillow_allowing(max_megapixels: int) -> Iterator[None]:
-    """Lift Pillow's own limit where more is allowed: one thread at a time, since it is that of the whole process."""
-    if max_megapixels * 1_000_000 <= PILLOWS_PIXELS:
+def pillow_pixel_limit(max_megapixels: int) -> Iterator[None]:
+    """Raise Pillow's own limit where more is allowed: one thread at a time, since the limit is global."""
+    if max_megapixels * 1_000_000 <= PILLOW_MAX_PIXELS:
         yield
         return
-    with _one_at_a_time:
-        usual, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, max_megapixels * 1_000_000
+    with _pillow_limit_lock:
+        default, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, max_megapixels * 1_000_000
         try:
             yield
         finally:
-            Image.MAX_IMAGE_PIXELS = usual
+            Image.MAX_IMAGE_PIXELS = default
 
 
 @contextmanager
-def reading(path: Path, max_megapixels: int) -> Iterator[None]:
-    """Every error of a reader of images becomes the user's, with the file's name."""
+def translate_image_errors(path: Path, max_megapixels: int) -> Iterator[None]:
+    """Raise every error of an image reader as a UserError that names the file."""
     try:
         yield
     except FileNotFoundError as error:
-        raise UserError(f"{path} is not there.") from error
-    except TOO_LARGE as error:
+        raise UserError(f"{path} does not exist.") from error
+    except TOO_LARGE_ERRORS as error:
         reason = _too_large("too many", max_megapixels)
         raise UserError(f"{path} cannot be read as an image: {reason}.") from error
-    except UNREADABLE as error:
+    except DECODE_ERRORS as error:
         raise UserError(f"{path} cannot be read as an image: {error}.") from error
 
 
 def png_bytes(picture: Grey) -> bytes:
-    """The picture as a PNG file's content."""
-    # Each row as its difference from the one above: films take a quarter of Pillow's time, masks half, and less room.
+    """Encode a picture, (H, W) or (H, W, 3) RGB, as PNG."""
+    # Filter "up" encodes radiographs in a quarter of Pillow's time and masks in half, and smaller.
     options = [cv2.IMWRITE_PNG_FILTER, cv2.IMWRITE_PNG_FILTER_UP]
     if picture.ndim == 3:
         picture = cv2.cvtColor(picture, cv2.COLOR_RGB2BGR).astype(np.uint8, copy=False)
@@ -149,6 +114,6 @@ def png_bytes(picture: Grey) -> bytes:
 
 
 def write_png(path: Path, picture: Grey) -> None:
-    """Write a PNG file so that it appears whole or not at all."""
+    """Write a PNG file atomically."""
     with atomic_path(path) as temporary:
         temporary.write_bytes(png_bytes(picture))

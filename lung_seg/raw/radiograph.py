@@ -1,4 +1,4 @@
-"""From a radiograph's file to the network's input: the one way, shared by preparing and predicting."""
+"""Radiographs of any file format as 8-bit grey: the one reader, shared by preparation and prediction."""
 
 import math
 from pathlib import Path
@@ -9,7 +9,7 @@ import numpy as np
 
 from lung_seg.config import MAX_MEGAPIXELS
 from lung_seg.raw.dicom import is_dicom, read_dicom
-from lung_seg.raw.image_file import Grey, Spacing, check_pixels, open_image, reading, to_grey
+from lung_seg.raw.image_file import Grey, Spacing, check_pixel_count, open_image, to_grey, translate_image_errors
 
 JSRT_BITS = 12  # JSRT's raw files: big-endian words of 12 bits, square, without a header (Shiraishi et al. 2000)
 JSRT_SIDE_MM = 2048 * 0.175
@@ -19,7 +19,7 @@ class Radiograph(NamedTuple):
     """A radiograph in memory."""
 
     pixels: Grey  # (H, W), air dark and bone bright
-    spacing_mm: Spacing | None  # None where the file does not tell
+    spacing_mm: Spacing | None  # None where the file does not give it
 
 
 def read_radiograph(path: Path, inverted: bool = False, max_megapixels: int = MAX_MEGAPIXELS) -> Grey:
@@ -31,37 +31,34 @@ def open_radiograph(path: Path, inverted: bool = False, max_megapixels: int = MA
     """Read a radiograph of any common encoding as 8-bit grey, air dark and bone bright.
 
     Eight-bit files keep their values. Deeper ones are stretched from their own darkest to their own brightest value,
-    since 16-bit files seldom use all 16 bits; DICOM has its own rules. The orientation of EXIF is applied.
+    since 16-bit files seldom use all 16 bits; DICOM has its own rules. The EXIF orientation is applied.
 
     Args:
         path: PNG, JPEG, TIFF, GIF or BMP, DICOM with any name, or a raw ``.IMG`` file of JSRT.
         inverted: the file shows air bright and bone dark.
-        max_megapixels: a file that says it holds more is refused before it is decoded.
+        max_megapixels: a file whose header states more is refused before it is decoded.
 
     Raises:
-        UserError: the file cannot be read as an image, or is DICOM and no frontal chest radiograph.
+        UserError: the file cannot be read as an image, or is DICOM but not a frontal chest radiograph.
     """
-    radiograph = _open_as_shown(path, max_megapixels)
+    if path.suffix.lower() == ".img":
+        radiograph = _read_jsrt_raw(path, max_megapixels)
+    elif is_dicom(path):
+        radiograph = Radiograph(*read_dicom(path, max_megapixels))
+    else:
+        radiograph = Radiograph(to_grey(open_image(path, max_megapixels)), spacing_mm=None)
     if inverted:
         return radiograph._replace(pixels=cv2.bitwise_not(radiograph.pixels).astype(np.uint8))
     return radiograph
 
 
-def _open_as_shown(path: Path, max_megapixels: int) -> Radiograph:
-    if path.suffix.lower() == ".img":
-        return _read_jsrt_raw(path, max_megapixels)
-    if is_dicom(path):
-        return Radiograph(*read_dicom(path, max_megapixels))
-    return Radiograph(to_grey(open_image(path, max_megapixels)), spacing_mm=None)
-
-
 def _read_jsrt_raw(path: Path, max_megapixels: int) -> Radiograph:
-    with reading(path, max_megapixels):
+    with translate_image_errors(path, max_megapixels):
         count = path.stat().st_size // 2
         side = math.isqrt(count)
-        check_pixels(count, max_megapixels)
+        check_pixel_count(count, max_megapixels)
         if side == 0 or side * side != count:
-            raise ValueError(f"{count} 16-bit words make no square")
+            raise ValueError(f"{count} 16-bit words do not form a square")
         words = np.fromfile(path, dtype=">u2", count=count)
     grey = (words.reshape(side, side) >> (JSRT_BITS - 8)).clip(0, 255).astype(np.uint8)
     return Radiograph(grey, (JSRT_SIDE_MM / side, JSRT_SIDE_MM / side))

@@ -1,4 +1,4 @@
-"""Between a radiograph's own size and the network input's, there and back."""
+"""Resizing from a radiograph's own size to the network input's, and back."""
 
 from typing import Any, TypeVar
 
@@ -11,8 +11,7 @@ from lung_seg.raw.image_file import Grey
 
 ValuesT = TypeVar("ValuesT", bound=NDArray[Any])
 
-
-LONGEST_FRAMED_PX = 20_000  # a letterbox is as high as wide: a strip of some megapixels could ask for gigabytes
+MAX_LETTERBOX_PX = 20_000  # a letterbox is as high as wide: a long strip of few megapixels could take gigabytes
 
 
 def to_network_input(image: Grey, size_px: int, resize: str) -> Grey:
@@ -31,35 +30,35 @@ def to_network_input(image: Grey, size_px: int, resize: str) -> Grey:
     return cv2.resize(shrunk, (size_px, size_px), interpolation=cv2.INTER_LINEAR).astype(np.uint8, copy=False)
 
 
-def to_original_size(network_input: ValuesT, height_px: int, width_px: int, resize: str, interpolation: int) -> ValuesT:
-    """The way back from ``to_square``: a map over the square (S, S) as one over the radiograph, (height_px, width_px).
+def to_original_size(values: ValuesT, height_px: int, width_px: int, resize: str, interpolation: int) -> ValuesT:
+    """Inverse of ``to_network_input``: a map over the network input (S, S) as one over the radiograph.
 
     Args:
-        square: values of any type that OpenCV resizes.
-        height_px: of the radiograph.
-        width_px: of the radiograph.
-        resize: how the radiograph became square.
-        interpolation: OpenCV's, e.g. ``cv2.INTER_LINEAR``; pixel centres stay where they were in the radiograph.
+        values: the map, of any type that OpenCV resizes.
+        height_px: height of the radiograph.
+        width_px: width of the radiograph.
+        resize: ``stretch`` or ``letterbox``, as in ``to_network_input``.
+        interpolation: OpenCV's, e.g. ``cv2.INTER_LINEAR``; pixel centres keep their place in the radiograph.
     """
     if resize != "letterbox":
-        return cv2.resize(network_input, (width_px, height_px), interpolation=interpolation)  # type: ignore[return-value]
-    side, top, left = _frame(height_px, width_px)
-    framed = cv2.resize(network_input, (side, side), interpolation=interpolation)
-    return framed[top : top + height_px, left : left + width_px]  # type: ignore[return-value]
+        return cv2.resize(values, (width_px, height_px), interpolation=interpolation)  # type: ignore[return-value]
+    side, top, left = _letterbox(height_px, width_px)
+    square = cv2.resize(values, (side, side), interpolation=interpolation)
+    return square[top : top + height_px, left : left + width_px]  # type: ignore[return-value]
 
 
 def _pad_to_square(image: Grey) -> Grey:
     height_px, width_px = image.shape
-    side, top, left = _frame(height_px, width_px)
-    if side > LONGEST_FRAMED_PX:
+    side, top, left = _letterbox(height_px, width_px)
+    if side > MAX_LETTERBOX_PX:
         raise UserError(
-            f"An image of {width_px}x{height_px} pixels is too long for a letterbox of at most {LONGEST_FRAMED_PX}.\n"
-            "No radiograph is as long; cut it, or use resize=stretch."
+            f"An image of {width_px}x{height_px} pixels is too long for a letterbox of at most {MAX_LETTERBOX_PX}.\n"
+            "No radiograph is that long; crop it, or use resize=stretch."
         )
     return np.pad(image, ((top, side - height_px - top), (left, side - width_px - left)))
 
 
-def _frame(height_px: int, width_px: int) -> tuple[int, int, int]:
-    """Side of the letterbox around a radiograph, and where in it the radiograph begins: row and column."""
+def _letterbox(height_px: int, width_px: int) -> tuple[int, int, int]:
+    """Side of the square around a radiograph, and the row and column at which the radiograph begins in it."""
     side = max(height_px, width_px)
     return side, (side - height_px) // 2, (side - width_px) // 2

@@ -200,7 +200,7 @@ def test_a_bad_file_gets_a_row_and_the_others_their_masks(films: Path, run: Run)
     rows = table(Path("out"))
     failed = {name for name, row in rows.items() if row["error"]}
     assert failed == {"text.png", "cut.png", "empty.jpg", "gone.png"}
-    assert "is not there" in rows["gone.png"]["error"]
+    assert "does not exist" in rows["gone.png"]["error"]
     assert all("cannot be read" in rows[name]["error"] for name in failed - {"gone.png"})
     assert not any(rows[name]["mask"] for name in failed)
     assert len(list(Path("out").rglob("*_mask.png"))) == 4

@@ -1,4 +1,4 @@
-"""Files of any content: read, or refused by name, and never anything else."""
+"""Files of any content are read or refused by name."""
 
 import os
 import tempfile
@@ -17,7 +17,7 @@ from lung_seg.raw.masks import read_mask
 from lung_seg.raw.radiograph import read_radiograph
 
 TRIES = 1000 * int(os.environ.get("LUNG_SEG_FUZZ", "1"))
-BEGINNINGS = {  # by which a reader takes a file for one of its own
+BEGINNINGS = {  # signatures by which readers recognise their format
     "PNG": b"\x89PNG\r\n\x1a\n\x00\x00\x00\rIHDR",
     "JPEG": b"\xff\xd8\xff\xe0\x00\x10JFIF\x00",
     "TIFF": b"II*\x00\x08\x00\x00\x00",

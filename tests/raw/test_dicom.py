@@ -117,7 +117,7 @@ def test_a_negative_slope_inverts(film):
     assert np.array_equal(shown(film, RAMP, RescaleSlope=-1, RescaleIntercept=4095), 255 - stretched(RAMP))
 
 
-def test_voi_lut_is_preferred_to_the_window_and_goes_on_beyond_its_ends(film):
+def test_voi_lut_is_preferred_to_the_window_and_is_constant_beyond_its_ends(film):
     values = np.array([[0, 1000, 1001, 1002, 1003, 4000]], np.uint16)
     entries = np.array([0, 65535, 13107, 26214], "<u2")
 
@@ -283,12 +283,12 @@ def test_chests_of_any_language_are_read(film, part):
         ({"Rows": None}, "it holds no Rows"),
     ],
 )
-def test_what_is_no_frontal_chest_radiograph_is_refused_in_words(film, elements, reason):
+def test_other_images_than_frontal_chest_radiographs_are_refused_with_the_reason(film, elements, reason):
     with pytest.raises(UserError, match=rf"film\.dcm cannot be used as a chest radiograph: .*{reason}"):
         shown(film, GREY, **elements)
 
 
-def test_of_a_word_that_goes_on_without_end_the_beginning_is_told(film):
+def test_an_overlong_string_is_truncated_in_the_message(film):
     with pytest.raises(UserError) as refused:
         shown(film, GREY, Modality="ZZ\x1b[31m\x85" + 3000 * "A")
 
@@ -342,7 +342,7 @@ def test_truncated_and_corrupt_files_are_read_or_named_but_never_crash(tmp_path,
     assert not caplog.records
 
 
-def test_gdcm_which_may_end_the_process_decodes_only_what_nothing_else_can(tmp_path, monkeypatch):
+def test_gdcm_decodes_only_what_no_other_decoder_can(tmp_path, monkeypatch):
     frames = []
     monkeypatch.setattr("pydicom.pixels.decoders.gdcm.gdcm", SimpleNamespace(Fragment=lambda: frames.append("gdcm")))
 
@@ -360,7 +360,7 @@ def test_a_file_that_is_no_dicom_is_named(film, content):
 
 def test_a_missing_file_and_a_folder_are_named(tmp_path):
     (tmp_path / "folder.dcm").mkdir()
-    with pytest.raises(UserError, match=r"film\.dcm is not there"):
+    with pytest.raises(UserError, match=r"film\.dcm does not exist"):
         read_radiograph(tmp_path / "film.dcm")
     with pytest.raises(UserError, match=r"folder\.dcm cannot be used"):
         read_radiograph(tmp_path / "folder.dcm")
@@ -392,7 +392,7 @@ def test_without_pydicom_images_are_read_and_dicom_names_the_remedy(tmp_path, fi
         read_radiograph(film)
 
 
-def test_pydicoms_warnings_are_kept_here_and_nobody_elses_are(tmp_path):
+def test_only_pydicoms_own_warnings_are_silenced(tmp_path):
     paths = [tmp_path / f"{number}.dcm" for number in range(8)]
     for path in paths:
         write_dicom(path, GREY, PixelData=GREY.tobytes() + bytes(40))

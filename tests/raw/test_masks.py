@@ -97,12 +97,12 @@ def test_jpeg_ramps_are_cut_in_the_middle(tmp_path, colours, quality):
 @pytest.mark.parametrize(("levels", "lung"), [((0, 60, 120, 255), 3), ((0, 60, 120, 180, 255), 2)])
 def test_four_levels_number_labels_and_five_are_a_ramp_however_few_pixels_have_them(tmp_path, levels, lung):
     pixels = np.zeros((64, 64), np.uint8)
-    pixels[33, 1 : len(levels) + 1] = levels  # beside any coarse grid
+    pixels[33, 1 : len(levels) + 1] = levels  # off any coarse grid
     Image.fromarray(pixels).save(tmp_path / "mask.png")
     assert read_mask(tmp_path / "mask.png").sum() == lung
 
 
-def test_a_ramp_is_known_by_some_rows_of_a_large_mask(tmp_path):
+def test_a_ramp_is_recognised_in_a_large_mask(tmp_path):
     large = cv2.resize(LUNGS.astype(np.uint8) * 255, None, fx=40, fy=40, interpolation=cv2.INTER_NEAREST)
     Image.fromarray(cv2.GaussianBlur(large, (0, 0), 8)).save(tmp_path / "mask.png")
     assert np.count_nonzero(read_mask(tmp_path / "mask.png") != (large > 0)) < 0.01 * np.count_nonzero(large)
@@ -206,7 +206,7 @@ def test_image_and_mask_stay_aligned(shape, resize):
     assert np.array_equal(image >= 128, mask_to_network_input(mask, 64, resize))
 
 
-def test_a_mask_at_half_the_size_of_its_radiograph_gives_the_same_square():
+def test_a_mask_at_half_the_size_of_its_radiograph_gives_the_same_network_input():
     _, right, _ = layouts.draw_chest(5, 256, 256)
 
     from_half = mask_to_network_input(mask_to_network_input(right, 128, "stretch"), 32, "stretch")

@@ -105,9 +105,8 @@ def test_what_the_collimator_shuts_off_is_no_lung(monkeypatch: pytest.MonkeyPatc
     shut_films = 0
     for seed in range(20):
         drawn = draw_phantom(seed, 64, 64)
-        shut = (drawn.image == drawn.image[-1, 0]).all(
-            axis=1
-        )  # rows of one shade: all but the labels' are behind the leaf
+        # Rows of one shade: all except those of labels are behind the leaf.
+        shut = (drawn.image == drawn.image[-1, 0]).all(axis=1)
         shut_films += shut.sum() > 20
         assert not (drawn.left_mask | drawn.right_mask)[shut].any()
     assert shut_films > 5

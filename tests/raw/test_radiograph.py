@@ -121,7 +121,7 @@ def test_raw_jsrt_film_is_big_endian_of_12_bits_and_inverted(tmp_path):
     assert np.array_equal(read_radiograph(path, inverted=True), 255 - words // 16)
 
 
-def test_only_raw_jsrt_films_among_images_tell_their_pixel_spacing(tmp_path):
+def test_of_image_files_only_raw_jsrt_films_have_a_pixel_spacing(tmp_path):
     with (tmp_path / "JPCLN001.IMG").open("wb") as file:
         file.truncate(2 * 2048 * 2048)
     layouts.write_image(tmp_path / "film.png", GREY)
@@ -154,7 +154,7 @@ def test_a_file_that_is_no_image_is_named(tmp_path, content, suffix):
         read_radiograph(path)
 
 
-@pytest.mark.filterwarnings("ignore::UserWarning:PIL")  # it warns of broken TIFF tags before it gives up
+@pytest.mark.filterwarnings("ignore::UserWarning:PIL")  # it warns of broken TIFF tags before it raises
 def test_truncated_and_corrupt_files_are_read_or_named_but_never_crash(tmp_path):
     rng = np.random.default_rng(0)
     refused = 0
@@ -181,19 +181,19 @@ def test_half_a_png_is_refused(tmp_path):
 
 
 def test_a_missing_file_and_a_folder_are_named(tmp_path):
-    with pytest.raises(UserError, match=r"film\.png is not there"):
+    with pytest.raises(UserError, match=r"film\.png does not exist"):
         read_radiograph(tmp_path / "film.png")
-    with pytest.raises(UserError, match=r"film\.IMG is not there"):
+    with pytest.raises(UserError, match=r"film\.IMG does not exist"):
         read_radiograph(tmp_path / "film.IMG")
     with pytest.raises(UserError, match="cannot be read as an image"):
         read_radiograph(tmp_path)
 
 
-def test_a_raw_film_that_is_no_square_is_refused(tmp_path):
+def test_a_raw_film_that_is_not_square_is_refused(tmp_path):
     path = tmp_path / "JPCLN001.IMG"
     path.write_bytes(b"\0" * 2 * 10)
 
-    with pytest.raises(UserError, match=r"JPCLN001\.IMG .*10 16-bit words make no square"):
+    with pytest.raises(UserError, match=r"JPCLN001\.IMG .*10 16-bit words do not form a square"):
         read_radiograph(path)
 
 
@@ -235,7 +235,7 @@ def test_more_than_pillow_lets_pass_can_be_allowed_and_its_own_limit_stays(tmp_p
             reader(path, max_megapixels=90)
 
 
-def test_formats_of_nobodys_radiographs_are_not_even_tried(tmp_path):
+def test_formats_that_radiographs_do_not_use_are_not_tried(tmp_path):
     path = tmp_path / "film.png"
     Image.fromarray(GREY).save(path, "EPS")  # whose reader would start Ghostscript
 
@@ -244,7 +244,7 @@ def test_formats_of_nobodys_radiographs_are_not_even_tried(tmp_path):
 
 
 @pytest.mark.parametrize("shape", [(100, 80), (20, 12), (100, 20), (64, 64)])
-def test_stretching_fills_the_square_and_keeps_the_mean(shape):
+def test_stretching_fills_the_network_input_and_keeps_the_mean(shape):
     rows, columns = np.indices(shape) / np.array(shape).reshape(2, 1, 1)
     image = (rows * 128 + columns * 127).astype(np.uint8)
 
@@ -282,13 +282,26 @@ def test_letterbox_of_a_square_is_stretch():
     assert np.array_equal(to_network_input(image, 32, "letterbox"), to_network_input(image, 32, "stretch"))
 
 
-def test_an_image_of_the_right_size_is_left_as_it_is():
+@pytest.mark.parametrize(("side_px", "size_px"), [(3841, 512), (5761, 96)])
+def test_large_images_with_odd_sides_shrink_without_a_shift(side_px, size_px):
+    edge_px = side_px - 1000
+    image = np.zeros((side_px, side_px), np.uint8)
+    image[:edge_px, :edge_px] = 255
+
+    network_input = to_network_input(image, size_px, "stretch")
+
+    expected_px = edge_px / side_px * size_px
+    assert abs(network_input[0].sum() / 255 - expected_px) < 0.01
+    assert abs(network_input[:, 0].sum() / 255 - expected_px) < 0.01
+
+
+def test_an_image_of_the_right_size_is_unchanged():
     image = layouts.draw_chest(1, 32, 32)[0]
 
     assert np.array_equal(to_network_input(image, 32, "stretch"), image)
 
 
-def test_a_strip_is_not_framed_by_gigabytes_of_nothing():
+def test_a_strip_too_long_for_a_letterbox_is_refused():
     strip = np.zeros((1, 200_000), np.uint8)
 
     with pytest.raises(UserError, match="200000x1 pixels is too long"):

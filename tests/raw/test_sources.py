@@ -27,7 +27,7 @@ def pixels(path: Path) -> np.ndarray:
     return np.asarray(Image.open(path))
 
 
-def test_montgomery_tells_masks_label_patient_age_and_sex(tmp_path):
+def test_montgomery_gives_masks_label_patient_age_and_sex(tmp_path):
     layouts.write_montgomery(tmp_path, cases=3)
 
     cases = find("montgomery", tmp_path).cases
@@ -116,7 +116,7 @@ def test_both_sets_together(tmp_path):
 
 
 @pytest.mark.parametrize("inside", ["", "Lung Segmentation"])
-def test_kaggle_folder_is_read_as_it_is(tmp_path, inside):
+def test_kaggle_folder_is_read_unchanged(tmp_path, inside):
     layouts.write_kaggle(tmp_path, cases=2, without_mask=1)
 
     listing = find("montgomery_shenzhen", tmp_path / inside)
@@ -210,7 +210,7 @@ def test_patient_pattern_joins_the_radiographs_of_a_patient(tmp_path):
 
 @pytest.mark.parametrize(
     ("pattern", "message"),
-    [("(", "no regular expression"), ("p", "no regular expression with a group"), ("(q)", "p01_1")],
+    [("(", "not a regular expression"), ("p", "not a regular expression with a group"), ("(q)", "p01_1")],
 )
 def test_patient_pattern_that_does_not_fit_is_refused(tmp_path, pattern, message):
     layouts.write_folder(tmp_path, cases=1)
@@ -312,7 +312,7 @@ def test_an_interrupted_phantom_is_drawn_again(tmp_path):
     assert case.image_path.read_bytes() == expected
 
 
-@pytest.mark.skipif(not REAL.is_dir(), reason="the real radiographs lie beside the checkout on some machines only")
+@pytest.mark.skipif(not REAL.is_dir(), reason="real radiographs exist on some machines only")
 def test_real_radiographs():
     listing = find("montgomery_shenzhen", REAL)
 

@@ -1,7 +1,4 @@
-"""What a phantom is drawn from: one function per anatomical structure.
-
-All outlines are in the body coordinates of `phantom_board`.
-"""
+"""Shapes of the anatomical structures of a phantom, one function each, in the body coordinates of `canvas`."""
 
 from dataclasses import dataclass
 
@@ -12,20 +9,16 @@ from lung_seg.raw.phantom.canvas import RIGHT, SIDES, both_sides, ellipse, ribbo
 
 @dataclass(frozen=True)
 class Lung:
-    """One lung: its outline, and the part of it that rests on the diaphragm (from the heart to the ribs)."""
+    """Outline of one lung, and the part of it along the diaphragm, from the heart to the ribs."""
 
     outline: np.ndarray
     diaphragm: np.ndarray
 
 
 def lung(rng: np.random.Generator, side: int, midline: float, collapse: float) -> Lung:
-    """A lung: up the costal wall, over the apex, down along mediastinum and heart, back over the diaphragm.
+    """The lung of a side: up the costal wall, over the apex, down along mediastinum and heart, over the diaphragm.
 
-    Args:
-        rng: source of the shape.
-        side: RIGHT or LEFT.
-        midline: shift of the mediastinum along x.
-        collapse: how far the lower border has risen, 0 in health.
+    ``midline`` is the shift of the mediastinum along x, ``collapse`` the rise of the lower border, 0 in health.
     """
     reach, bulge = rng.uniform(0.9, 1.06), rng.uniform(-0.03, 0.07)
     angle_x, angle_y = reach * rng.uniform(0.93, 1.03), 1 + rng.uniform(-0.1, 0.05) - collapse
@@ -50,25 +43,15 @@ def lung(rng: np.random.Generator, side: int, midline: float, collapse: float) -
 
 
 def _medial_border(rng: np.random.Generator, side: int, heart: float) -> list[tuple[float, float]]:
-    """Mediastinum and heart as they indent a lung; the aortic knob on the left."""
+    """Mediastinum and heart where they indent a lung; on the left with the aortic knob."""
     root = rng.uniform(0.06, 0.16) if rng.random() < 0.85 else rng.uniform(0.14, 0.32)
     if side == RIGHT:
-        return [
-            (root + 0.05, 0.04),
-            (root, 0.12),
-            (root + 0.02, 0.25),
-            (root + 0.06, 0.4),
-            (heart * 0.9, 0.57),
-            (heart, 0.7),
-        ]
+        upper = [(root + 0.05, 0.04), (root, 0.12), (root + 0.02, 0.25), (root + 0.06, 0.4)]
+        return [*upper, (heart * 0.9, 0.57), (heart, 0.7)]
     knob, waist = root + rng.uniform(0.02, 0.16), root + rng.uniform(0.04, 0.14)
     upper = [(root + 0.06, 0.04), (root, 0.1), (root + 0.03, 0.17), (knob, 0.235), (waist, 0.36)]
-    return [
-        *upper,
-        (waist + 0.35 * (heart - waist), 0.5),
-        (waist + 0.72 * (heart - waist), 0.63),
-        (heart, 0.76),
-    ]
+    indent = heart - waist
+    return [*upper, (waist + 0.35 * indent, 0.5), (waist + 0.72 * indent, 0.63), (heart, 0.76)]
 
 
 def _dome(corner: np.ndarray, top: tuple[float, float], angle: np.ndarray, steepness: float) -> np.ndarray:
@@ -81,10 +64,10 @@ def _dome(corner: np.ndarray, top: tuple[float, float], angle: np.ndarray, steep
 
 
 def air(rng: np.random.Generator, right: Lung, left: Lung) -> list[np.ndarray]:
-    """The lungs as they darken a film: a little below and inside of where people draw them.
+    """The lungs as dark regions: a little below and inside of the borders that annotators draw.
 
-    On real films the outer rim is bright already where annotators still see lung, while aerated lung shows
-    through heart and diaphragm beyond the border that they draw.
+    In real radiographs the outer rim of an annotated lung is bright already, while aerated lung shows through heart
+    and diaphragm beyond the annotated border.
     """
     inward, down = rng.uniform(-0.005, 0.04), rng.uniform(-0.005, 0.05)
     return [np.add(right.outline, (inward, down)), np.add(left.outline, (-inward, down))]
@@ -94,20 +77,10 @@ def torso(rng: np.random.Generator) -> np.ndarray:
     """Neck, shoulders and flanks."""
     neck, slope = rng.uniform(0.25, 0.45), rng.uniform(-0.1, 0.12)
     shoulder_y, waist = rng.uniform(-0.12, 0.12), rng.uniform(1.06, 1.35)
-    half = smooth_curve(
-        [
-            (neck, -0.8),
-            (neck, -0.25 + slope),
-            (neck + 0.2, -0.14 + slope),
-            (1.0, shoulder_y - 0.06),
-            (1.35, shoulder_y + 0.1),
-            (1.3, 0.32),
-            (waist, 0.55),
-            (waist - 0.02, 0.9),
-            (waist + rng.uniform(-0.1, 0.15), 1.3),
-            (waist + rng.uniform(-0.2, 0.3), 2.6),
-        ]
-    )
+    shoulder = [(1.0, shoulder_y - 0.06), (1.35, shoulder_y + 0.1), (1.3, 0.32)]
+    hips = [(waist + rng.uniform(-0.1, 0.15), 1.3), (waist + rng.uniform(-0.2, 0.3), 2.6)]
+    upper = [(neck, -0.8), (neck, -0.25 + slope), (neck + 0.2, -0.14 + slope), *shoulder]
+    half = smooth_curve([*upper, (waist, 0.55), (waist - 0.02, 0.9), *hips])
     return np.concatenate([half, half[::-1] * (-1, 1)])
 
 
@@ -117,14 +90,8 @@ def arms(rng: np.random.Generator) -> list[np.ndarray]:
     for side in SIDES:
         elbow_x, elbow_y = 1.35 + rng.uniform(0, 0.9), rng.uniform(0.45, 1.2)
         hand_x = elbow_x + rng.uniform(-0.4, 0.4)
-        bone = smooth_curve(
-            [
-                (1.2, 0.05),
-                (1.3 + (elbow_x - 1.3) / 3, 0.05 + 0.4 * elbow_y),
-                (elbow_x, elbow_y),
-                (hand_x, 2.2),
-            ]
-        )
+        upper_arm = [(1.2, 0.05), (1.3 + (elbow_x - 1.3) / 3, 0.05 + 0.4 * elbow_y)]
+        bone = smooth_curve([*upper_arm, (elbow_x, elbow_y), (hand_x, 2.2)])
         limbs.append(ribbon(bone, rng.uniform(0.12, 0.28)) * (side, 1))
     return limbs
 
@@ -138,7 +105,7 @@ def abdomen(right: Lung, left: Lung) -> np.ndarray:
 
 
 def mediastinum(right: Lung, left: Lung, shrink: float) -> np.ndarray:
-    """Heart and great vessels: what lies between the lungs, from the apices down to the diaphragm."""
+    """Heart and great vessels: the region between the lungs, from the apices to the diaphragm."""
     rows = np.linspace(0.08, 1.0, 24)
     borders = []
     for part in (right, left):
@@ -149,7 +116,7 @@ def mediastinum(right: Lung, left: Lung, shrink: float) -> np.ndarray:
 
 
 def spine(rng: np.random.Generator, midline: float) -> tuple[np.ndarray, np.ndarray]:
-    """The column, and the vertebral bodies in it."""
+    """The spinal column and its vertebral bodies."""
     bend = rng.normal(0, 0.04, 4) + midline * 0.5
     curve = smooth_curve(np.stack([bend, (-0.8, 0.1, 0.9, 2.6)], axis=1))
     half_width = rng.uniform(0.09, 0.15)
@@ -160,7 +127,7 @@ def spine(rng: np.random.Generator, midline: float) -> tuple[np.ndarray, np.ndar
 
 
 def trachea(rng: np.random.Generator, midline: float) -> list[np.ndarray]:
-    """Windpipe and the two main bronchi, filled with air."""
+    """Trachea and the two main bronchi."""
     half_width, fork_y = rng.uniform(0.05, 0.08), rng.uniform(0.3, 0.42)
     fork = np.array((midline + rng.uniform(-0.06, 0.03), fork_y))
     pipe = smooth_curve([(rng.normal(0, 0.03), -0.8), (midline, -0.1), tuple(fork)])
@@ -190,13 +157,10 @@ def clavicles(rng: np.random.Generator) -> np.ndarray:
 
 
 def scapulae(rng: np.random.Generator) -> list[np.ndarray]:
-    """Shoulder blades, over the lungs' outer edges or turned away from them, and the heads of the arms."""
-    turned = rng.uniform(-0.12, 0.3)
-    tip_y = rng.uniform(0.42, 0.68)
-    blade = np.array(
-        [(0.78, 0.08), (1.2, 0.0), (1.25, 0.12), (1.0, 0.3), (0.93, tip_y), (0.84, tip_y - 0.03), (0.74, 0.2)]
-    )
-    blade = np.add(smooth_curve(np.concatenate([blade, blade[:1]])), (turned, 0))
+    """Shoulder blades, over the lungs' outer edges or turned away from them, and the humeral heads."""
+    turned, tip_y = rng.uniform(-0.12, 0.3), rng.uniform(0.42, 0.68)
+    top, tip = [(0.78, 0.08), (1.2, 0.0), (1.25, 0.12), (1.0, 0.3)], [(0.93, tip_y), (0.84, tip_y - 0.03)]
+    blade = np.add(smooth_curve([*top, *tip, (0.74, 0.2), top[0]]), (turned, 0))
     head = ellipse(1.33 + turned * 0.5, 0.08, 0.13, 0.09)
     return [both_sides(blade), both_sides(head)]
 
@@ -204,31 +168,24 @@ def scapulae(rng: np.random.Generator) -> list[np.ndarray]:
 def breasts(rng: np.random.Generator) -> np.ndarray:
     """Soft tissue over the lower chest."""
     radius = rng.uniform(0.35, 0.65)
-    disc = ellipse(rng.uniform(0.5, 0.8), rng.uniform(0.55, 1.0), radius, radius * rng.uniform(0.45, 0.8))
-    return both_sides(disc)
+    return both_sides(ellipse(rng.uniform(0.5, 0.8), rng.uniform(0.55, 1.0), radius, radius * rng.uniform(0.45, 0.8)))
 
 
 def neck_hollows(rng: np.random.Generator) -> np.ndarray:
-    """Thin soft tissue above the clavicles, beside the neck: dark, next to the apices and yet no lung."""
-    return both_sides(
-        ellipse(
-            rng.uniform(0.45, 0.75),
-            rng.uniform(-0.22, -0.06),
-            rng.uniform(0.12, 0.35),
-            rng.uniform(0.04, 0.14),
-        )
-    )
+    """Thin soft tissue above the clavicles: dark and next to the apices, but not lung."""
+    x, y = rng.uniform(0.45, 0.75), rng.uniform(-0.22, -0.06)
+    return both_sides(ellipse(x, y, rng.uniform(0.12, 0.35), rng.uniform(0.04, 0.14)))
 
 
 def bowel_gas(rng: np.random.Generator, left: Lung) -> list[np.ndarray]:
-    """The stomach's bubble close under the left dome, and gas in the bowel further down."""
+    """The gastric bubble close under the left dome, and gas in the bowel further down."""
     top_x, top_y = left.diaphragm[left.diaphragm[:, 1].argmin()]
     bubbles = []
     if rng.random() < 0.75:
         width, height = rng.uniform(0.08, 0.36), rng.uniform(0.03, 0.18)
         x, y = top_x + rng.uniform(-0.1, 0.25), top_y + height + rng.uniform(0.01, 0.09)
         bubble = ellipse(x, y, width, height)
-        if rng.random() < 0.4:  # upright, the stomach's fluid has a level
+        if rng.random() < 0.4:  # an air-fluid level, as in an upright patient
             bubble[:, 1] = np.minimum(bubble[:, 1], top_y + height * rng.uniform(1, 2))
         bubbles.append(bubble)
     for _ in range(rng.integers(0, 8)):
@@ -248,12 +205,11 @@ def vessels(rng: np.random.Generator, midline: float) -> list[np.ndarray]:
         heading = spread + rng.normal(0, 0.2, (count, 1)) * t
         length = rng.uniform(0.25, 0.6, (count, 1)) * t
         curves = np.stack([length * np.cos(heading) * side, 0.8 * length * np.sin(heading)], axis=-1) + root
-        fans += [ribbon(curves, np.linspace(rng.uniform(0.012, 0.03), 0.004, 6))]
-        fans += [ellipse(root[0], root[1], 0.08, 0.1)]
+        fans += [ribbon(curves, np.linspace(rng.uniform(0.012, 0.03), 0.004, 6)), ellipse(root[0], root[1], 0.08, 0.1)]
     return fans
 
 
 def wires(rng: np.random.Generator) -> np.ndarray:
-    """Tubes, leads and lines that lie across the chest."""
+    """Tubes, leads and lines across the chest."""
     paths = rng.uniform((-1.2, -0.3), (1.2, 1.3), (rng.integers(1, 4), 4, 2))
     return ribbon(smooth_curve(paths), rng.uniform(0.004, 0.015))

@@ -1,6 +1,6 @@
-"""The drawing board of phantoms: body coordinates, curves, and how they become pixels.
+"""Body coordinates of phantoms, curves in them, and their rasterisation.
 
-Body coordinates are fixed to the patient and free of pixels: x is 0 on the midline and about 1 at the widest
+Body coordinates are independent of the image size: x is 0 on the midline and about 1 at the widest
 reach of a lung, negative on the patient's right (the image's left); y is 0 at the apices of the lungs and 1
 at the costophrenic angles. An outline is a float array (N, 2) of such points; several of the same length are
 (K, N, 2).
@@ -25,17 +25,11 @@ _CIRCLE = np.stack([np.cos(_ANGLES), np.sin(_ANGLES)], axis=1)
 
 @dataclass(frozen=True)
 class Canvas:
-    """Where the body lies in the frame.
-
-    Attributes:
-        height_px: rows of the image.
-        width_px: columns of the image.
-        to_frame: (2, 3) affine map from body coordinates to fractions of the frame.
-    """
+    """Size of the image and position of the body in it."""
 
     height_px: int
     width_px: int
-    to_frame: np.ndarray
+    to_frame: np.ndarray  # (2, 3) affine map from body coordinates to fractions of the frame
 
     def fill(self, *outlines: np.ndarray) -> np.ndarray:
         """Share of each pixel that the outlines cover, (H, W) float32 in 0..1."""
@@ -52,7 +46,7 @@ class Canvas:
         sigma_px = radius * (self.height_px * self.width_px) ** 0.5
         if sigma_px < 0.3:
             return picture
-        # A wide blur looks the same on a reduced picture, and costs a fraction.
+        # A wide blur is done on a reduced picture: it looks the same and is faster.
         step = max(1, int(sigma_px / 1.2))
         small_px = (max(2, self.width_px // step), max(2, self.height_px // step))
         kernel_px = 2 * int(2.5 * sigma_px / step + 0.5) + 1
@@ -79,7 +73,7 @@ def smooth_curve(points: Sequence[tuple[float, float]] | np.ndarray) -> np.ndarr
 
 
 def ribbon(curve: np.ndarray, half_width: float | np.ndarray) -> np.ndarray:
-    """Outline of a band that follows a curve (..., N, 2), as wide at each point as half_width (N,) says."""
+    """Outline of a band along a curve (..., N, 2), of one half width or one for each point (N,)."""
     ahead = np.concatenate([curve[..., 1:, :], curve[..., -1:, :]], axis=-2)
     behind = np.concatenate([curve[..., :1, :], curve[..., :-1, :]], axis=-2)
     run, rise = (ahead - behind)[..., 0], (ahead - behind)[..., 1]
@@ -88,7 +82,7 @@ def ribbon(curve: np.ndarray, half_width: float | np.ndarray) -> np.ndarray:
 
 
 def ellipse(x: float, y: float, radius_x: float, radius_y: float) -> np.ndarray:
-    """Outline of an upright ellipse."""
+    """Outline of an axis-aligned ellipse."""
     return _CIRCLE * (radius_x, radius_y) + (x, y)
 
 

@@ -15,35 +15,28 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from lung_seg.raw.phantom import anatomy as anatomy
+from lung_seg.raw.phantom import anatomy
 from lung_seg.raw.phantom.anatomy import Lung
 from lung_seg.raw.phantom.canvas import LEFT, RIGHT, Canvas, ellipse
 
-VERSION = 1  # raised whenever a seed comes to draw another phantom; sets drawn before are then not mixed with new ones
+VERSION = 1  # to be raised when a seed draws another phantom, so that old and new phantoms are not mixed in one set
 
-# Side, how often its leaf is seen, and how much of the frame it covers at most.
+# Side, probability of a leaf there, and the largest share of the frame that it covers.
 _COLLIMATOR = (("top", 0.1, 0.06), ("bottom", 0.45, 0.25), ("left", 0.15, 0.15), ("right", 0.15, 0.15))
 
 
 @dataclass(frozen=True)
 class Phantom:
-    """A synthetic radiograph and its lungs.
+    """A synthetic radiograph and its lungs."""
 
-    Attributes:
-        image: (H, W) uint8 as a film shows it: air dark, bone bright.
-        right_mask: (H, W) bool, the patient's right lung, on the image's left side.
-        left_mask: (H, W) bool, the patient's left lung.
-        tb_label: 0 normal, 1 with opacities drawn like tuberculosis.
-    """
-
-    image: np.ndarray
-    right_mask: np.ndarray
-    left_mask: np.ndarray
-    tb_label: int
+    image: np.ndarray  # (H, W) uint8, air dark and bone bright
+    right_mask: np.ndarray  # (H, W) bool, the patient's right lung, on the image's left side
+    left_mask: np.ndarray  # (H, W) bool
+    tb_label: int  # 0 normal, 1 with opacities like those of tuberculosis
 
 
 def draw_phantom(seed: int, height_px: int, width_px: int) -> Phantom:
-    """Draw the phantom of a seed. The same seed shows the same anatomy at any size."""
+    """Draw the phantom of a seed; a seed draws the same anatomy at any size."""
     rng = np.random.default_rng(seed)
     tb_label = int(rng.random() < 0.5)
     canvas = Canvas(height_px, width_px, _placement(rng))
@@ -75,12 +68,12 @@ def _placement(rng: np.random.Generator) -> np.ndarray:
 
 
 def _collapse(rng: np.random.Generator, tb_label: int) -> float:
-    """How far a lung's lower border has risen."""
+    """Rise of a lung's lower border."""
     return rng.uniform(0.05, 0.4) if rng.random() < (0.06 if tb_label else 0.02) else 0.0
 
 
 def _strength(rng: np.random.Generator, typical: float, flips: float = 0.0) -> float:
-    """A contrast around the typical one, absent now and then, negative with probability `flips`."""
+    """Random contrast around the typical one, sometimes zero, negative with probability `flips`."""
     if rng.random() < 0.06:
         return 0.0
     sign = -1 if rng.random() < flips else 1
@@ -88,14 +81,14 @@ def _strength(rng: np.random.Generator, typical: float, flips: float = 0.0) -> f
 
 
 def _soft_tissue(rng: np.random.Generator, canvas: Canvas, right: Lung, left: Lung, midline: float) -> np.ndarray:
-    """Torso and arms, with everything in them that is not bone."""
+    """Torso and arms without bones."""
     body = canvas.fill(anatomy.torso(rng))
     attenuation = body * (0.45 + 0.55 * canvas.blur(body, rng.uniform(0.03, 0.1)))
     arms = canvas.fill(*anatomy.arms(rng))
     attenuation = np.maximum(attenuation, arms * rng.uniform(0.4, 1.1) * (rng.random() < 0.7))
     attenuation -= _air(rng, canvas, right, left, midline)
 
-    # Lung lies behind the heart too, so between the lungs' borders a film may be darker than beside the neck.
+    # Lung lies behind the heart, too, so the mediastinum may be darker than the tissue around the neck.
     heart = canvas.fill(anatomy.mediastinum(right, left, rng.uniform(0.8, 1.0)))
     attenuation += rng.uniform(-0.2, 0.4) * canvas.blur(heart, rng.uniform(0.003, 0.02))
     below = canvas.fill(anatomy.abdomen(right, left))
@@ -108,7 +101,7 @@ def _soft_tissue(rng: np.random.Generator, canvas: Canvas, right: Lung, left: Lu
 
 
 def _air(rng: np.random.Generator, canvas: Canvas, right: Lung, left: Lung, midline: float) -> np.ndarray:
-    """What the attenuation lacks where air or thin tissue is: lungs, neck, bowel, windpipe."""
+    """Attenuation to subtract for air and thin tissue: lungs, neck, bowel, trachea."""
     lungs = canvas.blur(canvas.fill(*anatomy.air(rng, right, left)), rng.uniform(0, 0.008))
     depth = rng.uniform(0.5, 1.2) + rng.uniform(0, 0.8) * canvas.blur(lungs, rng.uniform(0.02, 0.06))
     depth += rng.uniform(0, 0.25) * canvas.clouds(rng, 4)
@@ -117,8 +110,8 @@ def _air(rng: np.random.Generator, canvas: Canvas, right: Lung, left: Lung, midl
     gas = canvas.fill(*anatomy.bowel_gas(rng, left))
     gas *= 1 + rng.uniform(0, 0.4) * canvas.clouds(rng, 24)
     lack += _strength(rng, 0.5) * canvas.blur(gas, rng.uniform(0.001, 0.008))
-    windpipe = canvas.fill(*anatomy.trachea(rng, midline))
-    lack += _strength(rng, 0.15) * canvas.blur(windpipe, rng.uniform(0.002, 0.01))
+    trachea = canvas.fill(*anatomy.trachea(rng, midline))
+    lack += _strength(rng, 0.15) * canvas.blur(trachea, rng.uniform(0.002, 0.01))
     return lack
 
 
@@ -139,9 +132,9 @@ def _bones(rng: np.random.Generator, canvas: Canvas, midline: float) -> np.ndarr
 def _lung_markings(
     rng: np.random.Generator, canvas: Canvas, right: Lung, left: Lung, midline: float, tb_label: int
 ) -> np.ndarray:
-    """Vessels, texture and, with tuberculosis, opacities; wires now and then."""
-    fan = canvas.blur(canvas.fill(*anatomy.vessels(rng, midline)), rng.uniform(0.001, 0.004))
-    markings = _strength(rng, 0.08) * fan
+    """Vessels, texture and, with tuberculosis, opacities; sometimes wires."""
+    vessels = canvas.blur(canvas.fill(*anatomy.vessels(rng, midline)), rng.uniform(0.001, 0.004))
+    markings = _strength(rng, 0.08) * vessels
     markings += rng.uniform(0, 0.05) * canvas.clouds(rng, 40)
     markings += rng.uniform(0, 0.06) * canvas.clouds(rng, 6)
     if tb_label:
@@ -153,7 +146,7 @@ def _lung_markings(
 
 
 def _opacities(rng: np.random.Generator, canvas: Canvas) -> np.ndarray:
-    """Infiltrates and cavities, mostly in the upper zones; nodules anywhere; at times fluid over one base."""
+    """Infiltrates and cavities, mostly in the upper zones; nodules anywhere; sometimes fluid over one base."""
     opacities = np.zeros((canvas.height_px, canvas.width_px), np.float32)
     for _ in range(rng.integers(1, 4)):
         x, y = rng.choice((RIGHT, LEFT)) * rng.uniform(0.25, 0.9), rng.beta(1.5, 2.2)
@@ -175,55 +168,52 @@ def _opacities(rng: np.random.Generator, canvas: Canvas) -> np.ndarray:
 
 
 def _expose(rng: np.random.Generator, canvas: Canvas, attenuation: np.ndarray) -> np.ndarray:
-    """Attenuation to a film, (H, W) uint8: uneven beam, local contrast, film curve, window, gamma, grain."""
+    """Image (H, W) uint8 of the attenuation: uneven beam, local contrast, film curve, window, gamma, grain."""
     attenuation = canvas.blur(attenuation, rng.uniform(0, 0.004))
     attenuation += rng.uniform(0, 0.15) * canvas.clouds(rng, 3)
     if rng.random() < 0.5:
-        # Digital systems flatten what is wide and keep what is fine, as in the Shenzhen set.
+        # Digital systems reduce coarse contrast and keep fine detail, as in the Shenzhen set.
         attenuation -= rng.uniform(0.1, 0.7) * canvas.blur(attenuation, rng.uniform(0.05, 0.2))
-    film = 1 - np.exp(-rng.uniform(0.5, 2.0) * (attenuation - attenuation.min()))
-    low, high = np.quantile(film[::4, ::4], (rng.uniform(0, 0.08), rng.uniform(0.75, 1)))
-    film = ((film - low) / max(high - low, 0.05)).clip(0, 1)
-    film **= float(np.exp(rng.normal(0.25, 0.4)))
+    image = 1 - np.exp(-rng.uniform(0.5, 2.0) * (attenuation - attenuation.min()))
+    low, high = np.quantile(image[::4, ::4], (rng.uniform(0, 0.08), rng.uniform(0.75, 1)))
+    image = ((image - low) / max(high - low, 0.05)).clip(0, 1)
+    image **= float(np.exp(rng.normal(0.25, 0.4)))
     black, white = rng.uniform(0, 0.2), rng.uniform(0.7, 1)
-    # Grain has a generator of its own: how many numbers it takes depends on the size, what follows must not.
-    grain = rng.spawn(1)[0].standard_normal(film.shape, dtype=np.float32)
-    film = black + (white - black) * film + min(rng.exponential(0.012), 0.04) * grain
-    pixels: np.ndarray = (film.clip(0, 1) * 255).astype(np.uint8)
+    # A separate generator: the amount of grain depends on the size, the numbers drawn after it must not.
+    grain = rng.spawn(1)[0].standard_normal(image.shape, dtype=np.float32)
+    image = black + (white - black) * image + min(rng.exponential(0.012), 0.04) * grain
+    pixels: np.ndarray = (image.clip(0, 1) * 255).astype(np.uint8)
     return pixels
 
 
-def _collimate(rng: np.random.Generator, film: np.ndarray) -> np.ndarray:
-    """Shut leaves of the collimator over the film; returns where it stays exposed, (H, W) bool."""
-    height, width = film.shape
+def _collimate(rng: np.random.Generator, image: np.ndarray) -> np.ndarray:
+    """Cover borders of the image, in place, with collimator leaves; returns the exposed pixels, (H, W) bool."""
+    height, width = image.shape
     shut = np.zeros((height, width), np.uint8)
     shade = int(rng.choice((0, 5, 255), p=(0.7, 0.2, 0.1)))
     for side, chance, reach in _COLLIMATOR:
         if rng.random() < chance:
-            leaf = _collimator_leaf(side, rng.uniform(0, reach), rng.normal(0, 0.01))
+            depth, slant = rng.uniform(0, reach), rng.normal(0, 0.01)
+            leaf = np.array([(-0.1, -0.1), (1.1, -0.1), (1.1, depth + slant), (-0.1, depth - slant)])  # from the top
+            if side in ("left", "right"):
+                leaf = leaf[:, ::-1]
+            if side in ("bottom", "right"):
+                leaf = 1 - leaf
             cv2.fillPoly(shut, [np.round(leaf * (width, height)).astype(np.int32)], 1)
     exposed: np.ndarray = shut == 0
-    film[~exposed] = shade
+    image[~exposed] = shade
     return exposed
 
 
-def _collimator_leaf(side: str, depth: float, slant: float) -> np.ndarray:
-    """Outline of the strip that one leaf of the collimator shuts off, in fractions of the frame."""
-    leaf = np.array([(-0.1, -0.1), (1.1, -0.1), (1.1, depth + slant), (-0.1, depth - slant)])
-    if side in ("left", "right"):
-        leaf = leaf[:, ::-1]
-    return 1 - leaf if side in ("bottom", "right") else leaf
-
-
-def _burn_in_label(rng: np.random.Generator, film: np.ndarray) -> None:
-    """A side marker or a white label near the upper corners."""
-    height, width = film.shape
+def _burn_in_label(rng: np.random.Generator, image: np.ndarray) -> None:
+    """Draw a side marker or a white label near an upper corner, in place."""
+    height, width = image.shape
     x, y = rng.choice((rng.uniform(0.02, 0.2), rng.uniform(0.8, 0.95))), rng.beta(0.7, 2)
     size, tone = rng.uniform(0.02, 0.06), int(rng.integers(150, 256))
     text, boxed = str(rng.choice(("R", "L", "PA", "AP", "ERECT", "12:04"))), rng.random() < 0.35
     corner = (round(x * width), round(y * height))
     if boxed:
         opposite = (x + 0.5 * size * (len(text) + 1)) * width, (y - size) * height
-        cv2.rectangle(film, corner, (round(opposite[0]), round(opposite[1])), tone, cv2.FILLED)
+        cv2.rectangle(image, corner, (round(opposite[0]), round(opposite[1])), tone, cv2.FILLED)
     ink, thickness = (0 if boxed else tone), max(1, height // 300)
-    cv2.putText(film, text, corner, cv2.FONT_HERSHEY_SIMPLEX, size * height / 25, ink, thickness)
+    cv2.putText(image, text, corner, cv2.FONT_HERSHEY_SIMPLEX, size * height / 25, ink, thickness)

@@ -1,4 +1,4 @@
-"""One module per public dataset: where its files lie, who its patients are, where it comes from."""
+"""One module per public dataset: its file layout, its patients and its provenance."""
 
 from pathlib import Path
 
@@ -9,10 +9,10 @@ from lung_seg.raw.sources import folder, jsrt, montgomery, montgomery_shenzhen, 
 
 
 def find_cases(data: DataConfig) -> Listing:
-    """The radiographs of ``data.raw_dir``, ordered by case id; phantoms still missing are drawn.
+    """The radiographs of ``data.raw_dir``, ordered by case id; missing phantoms are drawn.
 
     Raises:
-        UserError: the folder is not there, holds no radiograph of the source, or not one with its masks.
+        UserError: the folder does not exist, or holds no radiograph of the source or none with its masks.
     """
     raw_dir = Path(data.raw_dir)
     match data.source:
@@ -29,6 +29,6 @@ def find_cases(data: DataConfig) -> Listing:
         case "folder":
             return folder.find_cases(raw_dir, data.folder)
     raise UserError(
-        f"data.source={data.source} is no set of radiographs: only evaluate.py knows which cases were trained with.\n"
+        f"data.source={data.source} is not a dataset: only evaluate.py can take the one of a training.\n"
         "Choose a set, e.g. data=montgomery."
     )

@@ -1,9 +1,9 @@
 """The JSRT set with the SCR masks: 247 digitised films, 154 with a lung nodule.
 
-Layout, the folders lying anywhere below ``data.raw_dir``::
+Layout, with the folders anywhere below ``data.raw_dir``::
 
     All247images/JPCLN001.IMG            2048 x 2048, 12 bits in big-endian 16, air bright; or .png, air dark
-    fold1/masks/right lung/JPCLN001.gif  1024 x 1024, so too in "left lung"; fold2 holds the other half
+    fold1/masks/right lung/JPCLN001.gif  1024 x 1024, also "left lung"; fold2 holds the other half
 
 Films from the Japanese Society of Radiological Technology (Shiraishi et al. 2000,
 doi:10.2214/ajr.174.1.1740071); masks from the SCR database (van Ginneken et al. 2006,
@@ -15,7 +15,7 @@ from pathlib import Path
 from PIL import Image
 
 from lung_seg.raw.case import Case, Listing
-from lung_seg.raw.sources.layout import Layout, by_stem, listing
+from lung_seg.raw.sources.layout import Layout, listing, masks_by_stem
 
 LAYOUT = Layout(
     radiographs="JPC*.IMG or JPC*.png",
@@ -26,20 +26,16 @@ LAYOUT = Layout(
 
 
 def find_cases(raw_dir: Path) -> Listing:
-    """Cases below ``raw_dir``; of a film that is there twice, the .IMG is taken."""
+    """Cases below ``raw_dir``; where a film exists in both formats, the .IMG is taken."""
     files = sorted(raw_dir.rglob("JPC*"))
-    films = {path.stem: path for suffix in (".png", ".img") for path in files if _is_film(path, suffix)}
-    right, left = (
-        by_stem((path for path in files if path.parent.name == side and path.suffix.lower() == ".gif"), suffix="")
-        for side in ("right lung", "left lung")
+    candidates = [path for path in files if not path.parent.name.endswith((" lung", " clavicle", "heart"))]
+    films = {path.stem: path for suffix in (".png", ".img") for path in candidates if path.suffix.lower() == suffix}
+    gifs = [path for path in files if path.suffix.lower() == ".gif"]
+    masks = masks_by_stem(
+        *([path for path in gifs if path.parent.name == f"{side} lung"] for side in ("right", "left"))
     )
-    masks = {stem: (right[stem], left[stem]) for stem in right.keys() & left}
     cases = [_case(film, masks.get(stem, ())) for stem, film in films.items()]
     return listing(cases, raw_dir, LAYOUT)
-
-
-def _is_film(path: Path, suffix: str) -> bool:
-    return path.suffix.lower() == suffix and not path.parent.name.endswith((" lung", " clavicle", "heart"))
 
 
 def _case(film: Path, mask_paths: tuple[Path, ...]) -> Case:
@@ -56,9 +52,9 @@ def _case(film: Path, mask_paths: tuple[Path, ...]) -> Case:
 
 
 def _is_larger(film: Path, mask: Path) -> bool:
-    """Whether a converted film kept its 2048 pixels; only headers are read, a corrupt one says no."""
+    """Whether a converted film kept its 2048 pixels; only headers are read, False for a corrupt one."""
     try:
         with Image.open(film) as film_image, Image.open(mask) as mask_image:
             return film_image.width > mask_image.width
-    except OSError:  # preparing reports it
+    except OSError:  # preparation reports it
         return False

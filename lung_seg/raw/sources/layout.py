@@ -1,4 +1,4 @@
-"""What every source does with the files it found: match them, and say what is missing."""
+"""Matching of radiographs and masks by file name, and the errors for missing ones, shared by all sources."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -12,27 +12,26 @@ from lung_seg.raw.image_file import IMAGE_SUFFIXES
 
 @dataclass(frozen=True)
 class Layout:
-    """Where the files of a source lie, as its error messages tell it."""
+    """Where a source expects its files, for error messages."""
 
     radiographs: str  # below data.raw_dir
     masks: str  # below data.raw_dir
-    remedy: str  # where to get them, in a sentence
+    remedy: str  # where to get them, a sentence
 
 
 def images(folder: Path) -> list[Path]:
-    """The image files of a folder by name, without hidden ones; none if the folder is not there."""
+    """The image files of a folder by name, without hidden ones; empty if the folder does not exist."""
     if not folder.is_dir():
         return []
-    return sorted(
-        p for p in folder.iterdir() if p.suffix.lower() in IMAGE_SUFFIXES | DICOM_SUFFIXES and p.name[0] != "."
-    )
+    suffixes = IMAGE_SUFFIXES | DICOM_SUFFIXES
+    return sorted(path for path in folder.iterdir() if path.suffix.lower() in suffixes and path.name[0] != ".")
 
 
-def by_stem(paths: Iterable[Path], suffix: str) -> dict[str, Path]:
-    """Files whose stem ends with ``suffix``, found by the stem without it.
+def by_stem(paths: Iterable[Path], suffix: str = "") -> dict[str, Path]:
+    """Files whose stem ends with ``suffix``, by their stem without it.
 
     Raises:
-        UserError: two files would be found by the same stem.
+        UserError: two files have the same stem.
     """
     found: dict[str, Path] = {}
     for path in paths:
@@ -44,11 +43,18 @@ def by_stem(paths: Iterable[Path], suffix: str) -> dict[str, Path]:
     return found
 
 
+def masks_by_stem(*groups: Iterable[Path], suffix: str = "") -> dict[str, tuple[Path, ...]]:
+    """One mask of each group by stem; a stem that is missing in a group is left out."""
+    indexed = [by_stem(group, suffix) for group in groups]
+    complete = set.intersection(*map(set, indexed))
+    return {stem: tuple(masks[stem] for masks in indexed) for stem in complete}
+
+
 def listing(candidates: Sequence[Case], raw_dir: Path, layout: Layout) -> Listing:
-    """The candidates ordered by id, those with no masks put aside.
+    """The candidates by case id, those without masks listed separately.
 
     Raises:
-        UserError: there is no radiograph, or not one with masks.
+        UserError: there is no radiograph, or none with masks.
     """
     if not candidates:
         found = f"holds no {layout.radiographs}" if raw_dir.is_dir() else "is not a folder"

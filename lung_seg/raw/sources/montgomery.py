@@ -15,7 +15,7 @@ from pathlib import Path
 
 from lung_seg.raw.case import Listing
 from lung_seg.raw.sources import nlm
-from lung_seg.raw.sources.layout import Layout, by_stem, listing
+from lung_seg.raw.sources.layout import Layout, listing, masks_by_stem
 
 PAGE = f"{nlm.PAGE}/Montgomery-County-CXR-Set/MontgomerySet/index.html"
 LAYOUT = Layout(
@@ -26,13 +26,8 @@ LAYOUT = Layout(
 
 
 def find_cases(raw_dir: Path) -> Listing:
-    """Cases of ``raw_dir``, which holds MontgomerySet or is it; one lung mask alone counts as none."""
+    """Cases of ``raw_dir``, which is MontgomerySet or contains it; a case with one of its two masks has none."""
     folder = nlm.set_folder(raw_dir, "MontgomerySet")
-    right, left = (
-        by_stem((folder / "ManualMask" / side).glob("*.png"), suffix="") for side in ("rightMask", "leftMask")
-    )
-    masks = {stem: (right[stem], left[stem]) for stem in right.keys() & left}
-    cases = [
-        nlm.case(path, "montgomery", masks.get(path.stem, ())) for path in (folder / "CXR_png").glob("MCUCXR_*.png")
-    ]
-    return listing(cases, raw_dir, LAYOUT)
+    masks = masks_by_stem(*((folder / "ManualMask" / side).glob("*.png") for side in ("rightMask", "leftMask")))
+    radiographs = (folder / "CXR_png").glob("MCUCXR_*.png")
+    return listing([nlm.case(path, "montgomery", masks) for path in radiographs], raw_dir, LAYOUT)

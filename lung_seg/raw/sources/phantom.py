@@ -1,9 +1,9 @@
-"""Phantoms: drawn radiographs, written once in the layout of the Montgomery set and read as such."""
+"""Phantoms: drawn radiographs, written once in the layout of the Montgomery set and read like it."""
 
 import multiprocessing
-from collections.abc import Iterable
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import cv2
@@ -18,74 +18,57 @@ from lung_seg.raw.image_file import write_png
 from lung_seg.raw.phantom.draw_phantom import VERSION, draw_phantom
 from lung_seg.raw.sources import montgomery
 
-ASPECT = 4892 / 4020  # of the films of the Montgomery set, portrait or landscape
-LANDSCAPE = 0.28  # share of landscape films: 31 of 110
-PHANTOMS_PER_PROCESS = 50  # fewer are drawn in less time than a process starts
-
-
-@dataclass(frozen=True)
-class Drawing:
-    """A phantom still to be drawn."""
-
-    folder: Path
-    number: int
-    seed: int
-    size_px: int
+ASPECT = 4892 / 4020  # of the radiographs of the Montgomery set, portrait or landscape
+LANDSCAPE = 0.28  # share of landscape radiographs: 31 of 110
+PHANTOMS_PER_PROCESS = 50  # fewer take less time than the start of a process
 
 
 def find_cases(raw_dir: Path, phantom: PhantomConfig) -> Listing:
-    """The first ``phantom.cases`` phantoms of a seed and size; those not on disk yet are drawn.
+    """The first ``phantom.cases`` phantoms of a seed and size; missing ones are drawn.
 
-    A phantom depends on its number, seed and size only: asking for more keeps the earlier ones.
+    A phantom depends on its number, seed and size only: requesting more keeps the earlier ones.
     """
     folder = raw_dir / f"phantom-v{VERSION}-{phantom.size_px}-seed{phantom.seed}" / "MontgomerySet"
-    wanted = {_name(number): number for number in range(1, phantom.cases + 1)}
+    requested = {_name(number): number for number in range(1, phantom.cases + 1)}
     folder.mkdir(parents=True, exist_ok=True)
     with locked(folder):
-        drawn = {_without_label(path.stem) for path in (folder / "CXR_png").glob("MCUCXR_*.png")}
-        missing = [number for name, number in wanted.items() if name not in drawn]
+        drawn = {path.stem.rpartition("_")[0] for path in (folder / "CXR_png").glob("MCUCXR_*.png")}
+        missing = [number for name, number in requested.items() if name not in drawn]
         if missing:
-            draw_all([Drawing(folder, number, phantom.seed, phantom.size_px) for number in missing])
-    found = montgomery.find_cases(folder)
-    cases = [
-        replace(case, source="phantom", patient_id=case.case_id)
-        for case in found.cases
-        if _without_label(case.case_id) in wanted
-    ]
-    return Listing(cases)
+            _draw_all(folder, phantom, missing)
+    return Listing(
+        [
+            replace(case, source="phantom", patient_id=case.case_id)
+            for case in montgomery.find_cases(folder).cases
+            if case.case_id.rpartition("_")[0] in requested
+        ]
+    )
 
 
-def draw_all(drawings: list[Drawing]) -> None:
+def _draw_all(folder: Path, phantom: PhantomConfig, numbers: list[int]) -> None:
     """Draw and write phantoms on all cores, with a progress bar."""
-    processes = min(usable_cores(), len(drawings) // PHANTOMS_PER_PROCESS)
+    draw = partial(_draw, folder, phantom.seed, phantom.size_px)
+    progress = partial(tqdm, desc="Drawing phantoms", total=len(numbers), unit="", disable=None)
+    processes = min(usable_cores(), len(numbers) // PHANTOMS_PER_PROCESS)
     if processes < 2:
-        _wait_for(map(draw, drawings), len(drawings))
+        list(progress(map(draw, numbers)))
         return
     spawn = multiprocessing.get_context("spawn")  # forking a process that runs torch's threads may hang
     with ProcessPoolExecutor(processes, spawn, initializer=cv2.setNumThreads, initargs=(1,)) as pool:
-        _wait_for(pool.map(draw, drawings, chunksize=8), len(drawings))
+        list(progress(pool.map(draw, numbers, chunksize=8)))
 
 
-def draw(drawing: Drawing) -> None:
-    """Draw one phantom and write its masks, then its radiograph: what has a radiograph is complete."""
-    rng = np.random.default_rng((drawing.seed, drawing.number))
+def _draw(folder: Path, seed: int, size_px: int, number: int) -> None:
+    """Draw one phantom and write its masks, then its radiograph: a phantom with a radiograph is complete."""
+    rng = np.random.default_rng((seed, number))
     aspect = ASPECT if rng.random() < LANDSCAPE else 1 / ASPECT
-    width_px = round(drawing.size_px * aspect * rng.uniform(0.9, 1.1))
-    phantom = draw_phantom(int(rng.integers(2**63)), drawing.size_px, width_px)
-    name = f"{_name(drawing.number)}_{phantom.tb_label}.png"
-    write_png(drawing.folder / "ManualMask" / "rightMask" / name, phantom.right_mask.astype(np.uint8) * 255)
-    write_png(drawing.folder / "ManualMask" / "leftMask" / name, phantom.left_mask.astype(np.uint8) * 255)
-    write_png(drawing.folder / "CXR_png" / name, phantom.image)
+    width_px = round(size_px * aspect * rng.uniform(0.9, 1.1))
+    phantom = draw_phantom(int(rng.integers(2**63)), size_px, width_px)
+    name = f"{_name(number)}_{phantom.tb_label}.png"
+    write_png(folder / "ManualMask" / "rightMask" / name, phantom.right_mask.astype(np.uint8) * 255)
+    write_png(folder / "ManualMask" / "leftMask" / name, phantom.left_mask.astype(np.uint8) * 255)
+    write_png(folder / "CXR_png" / name, phantom.image)
 
 
 def _name(number: int) -> str:
     return f"MCUCXR_{number:04d}"
-
-
-def _without_label(stem: str) -> str:
-    return stem.rpartition("_")[0]
-
-
-def _wait_for(results: Iterable[None], total: int) -> None:
-    for _ in tqdm(results, "Drawing phantoms", total, unit="", disable=None):
-        pass

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from lung_seg.raw.case import Listing
 from lung_seg.raw.sources import nlm
-from lung_seg.raw.sources.layout import Layout, by_stem, listing
+from lung_seg.raw.sources.layout import Layout, listing, masks_by_stem
 
 PAGE = f"{nlm.PAGE}/Shenzhen-Hospital-CXR-Set/index.html"
 MASKS_REMEDY = (
@@ -30,11 +30,8 @@ LAYOUT = Layout(
 
 
 def find_cases(raw_dir: Path) -> Listing:
-    """Cases of ``raw_dir``, which holds ChinaSet_AllFiles or is it."""
+    """Cases of ``raw_dir``, which is ChinaSet_AllFiles or contains it."""
     folder = nlm.set_folder(raw_dir, "ChinaSet_AllFiles")
-    masks = by_stem(nlm.set_folder(folder / "mask", "mask").glob("*.png"), suffix="_mask")
-    cases = [
-        nlm.case(path, "shenzhen", (masks[path.stem],) if path.stem in masks else ())
-        for path in (folder / "CXR_png").glob("CHNCXR_*.png")
-    ]
-    return listing(cases, raw_dir, LAYOUT)
+    masks = masks_by_stem(nlm.set_folder(folder / "mask", "mask").glob("*.png"), suffix="_mask")
+    radiographs = (folder / "CXR_png").glob("CHNCXR_*.png")
+    return listing([nlm.case(path, "shenzhen", masks) for path in radiographs], raw_dir, LAYOUT)
