@@ -4,6 +4,7 @@ import math
 import re
 import shlex
 import subprocess
+import sys
 import tomllib
 from pathlib import Path
 
@@ -66,8 +67,9 @@ def scripts(name: str) -> list[str]:
 
 TWO_PROCESSES = "python train.py trainer=ddp_cpu trainer.devices=2"  # tests/test_pipeline.py runs these
 ALL_FOLDS = "python evaluate.py checkpoints=runs/multirun/<time>"
-# The two lines of set-up, .ci/run; the image, tests/test_docker.py.
-NOT_SCRIPTS = ("pip install ", "docker ", "tensorboard ", "[ $? -eq 130 ]")
+BENCHMARK = "python benchmarks/throughput.py"
+# The two lines of set-up, .ci/run; the wheel, tests/test_package.py; the image, tests/test_docker.py.
+NOT_SCRIPTS = ("pip install ", "docker ", "tensorboard ", "[ $? -eq 130 ]", BENCHMARK)
 
 TRAININGS = [
     line for line in scripts("train") if "<time>" not in line and "search=" not in line and line != TWO_PROCESSES
@@ -91,7 +93,7 @@ def test_the_readme_is_short_and_complete() -> None:
     assert "pip install -r requirements-dev.txt && pytest" in README.splitlines()
     assert "Not a medical device" in README
     assert "**What Dice means here.** Per case 2|P∩T| / (|P|+|T|) on the thresholded mask" in README
-    assert "read the figures as a little optimistic" in README
+    assert "read the figures as a little optimistic" in " ".join(README.split())
     assert (ROOT / "docs" / "example.png").is_file()
     assert len(COMMANDS) > 30
 
@@ -220,6 +222,16 @@ def test_exporting(trained: Path, run: Run) -> None:
     outcome = run("export", *shlex.split(command.replace(TIME, "runs/first"))[2:])
     assert outcome.code == 0, outcome.err
     assert len(list((trained / "runs" / "export").glob("*/*"))) == 4
+
+
+@pytest.mark.slow
+def test_the_benchmark_measures(tmp_path: Path) -> None:
+    assert BENCHMARK in COMMANDS
+    short = "--seconds 0.05 --rounds 1 --height-px 128 model.base_channels=2 model.depth=2 data.image_size_px=32"
+    command = [sys.executable, str(ROOT / BENCHMARK.split()[1]), *short.split(), "data.phantom.cases=16"]
+    measured = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert measured.returncode == 0, measured.stderr
+    assert "images/s" in measured.stdout
 
 
 def test_tensorboard_reads_what_runs_leave(trained: Path) -> None:
