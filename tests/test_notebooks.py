@@ -1,4 +1,4 @@
-"""The notebooks run from top to bottom on small data, and leave what they promise; no network is needed."""
+"""The notebooks run from top to bottom on small data and leave the files they describe; no network is needed."""
 
 import base64
 import contextlib
@@ -57,7 +57,7 @@ def warned(notebook: NotebookNode) -> list[str]:
 
 @pytest.fixture
 def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """An empty folder that the notebooks work in, without a way to the package index."""
+    """An empty working folder for the notebooks, without access to the package index."""
     folder = tmp_path / "here"
     folder.mkdir()
     for name, value in {
@@ -74,7 +74,7 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @contextlib.contextmanager
 def executed(notebook: NotebookNode, place: Path) -> Iterator[NotebookClient]:
-    """Runs every cell in ``place``; the kernel is there for more."""
+    """Run every cell in ``place``; the kernel stays open."""
     client = NotebookClient(notebook, timeout=300, kernel_name="python3", resources={"metadata": {"path": str(place)}})
     with client.setup_kernel():
         for number, cell in enumerate(notebook.cells):
@@ -90,7 +90,7 @@ def commit(folder: Path) -> None:
 
 @pytest.fixture
 def origin(tmp_path: Path) -> Path:
-    """A repository of this checkout as it is now, changes that are not committed included."""
+    """A repository of the working tree, uncommitted changes included."""
     folder = tmp_path / "origin"
     for part in ("lung_seg", "conf"):
         shutil.copytree(ROOT / part, folder / part, ignore=shutil.ignore_patterns("__pycache__", "weights"))
@@ -173,14 +173,14 @@ def test_local(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert {path.name for path in place.iterdir()} == {"work"}
 
 
-def test_what_is_missing_is_installed_beside_the_torch_that_is_there(
+def test_missing_packages_are_installed_and_torch_keeps_its_version(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "pyproject.toml").write_text(
         """[project]
         name = "lung_seg"
-        dependencies = ["torch>=1", "numpy>=999", "not-on-kaggle"]
-        optional-dependencies = { onnx = ["onnx"] }"""
+        dependencies = ["numpy>=999"]
+        optional-dependencies = { train = ["torch>=1", "not-on-kaggle"], onnx = ["onnx"] }"""
     )
     commands: list[list[str]] = []
     monkeypatch.setattr("subprocess.run", lambda words, check: commands.append(list(map(str, words))))
@@ -188,14 +188,14 @@ def test_what_is_missing_is_installed_beside_the_torch_that_is_there(
     exec(cell(read("kaggle.ipynb"), "install").source, names)
     assert capsys.readouterr().out == "Missing: numpy>=999, not-on-kaggle\n"
     (pip,) = commands
-    assert pip[-2:] == ["--editable", f"{tmp_path}[onnx]"]
+    assert pip[-2:] == ["--editable", f"{tmp_path}[train,onnx]"]
     held = Path(pip[pip.index("--constraint") + 1])
     assert held.read_text() == f"torch=={version('torch')}\n"
 
 
 @pytest.fixture
 def waiting(tmp_path: Path) -> dict[str, Any]:
-    """The names that Kaggle's notebook has before it waits for its data."""
+    """The variables of the Kaggle notebook before it waits for its data."""
     write_kaggle(tmp_path, cases=1)
     return {"Path": Path, "INPUT": tmp_path, "PATIENCE_S": 5.0, "PAUSE_S": 0.05}
 
