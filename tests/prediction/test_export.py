@@ -211,6 +211,6 @@ def test_wrong_input_is_refused_and_leaves_nothing(trained: Path, run: Run, monk
     monkeypatch.setitem(sys.modules, "onnxscript", None)
     for wanted in ("onnx", "all"):
         outcome = run("export", best, f"format={wanted}", "output=out")
-        assert_refused(outcome, "format=onnx needs onnxscript", 'pip install -e ".[onnx]"')
+        assert_refused(outcome, "format=onnx needs onnxscript", 'pip install "lung_seg[onnx]"')
     assert not list(Path("out").iterdir())
     assert Path("file").read_text() == "where a folder should be"
