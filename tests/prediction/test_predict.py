@@ -374,7 +374,7 @@ def test_cleaning_can_be_switched_off(films: Path, run: Run, monkeypatch: pytest
         (("input=films/a.png", "checkpoint=5"), ("checkpoint=5", "neither")),
         (("input=films/a.png", "checkpoint=films/a.png"), ("no whole checkpoint",)),
         (("input=films/a.png", "batch_size=0"), ("batch_size=0", "at least 1")),
-        (("input=films/a.png", "crop_margni=1"), ("crop_margni", "Did you mean")),
+        (("input=films/a.png", "skip_exsiting=true"), ("skip_exsiting", "Did you mean")),
     ],
 )
 def test_a_mistake_is_told_in_two_lines(
