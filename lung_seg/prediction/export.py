@@ -41,17 +41,11 @@ Description = dict[str, Any]
 
 @dataclass(frozen=True)
 class Exported:
-    """A written file and its differences from PyTorch over some phantoms.
-
-    Attributes:
-        path: of the file.
-        difference: largest difference of a pixel's probability of lung.
-        dice: smallest Dice between the two masks of a phantom.
-    """
+    """A written file and its differences from PyTorch over some phantoms."""
 
     path: Path
-    difference: float
-    dice: float
+    difference: float  # the largest of a pixel's probability of lung
+    dice: float  # the smallest between the two masks of a phantom
 
 
 def export(checkpoint: Path, folder: Path, formats: Sequence[str], half: bool) -> list[Exported]:

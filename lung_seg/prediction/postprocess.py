@@ -118,13 +118,11 @@ def split_touching_lungs(component: Component) -> list[Component]:
 
 
 def _with_pieces(main: Component, components: Sequence[Component]) -> Mask:
-    """A lung, which is one of the components, and its pieces above or below."""
-    pieces = [
-        component.pixels
-        for component in components
-        if component.area_px >= MIN_PIECE_AREA * main.area_px and not component.is_lateral_to(main)
-    ]
-    lung: Mask = np.logical_or.reduce(pieces)
+    """A lung and its pieces above or below."""
+    lung = main.pixels
+    for component in components:
+        if component.area_px >= MIN_PIECE_AREA * main.area_px and not component.is_lateral_to(main):
+            lung |= component.pixels
     return lung
 
 

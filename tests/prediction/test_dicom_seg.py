@@ -32,6 +32,15 @@ def test_lungs_are_written_as_a_segmentation_of_their_radiograph(tmp_path, film)
         ("SCT", "3341006"),
         ("SCT", "44029006"),
     ]
+    categories = [segment.SegmentedPropertyCategoryCodeSequence[0] for segment in written.SegmentSequence]
+    families = [
+        segment.SegmentationAlgorithmIdentificationSequence[0].AlgorithmFamilyCodeSequence[0]
+        for segment in written.SegmentSequence
+    ]
+    assert {(code.CodingSchemeDesignator, code.CodeValue, code.CodeMeaning) for code in [*categories, *families]} == {
+        ("SCT", "91723000", "Anatomical Structure"),
+        ("DCM", "123110", "Artificial Intelligence"),
+    }
     assert {(s.SegmentAlgorithmType, s.SegmentAlgorithmName) for s in written.SegmentSequence} == {
         ("AUTOMATIC", "lung_seg")
     }

@@ -225,7 +225,7 @@ def test_files_of_too_many_pixels_are_refused_by_the_settings_name(films: Path, 
         Predictor("runs/first", max_megapixels=1).predict(films / "large.png")
 
 
-def test_a_stopped_run_goes_on_where_it_was(films: Path, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_stopped_run_resumes(films: Path, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[str] = []
     load = lung_seg.prediction.batch.open_radiograph
 
@@ -377,7 +377,7 @@ def test_cleaning_can_be_switched_off(films: Path, run: Run, monkeypatch: pytest
         (("input=films/a.png", "skip_exsiting=true"), ("skip_exsiting", "Did you mean")),
     ],
 )
-def test_a_mistake_is_told_in_two_lines(
+def test_a_mistake_is_reported_in_two_lines(
     films: Path, run: Run, arguments: tuple[str, ...], words: tuple[str, ...]
 ) -> None:
     outcome = run("predict", *arguments)

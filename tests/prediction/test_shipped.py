@@ -33,7 +33,6 @@ def predict_without(packages: tuple[str, ...], arguments: str, radiograph: Path)
     return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
 
 
-
 @pytest.fixture(scope="module")
 def predictor() -> Predictor:
     return Predictor()
