@@ -92,7 +92,7 @@ def negative(rng: np.random.Generator) -> Grey:
     return 255 - _chest(rng)
 
 
-SUBFOLDERS: tuple[Callable[[np.random.Generator], Grey], ...] = (
+KINDS: tuple[Callable[[np.random.Generator], Grey], ...] = (
     noise,
     text,
     landscape,
@@ -108,7 +108,7 @@ SUBFOLDERS: tuple[Callable[[np.random.Generator], Grey], ...] = (
 
 def draw_not_chest(seed: int) -> tuple[str, Grey]:
     """The picture of a seed and the name of its kind, each kind in turn."""
-    kind = SUBFOLDERS[seed % len(SUBFOLDERS)]
+    kind = KINDS[seed % len(KINDS)]
     return kind.__name__, kind(np.random.default_rng(seed))
 
 

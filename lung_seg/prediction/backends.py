@@ -1,4 +1,4 @@
-"""What runs a network: PyTorch for checkpoints and safetensors, onnxruntime for ONNX files, PyTorch there or not."""
+"""Inference backends: PyTorch for checkpoints and safetensors, onnxruntime for ONNX files. Either may be missing."""
 
 import json
 import os
@@ -15,131 +15,114 @@ from lung_seg.errors import UserError
 Batch = NDArray[np.uint8]
 Logits = NDArray[np.float32]
 
-DESCRIPTION_KEY = "lung_seg"  # where a file of weights holds the description, as JSON
+DESCRIPTION_KEY = "lung_seg"  # metadata key of the description, which is JSON
 
 
 class InferenceBackend(Protocol):
-    """A network ready to run.
+    """A network ready for inference."""
 
-    Attributes:
-        description: what the file says of itself, see ``model.checkpoint.load_network``.
-        best_batch_size: how many radiographs to run at once.
-    """
-
-    description: dict[str, Any]
+    description: dict[str, Any]  # the file's metadata, see model.checkpoint.load_network
     best_batch_size: int
 
-    def __call__(self, images: Batch) -> Logits:
-        """Logits (N, S, S) of radiographs (N, S, S)."""
+    def __call__(self, batch: Batch) -> Logits:
+        """Logits (N, S, S) of network inputs (N, S, S)."""
 
 
-def open_backend(
-    path: Path, device: str = "auto", threads: int | None = None, precision: str = "auto"
-) -> InferenceBackend:
-    """The runtime that a file of weights is for, by its suffix.
-
-    Args:
-        path: a checkpoint, a run directory, a .safetensors or an .onnx file.
-        device: "cpu", "cuda", "mps", or "auto" for the fastest there is; onnxruntime chooses by itself.
-        threads: cores of the CPU that one call uses; None: as many as the process gives to PyTorch, and all to ONNX.
-        precision: of PyTorch: "32-true", "bf16-mixed", or "auto" for the faster of them on this hardware.
+def open_backend(path: Path, device: str, threads: int | None, precision: str) -> InferenceBackend:
+    """Open a checkpoint with the backend for its suffix; for the arguments see ``Predictor``.
 
     Raises:
-        UserError: the file is not there or of another kind, or what runs it is not installed.
+        UserError: the file is missing or cannot be used, or its backend is not installed.
     """
     return OnnxBackend(path, threads) if path.suffix == ".onnx" else TorchBackend(path, device, threads, precision)
 
 
 class TorchBackend:
-    """A network in PyTorch."""
+    """Inference with PyTorch."""
 
-    def __init__(self, path: Path, device: str = "auto", threads: int | None = None, precision: str = "auto"):
-        import torch  # takes seconds, and whoever predicts by ONNX may not have it
+    def __init__(self, path: Path, device: str, threads: int | None, precision: str):
+        try:
+            import torch  # optional, and takes seconds to import
 
-        from lung_seg.model.checkpoint import find_checkpoint, load_network
-        from lung_seg.model.precision import choose_precision
+            from lung_seg.model.checkpoint import find_checkpoint, load_network
+            from lung_seg.model.precision import choose_precision
+        except ModuleNotFoundError as error:
+            raise UserError(
+                f"checkpoint={path} needs {error.name}, which is not installed.\n"
+                'Run: pip install "lung_seg[train]", or export it with PyTorch elsewhere: python export.py format=onnx'
+            ) from error
 
-        self.threads, self.threads_outside = threads, torch.get_num_threads()
+        self.threads, self.default_threads = threads, torch.get_num_threads()
         network, self.description = load_network(find_checkpoint(path))
-        self.device = _choose(torch, device)
+        self.device = _available_device(torch, device)
         self.precision = choose_precision(precision, self.device)
-        self.best_batch_size = 1 if self.device == "cpu" else 8  # a GPU is idle with one; a CPU gains nothing by more
+        self.best_batch_size = (
+            1 if self.device == "cpu" else 8
+        )  # larger batches keep a GPU busy and gain nothing on a CPU
         self.network = network.to(self.device)
 
-    def __call__(self, images: Batch) -> Logits:
-        """Logits (N, S, S) of radiographs (N, S, S)."""
+    def __call__(self, batch: Batch) -> Logits:
+        """Logits (N, S, S) of network inputs (N, S, S)."""
         import torch
 
         from lung_seg.model.precision import autocast
 
-        with (
-            torch.inference_mode(),
-            _threads(torch, self.threads, self.threads_outside),
-            autocast(self.device, self.precision),
-        ):
-            batch = torch.from_numpy(images[:, None]).to(self.device)
-            logits: Logits = self.network(batch)[:, 0].float().cpu().numpy()
+        with torch.inference_mode(), self._limited_threads(torch), autocast(self.device, self.precision):
+            images = torch.from_numpy(batch[:, None]).to(self.device)
+            logits: Logits = self.network(images)[:, 0].float().cpu().numpy()
         return logits
+
+    @contextmanager
+    def _limited_threads(self, torch: Any) -> Iterator[None]:
+        """Limit PyTorch's threads during a call.
+
+        The number is global to the process. It is reset to that of the constructor, since the current one may be the
+        limit of a concurrent call.
+        """
+        if self.threads:
+            torch.set_num_threads(self.threads)
+        try:
+            yield
+        finally:
+            if self.threads:
+                torch.set_num_threads(self.default_threads)
 
 
 class OnnxBackend:
-    """A network in onnxruntime."""
+    """Inference with onnxruntime."""
 
     best_batch_size = 1
 
     def __init__(self, path: Path, threads: int | None = None):
-        os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # since 1.29 it tells Microsoft of each network it opens
+        os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # since 1.29 it reports each opened network to Microsoft
         try:
             import onnxruntime
-        except ImportError as error:
-            raise UserError(f'{path} needs onnxruntime.\nInstall it: pip install -e ".[onnx]"') from error
-        if not path.is_file():
-            raise UserError(f"checkpoint={path} is not there.\nMake it: python export.py format=onnx")
+        except ModuleNotFoundError as error:
+            raise UserError(
+                f'checkpoint={path} needs onnxruntime, which is not installed.\nRun: pip install "lung_seg[onnx]"'
+            ) from error
         try:
             options = onnxruntime.SessionOptions()
             options.intra_op_num_threads = threads or 0
             self.session = onnxruntime.InferenceSession(path, options, onnxruntime.get_available_providers())
             metadata = self.session.get_modelmeta().custom_metadata_map
             self.description: dict[str, Any] = json.loads(metadata[DESCRIPTION_KEY])
-        except Exception as error:  # onnxruntime's own errors have no common class but this
+        except Exception as error:  # the errors of onnxruntime have no narrower common class
             raise UserError(
-                f"{path} is no network of this project that onnxruntime can open.\n"
-                "Make one: python export.py format=onnx"
+                f"checkpoint={path} does not exist or is not an ONNX file of this project.\n"
+                "Create it: python export.py format=onnx"
             ) from error
 
-    def __call__(self, images: Batch) -> Logits:
-        """Logits (N, S, S) of radiographs (N, S, S)."""
-        (logits,) = self.session.run(None, {"image": images[:, None]})
-        found: Logits = logits[:, 0]
-        return found
+    def __call__(self, batch: Batch) -> Logits:
+        """Logits (N, S, S) of network inputs (N, S, S)."""
+        logits: Logits = self.session.run(None, {"image": batch[:, None]})[0][:, 0]
+        return logits
 
 
-@contextmanager
-def _threads(torch: Any, inside: int | None, outside: int) -> Iterator[None]:
-    """Have PyTorch use so many threads meanwhile, where a number is given.
-
-    What was outside is told, not asked for, because it holds for the whole process: in the midst of another call it
-    would be that call's. A training that followed would have it, and one in a forked process would wait forever.
-    """
-    if not inside:
-        yield
-        return
-    torch.set_num_threads(inside)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(outside)
-
-
-def _choose(torch: Any, device: str) -> str:
-    """A device that is there.
-
-    Raises:
-        UserError: the one asked for is not.
-    """
-    there = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+def _available_device(torch: Any, device: str) -> str:
+    available = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
     if device == "auto":
-        return next(name for name in ("cuda", "mps", "cpu") if there[name])
-    if not there[device]:
-        raise UserError(f"device={device} is not on this machine.\nUse device=auto, which takes what there is.")
+        return next(name for name in ("cuda", "mps", "cpu") if available[name])
+    if not available[device]:
+        raise UserError(f"device={device} is not available on this machine.\nUse device=auto.")
     return device

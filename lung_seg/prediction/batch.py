@@ -1,15 +1,13 @@
-"""Files in; masks, overlays and a table of measurements out, however many there are."""
+"""Batch prediction: radiographs in; masks, overlays and a table of measurements out, in constant memory."""
 
 import csv
 import dataclasses
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import partial
-from itertools import chain
 from pathlib import Path, PurePath
-from typing import Any, TypeVar
+from typing import Any
 
 import cv2
 import numpy as np
@@ -23,7 +21,6 @@ from lung_seg.files import atomic_path
 from lung_seg.prediction.dicom_seg import write_dicom_seg
 from lung_seg.prediction.inputs import Job, find_inputs, name_results
 from lung_seg.prediction.measurements import Box, Measurements, measure, soft_masked, with_margin
-from lung_seg.prediction.postprocess import Probability
 from lung_seg.prediction.predictor import Prediction, Predictor
 from lung_seg.raw.dicom import is_dicom
 from lung_seg.raw.image_file import Grey, write_png
@@ -31,40 +28,28 @@ from lung_seg.raw.masks import Mask
 from lung_seg.raw.radiograph import Radiograph, open_radiograph
 
 TABLE = "predictions.csv"
-# How the names of what is written end.
-MASK, OVERLAY, CROP, LUNGS, SEG = "_mask.png", "_overlay.png", "_crop.png", "_lungs.png", "_seg.dcm"
+MASK, OVERLAY, CROP, LUNGS, SEG = "_mask.png", "_overlay.png", "_crop.png", "_lungs.png", "_seg.dcm"  # name endings
 COLUMNS = (
     "input",
     "mask",
     "width_px",
     "height_px",
-    *(name for name in Measurements.__dataclass_fields__ if name != "box"),
+    *(field.name for field in dataclasses.fields(Measurements) if field.name != "box"),
     *(f"box_{name}" for name in Box._fields),
     "quality",
     "warning",
     "error",
 )
-CROP_MARGIN = 0.05  # room around the box of the lungs, as a fraction of its longer side
-OVERLAY_PX = 1024  # the longer side of an overlay: people look at it, nobody measures on it
-ROWS_AHEAD = 8  # finished batches, for each core, that may wait for a slower one before them
+CROP_MARGIN = 0.05  # around the box of the lungs, as a fraction of its longer side
+OVERLAY_PX = 1024  # longer side of an overlay at most: it is for viewing, not for measuring
+BATCHES_AHEAD = 8  # per worker: finished batches that may wait for a slower one before them
 
-Row = dict[str, Any]
-ItemT = TypeVar("ItemT")
-ResultT = TypeVar("ResultT")
-
-
-@dataclass(frozen=True)
-class Loaded:
-    """A radiograph, and what the network sees of it."""
-
-    job: Job
-    radiograph: Radiograph
-    network_input: Grey
+Row = dict[str, Any]  # by column; columns left out are empty
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """How many radiographs were predicted, had been before, got a warning, and failed."""
+    """Numbers of radiographs: predicted, skipped as existing, with a warning, failed."""
 
     predicted: int
     skipped: int
@@ -73,44 +58,45 @@ class Outcome:
 
 
 def predict(config: PredictConfig, output: Path) -> Outcome:
-    """Predict every radiograph of the input; write its files and its row of predictions.csv below ``output``.
+    """Predict every radiograph of the input; write its files and its row of predictions.csv to ``output``.
 
-    Memory does not grow with the number of radiographs: each core takes a batch of them from file to file.
+    Rows are appended as they are finished, so that an interrupted run can be resumed with ``skip_existing``.
 
     Raises:
-        UserError: there is no input, no such network, or a table of somebody else's where this one would be.
+        UserError: no input or no network was found, or ``output`` holds a table with other columns.
     """
-    rows = read_table(output / TABLE)
-    paths = find_inputs(config.input, output)
-    jobs = name_results(paths, {name: row["mask"].removesuffix(MASK) for name, row in rows.items() if row["mask"]})
+    table = output / TABLE
+    rows = read_table(table)
+    stems = {name: row["mask"].removesuffix(MASK) for name, row in rows.items() if row["mask"]}
+    jobs = name_results(find_inputs(config.input, output), known=stems)
     todo = [job for job in jobs if not (config.skip_existing and _is_done(rows.get(str(job.path)), config, output))]
     cores = usable_cores()
     workers = max(1, min(cores, len(todo)))
-    # A core for each radiograph: two cores that share a network's work are slower than two networks side by side.
     predictor = Predictor(
         *config.checkpoints,
         flip=config.flip,
         cleaning=config.cleaning,
         device=config.device,
         precision=config.precision,
-        threads=cores // workers,
+        threads=cores // workers,  # one radiograph per core is faster than two cores sharing a network's operations
     )
-    write_table(output / TABLE, rows)
-    new = []
-    found = _predicted(todo, predictor, config, output, workers)
-    for row in tqdm(found, total=len(todo), unit="image", disable=not todo):
-        append_row(output / TABLE, row)
-        new.append(row)
-    write_table(output / TABLE, rows | {row["input"]: row for row in new})
-    failed, warned = (sum(bool(row[column]) for row in new) for column in ("error", "warning"))
+    write_table(table, rows.values())
+    new = {}
+    for row in tqdm(
+        _predict_all(todo, predictor, config, output, workers), total=len(todo), unit="image", disable=not todo
+    ):
+        append_row(table, row)
+        new[row["input"]] = row
+    write_table(table, (rows | new).values())
+    failed, warned = (sum(bool(row.get(column)) for row in new.values()) for column in ("error", "warning"))
     return Outcome(len(new) - failed, len(jobs) - len(todo), warned, failed)
 
 
 def read_table(path: Path) -> dict[str, Row]:
-    """The whole rows of predictions.csv by their input, the last one of each; none where there is no such file.
+    """The complete rows of predictions.csv by their input, the last one of each; empty if the file does not exist.
 
     Raises:
-        UserError: the file is not one of this program's, and would be lost.
+        UserError: the file has other columns, so it would be overwritten.
     """
     if not path.is_file():
         return {}
@@ -122,25 +108,25 @@ def read_table(path: Path) -> dict[str, Row]:
         rows, columns = [], ()
     if columns != COLUMNS:
         raise UserError(f"{path} has other columns than predict.py writes.\nMove it away, or give another output=.")
-    return {row["input"]: row for row in rows if _is_whole(row)}
+    return {row["input"]: row for row in rows if _is_complete(row)}
 
 
-def write_table(path: Path, rows: dict[str, Row]) -> None:
-    """Write predictions.csv whole."""
+def write_table(path: Path, rows: Iterable[Row]) -> None:
+    """Write predictions.csv atomically."""
     with atomic_path(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
         writer.writeheader()
-        writer.writerows(rows.values())
+        writer.writerows(rows)
 
 
 def append_row(path: Path, row: Row) -> None:
-    """Add a row to predictions.csv at once, so that a run that is stopped keeps what it did."""
+    """Append a row to predictions.csv."""
     with path.open("a", newline="", encoding="utf-8") as file:
         csv.DictWriter(file, COLUMNS, lineterminator="\n").writerow(row)
 
 
-def _is_whole(row: Row) -> bool:
-    """Whether it is not the last one of a process that was killed, and its mask lies in the output folder."""
+def _is_complete(row: Row) -> bool:
+    """Whether a row was not cut short by a killed process, and its mask lies in the output folder."""
     if None in row or None in row.values():
         return False
     mask = PurePath(row["mask"])
@@ -148,101 +134,84 @@ def _is_whole(row: Row) -> bool:
 
 
 def _is_done(row: Row | None, config: PredictConfig, output: Path) -> bool:
-    """Whether all that is asked for has been written."""
+    """Whether all requested files of a radiograph exist."""
     if row is None or row["error"]:
         return False
     stem = row["mask"].removesuffix(MASK)
-    endings = _endings(config, Path(row["input"]), has_lungs=bool(row["box_width_px"]))
+    endings = _requested_endings(config, Path(row["input"]), has_lungs=bool(row["box_width_px"]))
     return all((output / f"{stem}{ending}").is_file() for ending in endings)
 
 
-def _endings(config: PredictConfig, path: Path, has_lungs: bool) -> Iterator[str]:
-    """How the names of a radiograph's results end."""
+def _requested_endings(config: PredictConfig, path: Path, has_lungs: bool) -> Iterator[str]:
+    """Name endings of the files to write for a radiograph."""
+    yield MASK
     if config.overlay:
         yield OVERLAY
     if config.crop and has_lungs:
         yield from (CROP, LUNGS)
     if config.dicom_seg and is_dicom(path):
         yield SEG
-    yield MASK
 
 
-def _predicted(
+def _predict_all(
     jobs: list[Job], predictor: Predictor, config: PredictConfig, output: Path, workers: int
 ) -> Iterator[Row]:
-    """A row for each job, in their order."""
+    """Predict batches in parallel; yields the rows in the order of the jobs."""
     size = config.batch_size or predictor.best_batch_size
-    batches = (jobs[start : start + size] for start in range(0, len(jobs), size))
+    pending: deque[Future[list[Row]]] = deque()
     with ThreadPoolExecutor(workers) as pool:
         try:
-            done = _ahead(pool, partial(_predict_batch, predictor, config, output), batches, ROWS_AHEAD * workers)
-            yield from chain.from_iterable(done)
+            for start in range(0, len(jobs), size):
+                pending.append(pool.submit(_predict_batch, jobs[start : start + size], predictor, config, output))
+                if len(pending) >= BATCHES_AHEAD * workers:
+                    yield from pending.popleft().result()
+            while pending:
+                yield from pending.popleft().result()
         finally:
             pool.shutdown(cancel_futures=True)
 
 
-def _ahead(
-    pool: ThreadPoolExecutor, function: Callable[[ItemT], ResultT], items: Iterable[ItemT], most: int
-) -> Iterator[ResultT]:
-    """The function's results in order, so many of them at most computed before they are asked for."""
-    pending: deque[Future[ResultT]] = deque()
-    for item in items:
-        pending.append(pool.submit(function, item))
-        if len(pending) >= most:
-            yield pending.popleft().result()
-    while pending:
-        yield pending.popleft().result()
+def _predict_batch(jobs: list[Job], predictor: Predictor, config: PredictConfig, output: Path) -> list[Row]:
+    """Predict a batch and write its files; a radiograph that fails gets a row with its error."""
+    rows: dict[Job, Row] = {}
+    loaded: list[tuple[Job, Radiograph, Grey]] = []
+    for job in jobs:
+        try:
+            radiograph = open_radiograph(job.path, config.inverted, config.max_megapixels)
+            loaded.append((job, radiograph, predictor.to_network_input(radiograph.pixels)))
+        except UserError as error:
+            rows[job] = _error_row(job, error)
+    probabilities = predictor.probabilities([network_input for *_, network_input in loaded])
+    for (job, radiograph, network_input), probability in zip(loaded, probabilities, strict=True):
+        prediction = predictor.finish(network_input, probability, *radiograph.pixels.shape)
+        spacing_mm = (config.spacing_mm, config.spacing_mm) if config.spacing_mm else radiograph.spacing_mm
+        measured = measure(prediction.right, prediction.left, spacing_mm)
+        try:
+            _write_files(job, radiograph.pixels, prediction, measured.box, config, output)
+            rows[job] = _result_row(job, radiograph.pixels, prediction, measured)
+        except UserError as error:
+            rows[job] = _error_row(job, error)
+    return [rows[job] for job in jobs]
 
 
-def _predict_batch(predictor: Predictor, config: PredictConfig, output: Path, jobs: list[Job]) -> list[Row]:
-    """From files to files and rows; a radiograph that fails gets a row with its error."""
-    loaded = [_load(predictor, config, job) for job in jobs]
-    probabilities = iter(predictor.probabilities([item.network_input for item in loaded if isinstance(item, Loaded)]))
-    return [
-        _finish(predictor, config, output, item, next(probabilities)) if isinstance(item, Loaded) else _failed(*item)
-        for item in loaded
-    ]
-
-
-def _load(predictor: Predictor, config: PredictConfig, job: Job) -> Loaded | tuple[Job, UserError]:
-    try:
-        radiograph = open_radiograph(job.path, config.inverted, config.max_megapixels)
-        return Loaded(job, radiograph, predictor.to_network_input(radiograph.pixels))
-    except UserError as error:
-        return job, error
-
-
-def _finish(predictor: Predictor, config: PredictConfig, output: Path, loaded: Loaded, probability: Probability) -> Row:
-    """Write the files of one radiograph and return its row."""
-    prediction = predictor.finish(loaded.network_input, probability, *loaded.radiograph.pixels.shape)
-    spacing_mm = (config.spacing_mm,) * 2 if config.spacing_mm else loaded.radiograph.spacing_mm
-    measured = measure(prediction.right, prediction.left, spacing_mm)
-    try:
-        mask_name = _write_files(loaded, prediction, measured.box, config, output)
-    except UserError as error:
-        return _failed(loaded.job, error)
-    return _row(loaded, mask_name, measured, prediction)
-
-
-def _write_files(loaded: Loaded, prediction: Prediction, box: Box | None, config: PredictConfig, output: Path) -> str:
-    """Write the mask and what else is asked for; returns the mask's name below the output folder."""
-    image, mask = loaded.radiograph.pixels, prediction.mask
-    target = partial(_target, output, loaded.job)
-    endings = set(_endings(config, loaded.job.path, has_lungs=box is not None))
-    if OVERLAY in endings:
-        write_png(target(OVERLAY), _small_overlay(image, mask))
-    if CROP in endings and box:
-        rows, columns = with_margin(box, CROP_MARGIN, *image.shape)
-        write_png(target(CROP), image[rows, columns])
-        write_png(target(LUNGS), soft_masked(image, mask)[rows, columns])
-    if SEG in endings:
-        write_dicom_seg(target(SEG), loaded.job.path, prediction.right, prediction.left)
-    write_png(target(MASK), mask.astype(np.uint8) * np.uint8(255))
-    return target(MASK).relative_to(output).as_posix()
-
-
-def _target(output: Path, job: Job, ending: str) -> Path:
-    return output / f"{job.stem}{ending}"
+def _write_files(
+    job: Job, image: Grey, prediction: Prediction, box: Box | None, config: PredictConfig, output: Path
+) -> None:
+    """Write the requested files of a radiograph, the mask last: where it exists the others do."""
+    mask = prediction.mask
+    paths = {
+        ending: output / f"{job.stem}{ending}"
+        for ending in _requested_endings(config, job.path, has_lungs=box is not None)
+    }
+    if OVERLAY in paths:
+        write_png(paths[OVERLAY], _small_overlay(image, mask))
+    if CROP in paths and box:
+        inside = with_margin(box, CROP_MARGIN, *image.shape)
+        write_png(paths[CROP], image[inside])
+        write_png(paths[LUNGS], soft_masked(image, mask)[inside])
+    if SEG in paths:
+        write_dicom_seg(paths[SEG], job.path, prediction.right, prediction.left)
+    write_png(paths[MASK], mask.astype(np.uint8) * np.uint8(255))
 
 
 def _small_overlay(image: Grey, mask: Mask) -> Grey:
@@ -252,25 +221,22 @@ def _small_overlay(image: Grey, mask: Mask) -> Grey:
     return overlay(small, small_mask, None)
 
 
-def _row(loaded: Loaded, mask_name: str, measured: Measurements, prediction: Prediction) -> Row:
-    height_px, width_px = loaded.radiograph.pixels.shape
+def _result_row(job: Job, image: Grey, prediction: Prediction, measured: Measurements) -> Row:
+    height_px, width_px = image.shape
     numbers = dataclasses.asdict(measured)
-    box = numbers.pop("box") or ("",) * len(Box._fields)
-    return _empty_row(loaded.job) | {
-        "mask": mask_name,
+    box: Box | None = numbers.pop("box")
+    return {
+        "input": str(job.path),
+        "mask": Path(f"{job.stem}{MASK}").as_posix(),
         "width_px": width_px,
         "height_px": height_px,
         **numbers,
-        **{f"box_{name}": value for name, value in zip(Box._fields, box, strict=True)},
+        **({f"box_{name}": value for name, value in box._asdict().items()} if box else {}),
         "lung_area_fraction": round(measured.lung_area_fraction, 6),
         "quality": round(prediction.quality, 4),
         "warning": prediction.warning,
     }
 
 
-def _empty_row(job: Job) -> Row:
-    return dict.fromkeys(COLUMNS, "") | {"input": str(job.path)}
-
-
-def _failed(job: Job, error: UserError) -> Row:
-    return _empty_row(job) | {"error": " ".join(str(error).splitlines())}
+def _error_row(job: Job, error: UserError) -> Row:
+    return {"input": str(job.path), "error": " ".join(str(error).splitlines())}

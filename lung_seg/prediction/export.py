@@ -1,12 +1,12 @@
-"""A network in the formats of other runtimes, each file held against PyTorch before it appears."""
+"""Export a network to other runtimes; each file is checked against PyTorch before it is moved into place."""
 
-import importlib.util
 import json
 import logging
 import warnings
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -27,11 +27,11 @@ from lung_seg.raw.phantom.draw_phantom import draw_phantom
 FILES = {"onnx": "lungs.onnx", "torch_export": "lungs.pt2", "safetensors": "lungs.safetensors"}
 CARD = "MODEL_CARD.md"
 ONNX_PACKAGES = ("onnx", "onnxscript", "onnxruntime")
-ONNX_OPSET = 18  # the one that torch writes without converting it; onnxruntime reads it since 1.14, of 2023
+ONNX_OPSET = 18  # written by torch without conversion; read by onnxruntime since 1.14 (2023)
 
-# How far a pixel's probability of lung may be from PyTorch's. In float32 runtimes sum the same in another order:
-# with the weights that ship ONNX is 1.3e-5 off at the size of training, and 2.4e-4 at one pixel of a phantom twice as
-# wide as high. Half precision rounds kernels to three digits (3.9e-2). What does something else is off by far more.
+# Largest difference of a pixel's probability from PyTorch's. In float32 the order of summation differs: with the
+# shipped weights ONNX differs by 1.3e-5 at the size of training, and by 2.4e-4 at one pixel of a phantom twice as wide
+# as high. Half precision rounds kernels to three digits (3.9e-2). A wrong export differs by far more.
 TOLERANCE, HALF_TOLERANCE = 1e-3, 5e-2
 
 Images = Tensor  # (N, 1, H, W) uint8
@@ -41,52 +41,46 @@ Description = dict[str, Any]
 
 @dataclass(frozen=True)
 class Exported:
-    """A written file, and how far what it does is from PyTorch, over some phantoms.
-
-    Attributes:
-        path: of the file.
-        difference: the largest, of a pixel's probability of lung.
-        dice: the smallest, between the two masks of a phantom.
-    """
+    """A written file and its differences from PyTorch over some phantoms."""
 
     path: Path
-    difference: float
-    dice: float
+    difference: float  # the largest of a pixel's probability of lung
+    dice: float  # the smallest between the two masks of a phantom
 
 
 def export(checkpoint: Path, folder: Path, formats: Sequence[str], half: bool) -> list[Exported]:
-    """Write a network in some formats, with a model card beside them: all files appear, or none does.
+    """Write a network in some formats with a model card: either all files appear, or none does.
 
     Args:
-        checkpoint: a checkpoint file, or the run directory it lies in.
+        checkpoint: a checkpoint file or a run directory.
         folder: where to write.
         formats: keys of ``FILES``.
-        half: safetensors in half precision, half as large.
+        half: write safetensors in half precision, half as large.
 
     Raises:
-        UserError: there is no such checkpoint, or a package that writes a format is not installed.
-        FailureError: a file does not do what PyTorch does.
+        UserError: the checkpoint does not exist, or a package that writes a format is not installed.
+        FailureError: the output of a file differs from PyTorch's.
     """
     path = find_checkpoint(checkpoint)
     network, description = load_network(path)
-    network.to(memory_format=torch.contiguous_format)  # type: ignore[call-overload] # as files hold weights
-    description |= {"usage": _usage(description), "run": description.get("run") or _run_of(path)}
+    network.to(memory_format=torch.contiguous_format)  # type: ignore[call-overload] # the layout of weights in files
+    description |= {"usage": _usage(description), "run": description.get("run") or _run_summary(path)}
     if "onnx" in formats:
         _require_onnx()
-    with ExitStack() as until_all_are_checked:
+    with ExitStack() as checked:  # temporary files are moved into place when it closes
         exported = []
         for name in formats:
             target = folder / FILES[name]
-            temporary = until_all_are_checked.enter_context(atomic_path(target))
+            temporary = checked.enter_context(atomic_path(target))
             _write(name, network, description, half, temporary)
-            exported.append(Exported(target, *_parity(network, _open(temporary), description)))
+            exported.append(Exported(target, *_compare(network, _open(temporary), description)))
             _check(exported[-1], HALF_TOLERANCE if half and name == "safetensors" else TOLERANCE)
         write_text(folder / CARD, model_card(description, exported))
     return exported
 
 
 def _usage(description: Description) -> dict[str, str]:
-    """What goes in and what comes out, for those who open a file without this project."""
+    """Inputs and outputs, for users who open a file without this package."""
     data = description["data"]
     return {
         "image": f"uint8 (N, 1, H, W), grey, air dark and bone bright; H and W are multiples of {_step(description)}",
@@ -96,8 +90,8 @@ def _usage(description: Description) -> dict[str, str]:
     }
 
 
-def _run_of(checkpoint: Path) -> dict[str, Any] | None:
-    """The summary.json of the training that a checkpoint lies with, if that is the checkpoint it speaks of."""
+def _run_summary(checkpoint: Path) -> dict[str, Any] | None:
+    """The summary.json of the checkpoint's run, if it describes this checkpoint."""
     summary = checkpoint.parent.parent / "summary.json"
     if not summary.is_file():
         return None
@@ -106,16 +100,14 @@ def _run_of(checkpoint: Path) -> dict[str, Any] | None:
 
 
 def _step(description: Description) -> int:
-    """What the sides of an image must be multiples of."""
+    """The sides of an image must be multiples of it."""
     return int(2 ** description["network"]["depth"])
 
 
 def _require_onnx() -> None:
-    missing = [name for name in ONNX_PACKAGES if importlib.util.find_spec(name) is None]
+    missing = [name for name in ONNX_PACKAGES if find_spec(name) is None]
     if missing:
-        raise UserError(
-            f'format=onnx needs {missing[0]}, which is not installed.\nInstall it: pip install -e ".[onnx]"'
-        )
+        raise UserError(f'format=onnx needs {missing[0]}, which is not installed.\nRun: pip install "lung_seg[onnx]"')
 
 
 def _write(name: str, network: UNet, description: Description, half: bool, path: Path) -> None:
@@ -130,80 +122,73 @@ def _write(name: str, network: UNet, description: Description, half: bool, path:
 
 
 def _trace(network: UNet, step: int) -> ExportedProgram:
-    """The network's computation, for any number of images with sides that are multiples of ``step``."""
-    example = torch.zeros((2, 1, 2 * step, 3 * step), dtype=torch.uint8)  # a 1 would be taken for a constant
+    """The network's graph for any batch size and image sides that are multiples of ``step``."""
+    example = torch.zeros((2, 1, 2 * step, 3 * step), dtype=torch.uint8)  # torch specialises sizes of 1
     sizes = {0: Dim("batch"), 2: step * Dim("rows"), 3: step * Dim("columns")}
     program = torch.export.export(network, (example,), dynamic_shapes={"image": sizes})
     for node in program.graph.nodes:
-        node.meta.pop("stack_trace", None)  # names folders of this machine
+        node.meta.pop("stack_trace", None)  # holds paths of this machine
     return program
 
 
 def _write_onnx(network: UNet, description: Description, path: Path) -> None:
-    program = _trace(network, _step(description))
-    with _hushed():
+    for name in ("onnxscript", "onnx_ir"):
+        logging.getLogger(name).setLevel(logging.WARNING)  # below it they log every optimisation
+    registration = logging.getLogger("torch.onnx._internal.exporter._registration")
+    registration.setLevel(logging.ERROR)  # it warns that torchvision is missing, which is not used
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", r".*isinstance\(treespec, LeafSpec\)")  # from torch's own code
         onnx = torch.onnx.export(
-            program,
+            _trace(network, _step(description)),
             dynamo=True,
             input_names=["image"],
             output_names=["logits"],
-            dynamic_shapes={"image": {0: "batch", 2: "height", 3: "width"}},  # what the file calls them
+            dynamic_shapes={"image": {0: "batch", 2: "height", 3: "width"}},  # names in the file
             opset_version=ONNX_OPSET,
             verbose=False,
         )
-    assert onnx is not None  # it is without dynamo
+    assert onnx is not None  # as always with dynamo=True
     onnx.model.metadata_props[DESCRIPTION_KEY] = json.dumps(description)
     onnx.save(path, external_data=False)
 
 
-@contextmanager
-def _hushed() -> Iterator[None]:
-    """Keep off the screen what the ONNX exporter says and no user of this project can act on."""
-    for name, level in (
-        ("onnxscript", logging.WARNING),  # every step of its optimiser
-        ("onnx_ir", logging.WARNING),
-        ("torch.onnx._internal.exporter._registration", logging.ERROR),  # lacks torchvision, whose layers are not used
-    ):
-        logging.getLogger(name).setLevel(level)
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", r".*isinstance\(treespec, LeafSpec\)")  # torch calls an old function of torch
-        yield
-
-
 def _open(path: Path) -> Network:
-    """What a written file does, run by the runtime it is for."""
+    """Open a written file with its own runtime."""
     match path.suffix:
         case ".onnx":
-            runtime = OnnxBackend(path)
-            return lambda images: torch.from_numpy(runtime(images[:, 0].numpy()))[:, None]
+            backend = OnnxBackend(path)
+            return lambda images: torch.from_numpy(backend(images[:, 0].numpy()))[:, None]
         case ".pt2":
             return torch.export.load(path).module()
         case _:
             return load_network(path)[0]
 
 
-def _parity(network: Network, exported: Network, description: Description) -> tuple[float, float]:
-    """Over some phantoms: largest difference of a probability (NaN if one is none), smallest Dice of two masks."""
+def _compare(network: Network, exported: Network, description: Description) -> tuple[float, float]:
+    """Largest difference of a probability (NaN if one is NaN) and smallest Dice of two masks, over some phantoms."""
     differences, dices = [], []
     for images in _phantoms(description["data"]["image_size_px"], _step(description)):
         with torch.inference_mode():
-            ours, theirs = network(images), exported(images)
-        differences.append((ours.sigmoid() - theirs.sigmoid()).abs().max())
-        dices.append(overlap_scores(overlap_counts(theirs, predict_mask(ours)))["dice"].min())
+            expected, actual = network(images), exported(images)
+        differences.append((expected.sigmoid() - actual.sigmoid()).abs().max())
+        dices.append(overlap_scores(overlap_counts(actual, predict_mask(expected)))["dice"].min())
     return float(torch.stack(differences).max()), float(torch.stack(dices).min())
 
 
 def _phantoms(size_px: int, step: int) -> Iterator[Images]:
-    """One image and three of the size of training, and one of another height and width."""
-    for count, height_px, width_px in ((1, size_px, size_px), (3, size_px, size_px), (1, size_px + step, 2 * size_px)):
+    """Batches of one and of three at the size of training, and one image of another height and width."""
+    for count, height_px, width_px in (
+        (1, size_px, size_px),
+        (3, size_px, size_px),
+        (1, size_px + step, 2 * size_px),
+    ):
         drawn = [draw_phantom(seed, height_px, width_px).image for seed in range(count)]
         yield torch.from_numpy(np.stack(drawn))[:, None]
 
 
 def _check(exported: Exported, tolerance: float) -> None:
-    """Raise an FailureError where a file is further from PyTorch than its format excuses."""
-    if not exported.difference <= tolerance:  # NaN is not
+    if not exported.difference <= tolerance:  # also true for NaN
         raise FailureError(
-            f"{exported.path}: a probability of lung is {exported.difference:.2g} off PyTorch's, more than "
+            f"{exported.path}: a probability of lung differs by {exported.difference:.2g} from PyTorch's, more than "
             f"{tolerance:g}.\nNothing was written. Try half=false, or the package versions of requirements-dev.txt."
         )

@@ -1,41 +1,42 @@
-"""Which radiographs are meant by ``input=``, and what their results are called."""
+"""The radiographs meant by ``input=``, and the names of their results."""
 
 import glob
 import os
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from itertools import chain, count
+from itertools import count
 from pathlib import Path
 
 from lung_seg.errors import UserError
 from lung_seg.raw.dicom import is_dicom
 from lung_seg.raw.image_file import IMAGE_SUFFIXES
 
-JSRT_SUFFIX = ".img"
+SUFFIXES = IMAGE_SUFFIXES | {".img"}  # JSRT's raw files
 LIST_SUFFIX = ".txt"
 
 
 @dataclass(frozen=True)
 class Job:
-    """One file to predict, and what the names of its results begin with, below the output folder."""
+    """One radiograph to predict; ``stem`` begins the names of its results, relative to the output folder."""
 
     path: Path
     stem: str
 
 
 def find_inputs(text: str, output: Path) -> list[Path]:
-    """The files meant by a file's name, a folder's, a pattern (``films/*.png``, ``**``) or that of a .txt list.
+    """The files meant by a file, a folder, a pattern (``films/*.png``, ``**``) or a .txt list with a path a line.
 
-    Folders are searched to the bottom for images and DICOM files, but not what was written to ``output`` before. Paths
-    in a list, one a line, are relative to the current folder. Whether a file can be read is found out later.
+    Folders are searched recursively for images and DICOM files, ``output`` excepted. Paths in a list are relative to
+    the current folder. Files are not opened here, except to recognise DICOM.
 
     Raises:
-        UserError: there is no such file.
+        UserError: no file was found.
     """
     path = Path(text)
-    if text and path.is_dir():  # an empty text would be this folder
-        found = [file for file in sorted(path.rglob("*")) if _looks_like_an_image(file) and not _below(file, output)]
+    if text and path.is_dir():  # Path("") is the current folder
+        files = (file for file in sorted(path.rglob("*")) if output.absolute() not in file.absolute().parents)
+        found = [file for file in files if _is_image(file)]
     elif path.suffix.lower() == LIST_SUFFIX and path.is_file():
         lines = path.read_text(encoding="utf-8-sig", errors="replace").splitlines()
         found = [Path(line.strip()) for line in lines if line.strip()]
@@ -52,48 +53,42 @@ def find_inputs(text: str, output: Path) -> list[Path]:
     return list(dict.fromkeys(found))
 
 
-def name_results(paths: list[Path], known: Mapping[str, str]) -> list[Job]:
-    """Names below the output folder like those of the inputs below the folder they share, each only once.
+def name_results(paths: Sequence[Path], known: Mapping[str, str]) -> list[Job]:
+    """Give each radiograph a unique stem: its path below the common folder of all.
 
     Args:
         paths: of the radiographs.
-        known: names that results have already, by their radiograph, which keeps its own.
+        known: stems of earlier results by the path of their radiograph, which keeps its stem.
     """
-    whole = [Path(os.path.abspath(path)) for path in paths]  # noqa: PTH100 - a ".." would lead out of the output
-    root = os.path.commonpath([path.parent for path in whole])
-    names = [path.relative_to(root) for path in whole]
-    stems = Counter(_on_disk(name.with_suffix("")) for name in names)
-    used = set(map(_on_disk, known.values()))
+    absolute = [Path(os.path.abspath(path)) for path in paths]  # noqa: PTH100 - a ".." would leave the output folder
+    root = os.path.commonpath([path.parent for path in absolute])
+    names = [path.relative_to(root) for path in absolute]
+    stems = Counter(_fold_case(name.with_suffix("")) for name in names)
+    used = set(map(_fold_case, known.values()))
     jobs = []
     for path, name in zip(paths, names, strict=True):
         stem = str(name.with_suffix(""))
-        wanted = stem if stems[_on_disk(stem)] == 1 else str(name).replace(".", "_")
-        jobs.append(Job(path, known.get(str(path)) or _free(wanted, used)))
-        used.add(_on_disk(jobs[-1].stem))
+        if stems[_fold_case(stem)] > 1:
+            stem = str(name).replace(".", "_")
+        jobs.append(Job(path, known.get(str(path)) or _make_unique(stem, used)))
+        used.add(_fold_case(jobs[-1].stem))
     return jobs
 
 
-def _free(stem: str, used: set[str]) -> str:
-    """The name, or with the first number behind it that makes it one of its own."""
-    numbered = chain([stem], (f"{stem}_{number}" for number in count(2)))
-    return next(name for name in numbered if _on_disk(name) not in used)
+def _make_unique(stem: str, used: set[str]) -> str:
+    """The stem, numbered from 2 if it is in use."""
+    if _fold_case(stem) not in used:
+        return stem
+    return next(numbered for number in count(2) if _fold_case(numbered := f"{stem}_{number}") not in used)
 
 
-def _on_disk(name: Path | str) -> str:
-    """A name as disks see it that do not tell case."""
+def _fold_case(name: Path | str) -> str:
+    """A name as case-insensitive file systems compare it."""
     return Path(name).as_posix().casefold()
 
 
-def _looks_like_an_image(path: Path) -> bool:
-    if path.name.startswith(".") or not (path.is_file() or _leads_nowhere(path)):
+def _is_image(path: Path) -> bool:
+    is_broken_link = path.is_symlink() and not path.exists()  # reported as a file that cannot be read
+    if path.name.startswith(".") or not (path.is_file() or is_broken_link):
         return False
-    return path.suffix.lower() in IMAGE_SUFFIXES | {JSRT_SUFFIX} or is_dicom(path)
-
-
-def _leads_nowhere(path: Path) -> bool:
-    """Whether it is a link to what is gone: a radiograph by its name, that has to be told of."""
-    return path.is_symlink() and not path.exists()
-
-
-def _below(path: Path, folder: Path) -> bool:
-    return path.absolute().is_relative_to(folder.absolute())
+    return path.suffix.lower() in SUFFIXES or is_dicom(path)

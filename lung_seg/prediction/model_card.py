@@ -1,4 +1,4 @@
-"""The model card of exported weights, in the form of the Hugging Face Hub: YAML for machines, Markdown for people."""
+"""The model card of exported weights in the format of the Hugging Face Hub: YAML front matter and Markdown."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,9 +13,9 @@ def model_card(description: dict[str, Any], files: Sequence[Any]) -> str:
     """Data, training, scores, versions and limits of a network in Markdown.
 
     Args:
-        description: as an exported file holds it: that of ``load_network``, with ``usage`` in words and ``run``, the
-            summary.json of the training, or None where it is not known.
-        files: what ``export`` wrote.
+        description: that of ``load_network`` with ``usage`` (text by name) and ``run`` (the training's summary.json, or
+            None).
+        files: the ``Exported`` files.
     """
     run = description["run"]
     scores = {"all": run["scores"]["all"], **run["scores"]["source"], **run["scores"]["tb_label"]} if run else {}

@@ -1,7 +1,8 @@
-"""From a radiograph to its lungs, in a notebook or a service: neither Hydra nor Lightning is needed."""
+"""From a radiograph to its lungs. Needs NumPy, OpenCV, Pillow and one backend: PyTorch or onnxruntime."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 
 import cv2
@@ -19,19 +20,20 @@ from lung_seg.raw.radiograph import read_radiograph
 from lung_seg.raw.resize import to_network_input, to_original_size
 
 SHIPPED = Path(__file__).parents[1] / "weights" / "lungs.safetensors"
+SHIPPED_ONNX = SHIPPED.with_suffix(".onnx")
 
 
 @dataclass(frozen=True)
 class Prediction:
-    """The lungs of one radiograph, (H, W) as large as it was.
+    """The lungs of one radiograph, (H, W) at its original size.
 
     Attributes:
         right: the patient's right lung, bool; it lies on the image's left side.
         left: the patient's left lung, bool.
-        quality: from 0 to 1, how far to trust the mask; see ``quality``.
-        warning: why not to, in plain words; empty where nothing speaks against it.
-        square_probability: what the network found, (S, S) at its own size.
-        resize: how the radiograph became square.
+        quality: how far to trust the mask, 0 to 1; see ``quality``.
+        warning: why not to trust it; empty where nothing was found.
+        network_probability: probability of lung, (S, S) at the size of the network input.
+        resize: how the radiograph was resized to the network input.
     """
 
     right: Mask
@@ -43,33 +45,34 @@ class Prediction:
 
     @property
     def mask(self) -> Mask:
-        """Both lungs."""
+        """Both lungs, (H, W) bool."""
         return self.right | self.left
 
     @property
     def probability(self) -> Probability:
-        """Of lung, (H, W) float32, before anything was removed or filled."""
+        """Probability of lung before cleaning, (H, W) float32."""
         height_px, width_px = self.right.shape
         return to_original_size(self.network_probability, height_px, width_px, self.resize, cv2.INTER_LINEAR)
 
 
 class Predictor:
-    """Finds the lungs of radiographs with one network, or with the mean of several.
+    """Segments the lungs of radiographs with one network, or with the mean probability of several.
 
         lungs = Predictor().predict("xray.png")
         lungs.mask, lungs.quality, lungs.warning
 
     Args:
-        checkpoints: a checkpoint, a run directory, a .safetensors or an .onnx file each; none: the weights that ship.
-        flip: average with what is found in the mirrored radiograph.
-        cleaning: remove what cannot be lung and fill holes.
-        device: "cpu", "cuda", "mps", or "auto" for the fastest there is.
-        max_megapixels: a file that says it holds more millions of pixels is refused before it is decoded.
-        threads: cores of the CPU that one call uses, None for all; whoever calls from several threads wants one each.
+        checkpoints: checkpoints, run directories, .safetensors or .onnx files; none: the shipped weights, by PyTorch
+            where it is installed, else by onnxruntime.
+        flip: average with the prediction of the mirrored radiograph.
+        cleaning: remove components that cannot be lung and fill holes.
+        device: "cpu", "cuda", "mps", or "auto" for the fastest available.
+        max_megapixels: a file with more pixels is refused before it is decoded.
+        threads: CPU threads per call, None for all. Set it where several threads predict at once.
         precision: of PyTorch: "32-true", "bf16-mixed", or "auto" for the faster of them on this hardware.
 
     Raises:
-        UserError: a file cannot be used, or the networks want radiographs of different sizes.
+        UserError: a file cannot be used, its backend is not installed, or the networks take inputs of different sizes.
     """
 
     def __init__(
@@ -82,87 +85,88 @@ class Predictor:
         threads: int | None = None,
         precision: str = "auto",
     ):
-        paths = [Path(checkpoint) for checkpoint in checkpoints] or [SHIPPED]
+        paths = [Path(checkpoint) for checkpoint in checkpoints] or [default_weights()]
         self.backends = [open_backend(path, device, threads, precision) for path in paths]
         self.flip = flip
         self.cleaning = cleaning
         self.max_megapixels = max_megapixels
-        inputs = [runtime.description["data"] for runtime in self.backends]
-        wanted = sorted({f"{data['image_size_px']} px, {data['resize']}" for data in inputs})
-        if len(wanted) > 1:
+        inputs = [backend.description["data"] for backend in self.backends]
+        sizes = sorted({f"{data['image_size_px']} px, {data['resize']}" for data in inputs})
+        if len(sizes) > 1:
             raise UserError(
-                f"The networks of an ensemble must take radiographs alike; these want {' and '.join(wanted)}.\n"
-                "Predict with each alone, or train them at one data.image_size_px and data.resize."
+                f"The networks of an ensemble must take the same input; these take {' and '.join(sizes)}.\n"
+                "Predict with each alone, or train them with one data.image_size_px and data.resize."
             )
         self.size_px, self.resize = inputs[0]["image_size_px"], inputs[0]["resize"]
         self.ranges: ReferenceRanges = self.backends[0].description["ranges"]
-        self.best_batch_size = min(runtime.best_batch_size for runtime in self.backends)
+        self.best_batch_size = min(backend.best_batch_size for backend in self.backends)
 
     def predict(self, radiograph: Grey | Path | str) -> Prediction:
-        """The lungs of one radiograph.
+        """Segment the lungs of one radiograph.
 
         Args:
             radiograph: a file, or (H, W) uint8 with air dark and bone bright.
 
         Raises:
-            UserError: the file cannot be read, or the array is none of a radiograph.
+            UserError: the file cannot be read, or the array is not (H, W) uint8.
         """
-        image = self._read(Path(radiograph)) if isinstance(radiograph, Path | str) else _checked(radiograph)
+        if isinstance(radiograph, Path | str):
+            image = read_radiograph(Path(radiograph), max_megapixels=self.max_megapixels)
+        else:
+            image = radiograph
+            _check_array(image)
         network_input = self.to_network_input(image)
         (probability,) = self.probabilities([network_input])
         return self.finish(network_input, probability, *image.shape)
 
-    def _read(self, path: Path) -> Grey:
-        return read_radiograph(path, max_megapixels=self.max_megapixels)
-
     def to_network_input(self, image: Grey) -> Grey:
-        """What the networks see of a radiograph (H, W): (S, S)."""
+        """Resize a radiograph (H, W) to the network input (S, S)."""
         return to_network_input(image, self.size_px, self.resize)
 
     def probabilities(self, network_inputs: Sequence[Grey]) -> list[Probability]:
-        """Probability of lung, (S, S) each, of what the networks see, (S, S) each."""
+        """Probability of lung, (S, S) for each network input (S, S)."""
         if not network_inputs:
             return []
-        images = np.stack(network_inputs)
-        views = [self._mean_probability(images)]
+        batch = np.stack(network_inputs)
+        probability = self._mean_probability(batch)
         if self.flip:
-            mirrored = np.ascontiguousarray(images[:, :, ::-1])
-            views.append(self._mean_probability(mirrored)[:, :, ::-1])
-        return list(np.mean(views, axis=0))
+            mirrored = np.ascontiguousarray(batch[:, :, ::-1])
+            probability = np.mean([probability, self._mean_probability(mirrored)[:, :, ::-1]], axis=0)
+        return list(probability)
 
     def finish(self, network_input: Grey, probability: Probability, height_px: int, width_px: int) -> Prediction:
-        """From the network's square (S, S) back to a radiograph's own size (height_px, width_px)."""
-        kept = clean(probability) if self.cleaning else probability
-        mask = kept >= LUNG_PROBABILITY
+        """Postprocess a probability (S, S) to a prediction at the original size (height_px, width_px)."""
+        cleaned = clean(probability) if self.cleaning else probability
+        mask = cleaned >= LUNG_PROBABILITY
         quality = assess_quality(network_input, probability, mask, self.ranges)
-        at_own_size = to_original_size(kept, height_px, width_px, self.resize, cv2.INTER_LINEAR) >= LUNG_PROBABILITY
+        full_mask = to_original_size(cleaned, height_px, width_px, self.resize, cv2.INTER_LINEAR) >= LUNG_PROBABILITY
         side = to_original_size(nearest_lung_map(mask), height_px, width_px, self.resize, cv2.INTER_NEAREST)
         return Prediction(
-            right=at_own_size & (side == RIGHT),
-            left=at_own_size & (side == LEFT),
+            right=full_mask & (side == RIGHT),
+            left=full_mask & (side == LEFT),
             quality=quality.score,
             warning=quality.warning,
             network_probability=probability,
             resize=self.resize,
         )
 
-    def _mean_probability(self, images: Batch) -> NDArray[np.float32]:
-        found: NDArray[np.float32] = np.mean([_sigmoid(runtime(images)) for runtime in self.backends], axis=0)
-        return found
+    def _mean_probability(self, batch: Batch) -> NDArray[np.float32]:
+        # The sigmoid of the logits, by tanh since exp(-logits) could overflow.
+        probabilities = [0.5 + 0.5 * np.tanh(0.5 * backend(batch)) for backend in self.backends]
+        mean: NDArray[np.float32] = np.mean(probabilities, axis=0)
+        return mean
 
 
-def _sigmoid(logits: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Probability of logits; by the hyperbolic tangent, which cannot overflow."""
-    probability: NDArray[np.float32] = 0.5 + 0.5 * np.tanh(0.5 * logits)
-    return probability
+def default_weights() -> Path:
+    """The shipped weights in the format of the installed backend: safetensors for PyTorch, else ONNX."""
+    return SHIPPED if find_spec("torch") else SHIPPED_ONNX
 
 
-def _checked(image: Grey) -> Grey:
+def _check_array(image: Grey) -> None:
     is_array = isinstance(image, np.ndarray)
     if not is_array or image.ndim != 2 or image.dtype != np.uint8 or 0 in image.shape:
-        given = f"An array {image.shape} of {image.dtype}" if is_array else f"A {type(image).__name__}"
+        got = f"An array {image.shape} of {image.dtype}" if is_array else f"A {type(image).__name__}"
         raise UserError(
-            f"{given} is no radiograph: it must be an array (height, width) of uint8.\n"
-            "Give the file's path, or make it grey and scale it to 0 to 255."
+            f"{got} is not a radiograph: it must be an array (height, width) of uint8.\n"
+            "Give the file's path, or convert it to grey values from 0 to 255."
         )
-    return image

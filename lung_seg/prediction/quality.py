@@ -1,4 +1,4 @@
-"""Whether to trust a mask: one score, and plain words where not to.
+"""Whether to trust a mask: a score, and a warning with the reasons not to.
 
 The score is the Dice that the network itself expects of its mask, lowered for each feature of the lungs' shape and
 brightness that lies outside the range seen in training. It knows nothing of the truth: a confident mistake of an
@@ -17,7 +17,7 @@ from lung_seg.raw.masks import Mask
 
 ReferenceRanges = dict[str, tuple[float, float]]
 
-# What each feature is called in a warning, with its value and its range filled in; see features().
+# The warning about each of features(), with its value and its range.
 WARNING_TEMPLATES = {
     "area": "the lungs cover {value:.0%} of the image ({low:.0%} to {high:.0%} in training)",
     "symmetry": "the smaller lung has {value:.0%} of the larger one's area (at least {low:.0%} in training)",
@@ -30,28 +30,28 @@ WARNING_TEMPLATES = {
     "border": "{value:.0%} of the image's border is lung (at most {high:.0%} in training)",
     "darkness": "the lungs are not darker than what lies around them, as on a film",
 }
-RANGE_MARGIN = 0.25  # of a range's width, added at both ends: the training cases are not all there is
-# Expected Dice below which a mask is called unsure. Of 92 validation cases of the weights that ship one lies below, at
-# real Dice 0.82 (mean of all: 0.962); of an earlier network, for which it was chosen, three, at 0.79, 0.93 and 0.94.
+RANGE_MARGIN = 0.25  # of a range's width, added at both ends: new cases vary more than the training cases
+# Expected Dice below which the network counts as unsure. With the shipped weights 1 of 92 validation cases lies below
+# it, at Dice 0.82 (mean 0.962); with the earlier network that it was chosen for 3 did, at 0.79, 0.93 and 0.94.
 MIN_EXPECTED_DICE = 0.94
 
 
 @dataclass(frozen=True)
 class Quality:
-    """How far to trust a mask: ``score`` from 0 to 1, and ``warning``, empty where nothing speaks against it."""
+    """How far to trust a mask: ``score`` from 0 to 1, and ``warning``, empty if there is no reason not to."""
 
     score: float
     warning: str
 
 
 def assess_quality(image: Grey, probability: Probability, mask: Mask, ranges: ReferenceRanges) -> Quality:
-    """Judge a mask by the network's own doubts and by the shapes seen in training, all (S, S).
+    """Assess a mask by the network's confidence and by the features seen in training, all images (S, S).
 
     Args:
-        image: what the network saw, uint8.
-        probability: what it found, before anything was removed.
-        mask: what became of it.
-        ranges: of each feature in training, as ``typical_ranges`` gives them; empty: shape is not judged.
+        image: the network input, uint8.
+        probability: probability of lung, before cleaning.
+        mask: the mask after cleaning.
+        ranges: ranges of the features in training, see ``reference_ranges``; features are not checked if it is empty.
     """
     expected = expected_dice(probability, mask)
     if not mask.any():
@@ -60,24 +60,24 @@ def assess_quality(image: Grey, probability: Probability, mask: Mask, ranges: Re
     right, left = find_lungs(mask)
     if right is None or left is None:
         return Quality(expected / 2, "; ".join(["only one lung was found", *warnings]))
-    seen = features(image, right, left)
-    excesses = {name: distance_out_of_range(seen[name], *bounds) for name, bounds in ranges.items()}
-    for name, excess in excesses.items():
-        if excess:
-            low, high = ranges[name]
-            warnings.append(WARNING_TEMPLATES[name].format(value=seen[name], low=low, high=high))
-    score = expected / (1 + sum(excesses.values()))
-    return Quality(score, "; ".join(warnings))
+    values = features(image, right, left)
+    excess = 0.0
+    for name, (low, high) in ranges.items():
+        distance = distance_out_of_range(values[name], low, high)
+        if distance:
+            warnings.append(WARNING_TEMPLATES[name].format(value=values[name], low=low, high=high))
+        excess += distance
+    return Quality(expected / (1 + excess), "; ".join(warnings))
 
 
 def expected_dice(probability: Probability, mask: Mask) -> float:
-    """The Dice of a mask (S, S) if each pixel is lung with its probability: 1 where there is no doubt."""
+    """Expected Dice of a mask (S, S) if each pixel is lung with its probability: 1 for probabilities of 0 and 1."""
     total = float(probability.sum() + mask.sum())
     return 2 * float(probability[mask].sum()) / total if total else 1.0
 
 
 def features(image: Grey, right: Mask, left: Mask) -> dict[str, float]:
-    """Numbers that tell a pair of lungs from other things, all (S, S); lengths are fractions of the image's side."""
+    """Features of a pair of lungs, all images (S, S); lengths are fractions of the image's side."""
     side_px = len(image)
     lungs = right | left
     rows, columns = np.flatnonzero(lungs.any(axis=1)), np.flatnonzero(lungs.any(axis=0))
@@ -99,19 +99,19 @@ def features(image: Grey, right: Mask, left: Mask) -> dict[str, float]:
 
 
 def reference_ranges(cases: Iterable[tuple[Grey, Mask]]) -> ReferenceRanges:
-    """Between which values each feature of radiographs and masks, (S, S) each, lies, with some slack at both ends.
+    """Range of each feature over network inputs and masks, (S, S) each, with a margin at both ends.
 
-    Cases without two lungs are left out; of no case there is no range.
+    Cases without two lungs are left out; without any case the result is empty.
     """
-    pairs = ((image, *find_lungs(mask)) for image, mask in cases)
-    observed = [features(image, right, left) for image, right, left in pairs if right is not None and left is not None]
+    lungs = ((image, *find_lungs(mask)) for image, mask in cases)
+    observed = [features(image, right, left) for image, right, left in lungs if right is not None and left is not None]
     if not observed:
         return {}
     ranges = {}
     for name in WARNING_TEMPLATES:
-        low, high = np.quantile([one[name] for one in observed], (0.005, 0.995))
-        slack = RANGE_MARGIN * (high - low)
-        ranges[name] = (float(low - slack), float(high + slack))
+        low, high = np.quantile([values[name] for values in observed], (0.005, 0.995))
+        margin = RANGE_MARGIN * (high - low)
+        ranges[name] = (float(low - margin), float(high + margin))
     return ranges
 
 
@@ -128,8 +128,8 @@ def _centre(lung: Mask) -> tuple[float, float]:
 def _darkness(image: Grey, lungs: Mask) -> float:
     """How much darker the lungs are than a rim around them, in standard deviations of the image."""
     rim_px = max(1, len(image) // 16)
-    grown = cv2.dilate(lungs.astype(np.uint8), cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * rim_px + 1,) * 2)) > 0
-    rim = grown & ~lungs
+    disc = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * rim_px + 1, 2 * rim_px + 1))
+    rim = (cv2.dilate(lungs.astype(np.uint8), disc) > 0) & ~lungs
     if not rim.any():
         return 0.0
     return float((image[rim].mean() - image[lungs].mean()) / max(image.std(), 1.0))

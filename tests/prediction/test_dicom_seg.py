@@ -32,6 +32,15 @@ def test_lungs_are_written_as_a_segmentation_of_their_radiograph(tmp_path, film)
         ("SCT", "3341006"),
         ("SCT", "44029006"),
     ]
+    categories = [segment.SegmentedPropertyCategoryCodeSequence[0] for segment in written.SegmentSequence]
+    families = [
+        segment.SegmentationAlgorithmIdentificationSequence[0].AlgorithmFamilyCodeSequence[0]
+        for segment in written.SegmentSequence
+    ]
+    assert {(code.CodingSchemeDesignator, code.CodeValue, code.CodeMeaning) for code in [*categories, *families]} == {
+        ("SCT", "91723000", "Anatomical Structure"),
+        ("DCM", "123110", "Artificial Intelligence"),
+    }
     assert {(s.SegmentAlgorithmType, s.SegmentAlgorithmName) for s in written.SegmentSequence} == {
         ("AUTOMATIC", "lung_seg")
     }
@@ -83,5 +92,5 @@ def test_without_highdicom_the_remedy_is_named(tmp_path, film, monkeypatch):
     for name in [name for name in sys.modules if name.startswith("highdicom")] + ["highdicom"]:
         monkeypatch.setitem(sys.modules, name, None)
 
-    with pytest.raises(UserError, match=r'needs highdicom.*\n.*pip install -e "\.\[dicom\]"'):
+    with pytest.raises(UserError, match=r'needs highdicom.*\n.*pip install (-e "\.|"lung_seg)\[dicom\]"'):
         write_dicom_seg(tmp_path / "seg.dcm", film, RIGHT, LEFT)

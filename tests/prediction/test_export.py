@@ -1,4 +1,4 @@
-"""Exported files do what the checkpoint does, say what they are, and do not appear when they are no good."""
+"""Exported files match the checkpoint, describe themselves, and are not written if they differ from PyTorch."""
 
 import importlib
 import json
@@ -48,7 +48,7 @@ def phantoms(count: int, height_px: int, width_px: int) -> torch.Tensor:
 
 
 def described(folder: Path, name: str) -> dict[str, object]:
-    """What a file says of itself, read without this project."""
+    """The description in a file, read without this package."""
     path = folder / FILES[name]
     match name:
         case "onnx":
@@ -69,7 +69,7 @@ def test_every_format_is_written_and_nothing_else(exported: Path) -> None:
 
 
 @pytest.mark.parametrize("size", SIZES)
-def test_the_onnx_file_does_what_the_checkpoint_does(exported: Path, network: UNet, size: tuple[int, ...]) -> None:
+def test_the_onnx_file_matches_the_checkpoint(exported: Path, network: UNet, size: tuple[int, ...]) -> None:
     session = onnxruntime.InferenceSession(exported / "lungs.onnx")
     images = phantoms(*size)
     (logits,) = session.run(["logits"], {"image": images.numpy()})
@@ -77,7 +77,7 @@ def test_the_onnx_file_does_what_the_checkpoint_does(exported: Path, network: UN
     torch.testing.assert_close(torch.from_numpy(logits), network(images).detach(), atol=1e-4, rtol=0)
 
 
-def test_the_torch_export_does_what_the_checkpoint_does(exported: Path, network: UNet) -> None:
+def test_the_torch_export_matches_the_checkpoint(exported: Path, network: UNet) -> None:
     program = torch.export.load(exported / "lungs.pt2").module()
     for size in SIZES:
         images = phantoms(*size)
@@ -92,7 +92,7 @@ def test_the_onnx_file_names_its_input_and_takes_any_batch_and_size(exported: Pa
 
 
 @pytest.mark.parametrize("name", FORMATS)
-def test_every_file_says_how_to_use_it_and_where_it_comes_from(exported: Path, trained: Path, name: str) -> None:
+def test_every_file_describes_its_use_and_its_origin(exported: Path, trained: Path, name: str) -> None:
     description = described(exported, name)
     data, usage = description["data"], description["usage"]
     assert isinstance(data, dict)
@@ -131,7 +131,7 @@ def test_whole_precision_keeps_every_bit(trained: Path, run: Run) -> None:
     assert json.loads(json.dumps(ours[1])).items() <= theirs[1].items()
 
 
-def test_the_predictor_needs_no_torch_and_notes_nothing_to_be_sent(exported: Path, trained: Path) -> None:
+def test_the_predictor_needs_no_torch_and_sends_no_telemetry(exported: Path, trained: Path) -> None:
     radiograph = trained / "raw/MontgomerySet/CXR_png/MCUCXR_0003_0.png"
     code = (
         "import sys; sys.modules['torch'] = None\n"
@@ -152,7 +152,7 @@ def test_the_predictor_needs_no_torch_and_notes_nothing_to_be_sent(exported: Pat
     np.testing.assert_array_equal(without_torch["left"], with_torch.left)
 
 
-def test_the_model_card_tells_data_training_and_scores_and_keeps_them(exported: Path, trained: Path, run: Run) -> None:
+def test_the_model_card_has_data_training_and_scores_and_keeps_them(exported: Path, trained: Path, run: Run) -> None:
     summary = json.loads((trained / "runs/first/summary.json").read_text())
     again = run("export", f"checkpoint={exported / 'lungs.safetensors'}", "format=safetensors", "output=again")
     assert again.code == 0, again.err
@@ -184,7 +184,7 @@ def test_other_kinds_of_network_can_be_exported(trained: Path, normalization: st
     assert len(export(Path("other.safetensors"), Path("out"), [name], half=True)) == 1
 
 
-def test_a_file_that_does_something_else_does_not_appear(trained: Path, run: Run) -> None:
+def test_a_file_that_differs_from_pytorch_is_not_written(trained: Path, run: Run) -> None:
     path = Path("runs/first/checkpoints/best.ckpt")
     checkpoint = torch.load(path, weights_only=True)
     checkpoint["state_dict"]["network.encoders.0.0.weight"] *= 1e7  # more than half precision can hold
@@ -192,7 +192,7 @@ def test_a_file_that_does_something_else_does_not_appear(trained: Path, run: Run
     outcome = run("export", "checkpoint=runs/first", "format=safetensors", "output=out")
     assert outcome.code == 1
     assert len(outcome.err.strip().splitlines()) == 2
-    assert "out/lungs.safetensors: a probability of lung is nan off PyTorch's, more than 0.05" in outcome.err
+    assert "out/lungs.safetensors: a probability of lung differs by nan from PyTorch's, more than 0.05" in outcome.err
     assert "half=false" in outcome.err
     assert not list(Path("out").iterdir())
     assert run("export", "checkpoint=runs/first", "format=safetensors", "half=false", "output=out").code == 0
@@ -211,6 +211,6 @@ def test_wrong_input_is_refused_and_leaves_nothing(trained: Path, run: Run, monk
     monkeypatch.setitem(sys.modules, "onnxscript", None)
     for wanted in ("onnx", "all"):
         outcome = run("export", best, f"format={wanted}", "output=out")
-        assert_refused(outcome, "format=onnx needs onnxscript", 'pip install -e ".[onnx]"')
+        assert_refused(outcome, "format=onnx needs onnxscript", 'pip install "lung_seg[onnx]"')
     assert not list(Path("out").iterdir())
     assert Path("file").read_text() == "where a folder should be"

@@ -1,4 +1,6 @@
-"""Two lungs out of a probability map, on ellipses whose place is known."""
+"""Two lungs from a probability map, on ellipses of known position."""
+
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -31,7 +33,7 @@ def test_the_larger_lung_may_be_on_either_side() -> None:
     np.testing.assert_array_equal(right, small[:, ::-1])
 
 
-def test_lungs_that_touch_are_told_apart_where_they_touch() -> None:
+def test_lungs_that_touch_are_split_where_they_touch() -> None:
     bridge = np.zeros((SIDE, SIDE), bool)
     bridge[28:34, 18:46] = True
     whole = ON_THE_LEFT | ON_THE_RIGHT | bridge
@@ -53,7 +55,7 @@ def test_nothing_is_no_lung() -> None:
     assert find_lungs(np.zeros((SIDE, SIDE), bool)) == (None, None)
 
 
-def test_cleaning_keeps_a_lung_cut_in_two_and_drops_what_lies_beside() -> None:
+def test_cleaning_keeps_a_lung_cut_in_two_and_drops_lateral_components() -> None:
     cut = ON_THE_LEFT.copy()
     cut[18:21] = False  # a dense band: the upper piece is small
     beside_the_chest = ellipse(40, 61, 8, 2)
@@ -69,6 +71,17 @@ def test_cleaning_fills_holes_and_leaves_doubt_as_it_was() -> None:
     np.testing.assert_array_equal(cleaned >= 0.5, ON_THE_LEFT | ON_THE_RIGHT)
     untouched = holed | ~ON_THE_LEFT
     np.testing.assert_array_equal(cleaned[untouched], probability[untouched])
+
+
+def test_memory_does_not_grow_with_the_number_of_components() -> None:
+    speckled = np.random.default_rng(0).random((256, 256)) < 0.08  # thousands of components of 64 KiB each
+    tracemalloc.start()
+    try:
+        find_lungs(speckled)
+        _, peak_bytes = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak_bytes < 16 * 2**20
 
 
 def test_every_pixel_has_a_side() -> None:

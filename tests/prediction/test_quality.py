@@ -1,4 +1,4 @@
-"""Whether a mask is trusted, on drawn chests and on what is none."""
+"""Quality scores and warnings of masks of drawn chests and of other images."""
 
 from collections.abc import Callable
 
@@ -47,9 +47,9 @@ def test_expected_dice_by_hand() -> None:
 
 
 def test_new_chests_of_the_same_kind_are_trusted() -> None:
-    judged = [assess_quality(image, sure(mask), mask, RANGES) for image, mask in map(chest, range(100, 140))]
-    assert sum(bool(quality.warning) for quality in judged) <= 1
-    assert np.mean([quality.score for quality in judged]) > 0.95
+    assessed = [assess_quality(image, sure(mask), mask, RANGES) for image, mask in map(chest, range(100, 140))]
+    assert sum(bool(quality.warning) for quality in assessed) <= 1
+    assert np.mean([quality.score for quality in assessed]) > 0.95
 
 
 def turned(image: np.ndarray, mask: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -94,10 +94,10 @@ def test_what_is_no_ordinary_chest_is_named(change: Change, words: str) -> None:
     ordinary, mask = chest(7)
     trusted = assess_quality(ordinary, sure(mask), mask, RANGES)
     image, mask = change(ordinary, mask)
-    judged = assess_quality(image, sure(mask), mask, RANGES)
+    assessed = assess_quality(image, sure(mask), mask, RANGES)
     assert trusted.warning == ""
-    assert words in judged.warning
-    assert judged.score < 0.9 * trusted.score
+    assert words in assessed.warning
+    assert assessed.score < 0.9 * trusted.score
 
 
 def test_doubt_is_a_warning_of_its_own() -> None:
@@ -106,7 +106,7 @@ def test_doubt_is_a_warning_of_its_own() -> None:
     assert "unsure" in assess_quality(image, doubtful, mask, RANGES).warning
 
 
-def test_without_ranges_only_doubt_and_number_are_judged() -> None:
+def test_without_ranges_only_doubt_and_number_are_assessed() -> None:
     image, mask = chest(7)
     assert assess_quality(255 - image, sure(mask), mask, {}).warning == ""
     assert reference_ranges([]) == {}

@@ -1,15 +1,36 @@
-"""The weights that ship: small, offline, and right about what they were never shown."""
+"""The shipped weights: small, offline, accurate on images unlike the training data, and usable by either backend."""
 
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from lung_seg import Predictor
-from lung_seg.prediction.predictor import SHIPPED
+from lung_seg.prediction.export import TOLERANCE
+from lung_seg.prediction.predictor import SHIPPED, SHIPPED_ONNX
+from lung_seg.raw.image_file import write_png
 from lung_seg.raw.phantom.draw_phantom import draw_phantom
 from tests.conftest import Run
 from tests.not_chests import draw_not_chest
+
+TORCH = ("torch", "safetensors")
+NOT_NEEDED = (
+    *("hydra", "omegaconf", "lightning", "pytorch_lightning", "torchmetrics", "albumentations"),
+    *("scipy", "tqdm", "filelock", "jinja2", "matplotlib", "pydicom", "highdicom", "onnx", "onnxscript"),
+)
+
+
+def predict_without(packages: tuple[str, ...], arguments: str, radiograph: Path) -> subprocess.CompletedProcess[str]:
+    """Predict in a process that cannot import some packages; the mask is written to mask.npy next to the radiograph."""
+    code = (
+        f"import sys; sys.modules.update(dict.fromkeys({packages}))\n"
+        "import numpy as np; from lung_seg import Predictor\n"
+        f"lungs = Predictor({arguments}).predict({str(radiograph)!r})\n"
+        f"np.save({str(radiograph.parent / 'mask.npy')!r}, lungs.mask)"
+    )
+    return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
 
 
 @pytest.fixture(scope="module")
@@ -18,7 +39,10 @@ def predictor() -> Predictor:
 
 
 def test_they_are_small_and_come_with_their_card() -> None:
-    assert sum(path.stat().st_size for path in SHIPPED.parent.iterdir()) < 8_000_000
+    sizes = {path.name: path.stat().st_size for path in SHIPPED.parent.iterdir()}
+    assert sizes.keys() == {"lungs.safetensors", "lungs.onnx", "MODEL_CARD.md"}
+    assert sizes["lungs.safetensors"] < 5_000_000
+    assert sizes["lungs.onnx"] < 9_000_000
     card = (SHIPPED.parent / "MODEL_CARD.md").read_text(encoding="utf-8")
     assert "Not a medical device" in card
     assert "| shenzhen | 81 |" in card
@@ -53,6 +77,48 @@ def test_they_find_the_lungs_of_films_unlike_those_they_were_trained_on(predicto
 def test_they_warn_of_what_is_no_chest_radiograph(predictor: Predictor) -> None:
     warned = [bool(predictor.predict(draw_not_chest(seed)[1]).warning) for seed in range(30)]
     assert np.mean(warned) >= 0.9
+
+
+@pytest.mark.parametrize("missing", [TORCH, ("onnxruntime",)], ids=["torch", "onnxruntime"])
+def test_either_backend_alone_gives_the_same_mask(
+    predictor: Predictor, tmp_path: Path, missing: tuple[str, ...]
+) -> None:
+    phantom = draw_phantom(3, 320, 400)
+    write_png(tmp_path / "phantom.png", phantom.image)
+    finished = predict_without((*NOT_NEEDED, *missing), "", tmp_path / "phantom.png")
+    assert finished.returncode == 0, finished.stderr
+    found, expected = np.load(tmp_path / "mask.npy"), predictor.predict(phantom.image).mask
+    assert expected.any()
+    assert 2 * (found & expected).sum() / (found.sum() + expected.sum()) >= 0.999
+
+
+@pytest.mark.parametrize(
+    ("missing", "arguments", "words"),
+    [
+        (TORCH, repr(str(SHIPPED)), ("lungs.safetensors needs torch", 'pip install "lung_seg[train]"', "format=onnx")),
+        (TORCH, "'best.ckpt'", ("checkpoint=best.ckpt needs torch", 'pip install "lung_seg[train]"', "format=onnx")),
+        ((*TORCH, "onnxruntime"), "", ("lungs.onnx needs onnxruntime", 'pip install "lung_seg[onnx]"')),
+    ],
+)
+def test_without_the_backend_the_remedy_is_named(
+    tmp_path: Path, missing: tuple[str, ...], arguments: str, words: tuple[str, ...]
+) -> None:
+    finished = predict_without(missing, arguments, tmp_path / "any.png")
+    assert finished.returncode == 1
+    message = finished.stderr.partition("lung_seg.errors.UserError: ")[2]
+    assert len(message.splitlines()) == 2
+    assert all(word in message for word in words)
+
+
+def test_the_onnx_file_holds_the_weights_of_the_safetensors() -> None:
+    torch_backend = Predictor(SHIPPED, precision="32-true")
+    onnx_backend = Predictor(SHIPPED_ONNX)
+    inputs = [torch_backend.to_network_input(draw_phantom(seed, 320, 320).image) for seed in range(3)]
+    np.testing.assert_allclose(
+        onnx_backend.probabilities(inputs), torch_backend.probabilities(inputs), atol=TOLERANCE, rtol=0
+    )
+    ours, theirs = (predictor.backends[0].description for predictor in (onnx_backend, torch_backend))
+    assert {name: ours[name] for name in theirs} == theirs
 
 
 def test_they_can_be_exported_as_onnx(tmp_path: Path, run: Run) -> None:
