@@ -1,4 +1,5 @@
 import csv
+import dataclasses
 import hashlib
 import json
 import logging
@@ -133,7 +134,7 @@ def test_left_and_right_mask_are_merged(workplace):
     assert np.array_equal(pixels(folder / "masks" / film(1).name) > 0, right | left)
 
 
-def test_jsrt_films_are_turned_and_fit_their_masks_of_half_the_size(workplace):
+def test_jsrt_radiographs_are_inverted_and_fit_their_masks_of_half_the_size(workplace):
     layouts.write_jsrt(workplace / "raw", cases=3, size_px=128)
 
     folder = prepare(settings(source="jsrt", image_size_px=64))
@@ -318,7 +319,7 @@ def test_corrupt_cases_are_skipped_by_name_and_counted(workplace, caplog):
     assert "is up to date: 7 cases" in caplog.text
 
 
-def test_mended_cases_join_and_removed_ones_are_not_missed(workplace):
+def test_repaired_cases_join_and_removed_skipped_ones_are_ignored(workplace):
     break_films(workplace)
     before = splits(prepare(settings()))
     layouts.write_image(film(2), layouts.draw_chest(2, 96, 80)[0])
@@ -546,3 +547,12 @@ def test_a_manifest_edited_wrongly_is_refused(workplace, old, new, message):
 def test_a_manifest_that_is_not_there(workplace):
     with pytest.raises(UserError, match=r"manifest\.csv is not there(.|\n)*prepare_data\.py"):
         read_manifest(Path("manifest.csv"))
+
+
+def test_settings_of_an_older_checkpoint_are_read_and_unknown_ones_refused():
+    plain = dataclasses.asdict(settings())
+    assert DataConfig.from_plain(plain) == settings()
+    older = {("phantoms_beside" if key == "synthetic_per_epoch" else key): value for key, value in plain.items()}
+    assert DataConfig.from_plain(older | {"phantoms_beside": 7}) == settings(synthetic_per_epoch=7)
+    with pytest.raises(TypeError, match="neither"):
+        DataConfig.from_plain(plain | {"neither": 1})
