@@ -10,7 +10,7 @@ __version__ = "0.1.0"
 
 
 def __getattr__(name: str) -> Any:
-    """Import Predictor when it is first asked for: training does without it, and importing this package stays quick."""
+    """Import Predictor on first use, so that importing this package stays fast."""
     if name == "Predictor":
         from lung_seg.prediction.predictor import Predictor
 

@@ -1,16 +1,12 @@
-"""What every configuration key means, its unit and its range.
-
-One dataclass per group of ``conf/``; ``keys.py`` holds the ranges, ``schema.py`` has Hydra compose the YAML files
-against them.
-"""
+"""Meaning, default and range of every configuration key: one dataclass per group of ``conf/``."""
 
 import re
 from dataclasses import dataclass
 from typing import Any, ClassVar, NamedTuple
 
-from lung_seg.config_field import MISSING, ConfigGroup, config_field, nested, target_kwargs
+from lung_seg.config_field import MISSING, ConfigGroup, config_field, is_unresolved, nested, target_kwargs
 
-MAX_MEGAPIXELS = 80  # four times the largest public film, and a file of a few kB may claim to hold billions
+MAX_MEGAPIXELS = 80  # four times the largest public radiograph; a file of a few kB may claim to hold billions of pixels
 AS_TRAINED = "as_trained"  # evaluate.py: the cases that the checkpoint was trained with
 SOURCES = ("phantom", "montgomery", "shenzhen", "montgomery_shenzhen", "jsrt", "folder", AS_TRAINED)
 SPLITS = ("train", "validation", "test")
@@ -21,26 +17,24 @@ SAMPLERS = ("tpe", "random", "grid")
 
 @dataclass
 class PhantomConfig(ConfigGroup):
-    """Generated radiographs, the embedded default."""
+    """Generated radiographs, the default data set."""
 
     prefix: ClassVar[str] = "data.phantom."
-    cases: int = config_field(1600, "Radiographs to draw.", at_least=1)
-    size_px: int = config_field(128, "Height of the drawn radiographs in pixels.", at_least=32, at_most=4096)
-    seed: int = config_field(0, "Another seed draws other radiographs.", at_least=0)
+    cases: int = config_field(1600, "Number of radiographs.", at_least=1)
+    size_px: int = config_field(128, "Height of the radiographs in pixels.", at_least=32, at_most=4096)
+    seed: int = config_field(0, "Random seed of the radiographs.", at_least=0)
 
 
 @dataclass
 class FolderConfig(ConfigGroup):
-    """Any two folders of radiographs and masks, matched by the stem of their file names."""
+    """Two folders of radiographs and masks, matched by the stem of their file names."""
 
     prefix: ClassVar[str] = "data.folder."
     image_dir: str = config_field("images", "Folder of the radiographs, relative to data.raw_dir.")
     mask_dir: str = config_field("masks", "Folder of the masks, relative to data.raw_dir.")
-    image_suffix: str = config_field("", "Taken off the end of a radiograph's stem before matching.")
-    mask_suffix: str = config_field("", "Taken off the end of a mask's stem before matching, e.g. _mask.")
-    patient_pattern: str = config_field(
-        "", "Regular expression whose first group is the patient in the stem; empty: one each."
-    )
+    image_suffix: str = config_field("", "Removed from the end of a radiograph's stem before matching.")
+    mask_suffix: str = config_field("", "Removed from the end of a mask's stem before matching, e.g. _mask.")
+    patient_pattern: str = config_field("", "Regex on the stem whose group 1 is the patient; empty: one per case.")
     inverted: bool = config_field(False, "The files show air bright and bone dark.")
 
 
@@ -50,39 +44,31 @@ class DataConfig(ConfigGroup):
 
     prefix: ClassVar[str] = "data."
     name: str = config_field(MISSING, "Name of the prepared set.")
-    source: str = config_field(MISSING, "Layout the raw files are in.", choices=SOURCES)
-    raw_dir: str = config_field("data/raw", "Folder that holds the raw radiographs.")
+    source: str = config_field(MISSING, "Layout of the raw files.", choices=SOURCES)
+    raw_dir: str = config_field("data/raw", "Folder of the raw radiographs.")
     prepared_dir: str = config_field("data/segmentation", "Folder that prepared sets are written to.")
-    download: bool = config_field(False, "Fetch the official archives into data.raw_dir first.")
-    image_size_px: int = config_field(
-        512, "Height and width of the network's input in pixels.", at_least=16, at_most=4096
-    )
-    resize: str = config_field("stretch", "How a radiograph becomes square.", choices=("stretch", "letterbox"))
-    test_cases: float = config_field(0.15, "Cases put aside for the test: a number, or a fraction below 1.", above=0)
+    download: bool = config_field(False, "Download the official archives to data.raw_dir first.")
+    image_size_px: int = config_field(512, "Height and width of the network's input in px.", at_least=16, at_most=4096)
+    resize: str = config_field("stretch", "How a radiograph is made square.", choices=("stretch", "letterbox"))
+    test_cases: float = config_field(0.15, "Cases of the test split: a number, or a fraction below 1.", above=0)
     validation_fraction: float = config_field(0.2, "Fraction of the rest used for validation.", above=0, below=1)
-    split_seed: int = config_field(0, "Another seed splits the cases otherwise.", at_least=0)
+    split_seed: int = config_field(0, "Random seed of the split.", at_least=0)
     folds: int = config_field(0, "k-fold cross-validation instead of validation_fraction; 0: off.", at_least=0)
     fold: int = config_field(0, "The fold used for validation, counted from 0.", at_least=0)
-    max_megapixels: int = config_field(
-        MAX_MEGAPIXELS, "Largest raw file that is decoded, radiograph or mask, in millions of pixels.", at_least=1
-    )
-    on_error: str = config_field("skip", "What a corrupt case does to preparing.", choices=("skip", "stop"))
-    epochs: int = config_field(50, "Passes over the training cases that suit this set.", at_least=1)
-    batch_size: int = config_field(8, "Radiographs per optimizer step and device.", at_least=1)
-    workers: int | None = config_field(
-        None,
-        "Processes that load and augment; null: none on a CPU, which has no core to spare, else up to 8.",
-        at_least=0,
-    )
+    max_megapixels: int = config_field(MAX_MEGAPIXELS, "Largest raw file to decode, in megapixels.", at_least=1)
+    on_error: str = config_field("skip", "What preparing does with a corrupt case.", choices=("skip", "stop"))
+    epochs: int = config_field(50, "Epochs suited to this set, the default of trainer.max_epochs.", at_least=1)
+    batch_size: int = config_field(8, "Radiographs per batch and device.", at_least=1)
+    workers: int | None = config_field(None, "Data loading processes; null: up to 8 for CUDA, else 0.", at_least=0)
     synthetic_per_epoch: int = config_field(
-        0, "Phantoms to train on beside the cases in each epoch, others each time, of data.phantom.cases.", at_least=0
+        0, "Phantoms added to each epoch, other ones each time, out of data.phantom.cases.", at_least=0
     )
     phantom: PhantomConfig = nested(PhantomConfig)
     folder: FolderConfig = nested(FolderConfig)
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.name != MISSING and not self.name.startswith("${") and not re.fullmatch(NAME, self.name):
+        if not is_unresolved(self.name) and not re.fullmatch(NAME, self.name):
             self.refuse("name", NAME_RULE, "It names the prepared set's folder.")
         if self.test_cases > 1 and self.test_cases % 1:
             self.refuse("test_cases", "must be a whole number or a fraction below 1", "Try data.test_cases=0.2.")
@@ -92,52 +78,35 @@ class DataConfig(ConfigGroup):
             self.refuse("fold", f"must be below data.folds={self.folds}", "Folds are counted from 0.")
         if self.synthetic_per_epoch > self.phantom.cases:
             rule = f"must be at most data.phantom.cases={self.phantom.cases}"
-            self.refuse("synthetic_per_epoch", rule, "Raise that: so many are drawn, once.")
+            self.refuse("synthetic_per_epoch", rule, "Raise data.phantom.cases: that many are generated, once.")
 
     @classmethod
     def from_plain(cls, values: dict[str, Any]) -> "DataConfig":
-        """The settings that a checkpoint keeps as plain values."""
-        values = {("synthetic_per_epoch" if key == "phantoms_beside" else key): value for key, value in values.items()}
-        inner = {"phantom": PhantomConfig(**values["phantom"]), "folder": FolderConfig(**values["folder"])}
-        return cls(**values | inner)
+        """The data settings that a checkpoint keeps as plain values."""
+        renamed = {"phantoms_beside": "synthetic_per_epoch"}  # keys of older checkpoints
+        values = {renamed.get(key, key): value for key, value in values.items()}
+        groups = {"phantom": PhantomConfig(**values["phantom"]), "folder": FolderConfig(**values["folder"])}
+        return cls(**values | groups)
 
 
 @dataclass
 class AugmentationConfig(ConfigGroup):
-    """How training radiographs are varied; 0 switches a variation off."""
+    """Random variation of training radiographs; 0 switches one off."""
 
     prefix: ClassVar[str] = "augmentation."
     rotation_deg: float = config_field(0.0, "Largest rotation either way, in degrees.", at_least=0, at_most=180)
-    scale: float = config_field(
-        0.0, "Largest enlargement or reduction of each axis, as a fraction.", at_least=0, below=1
-    )
+    scale: float = config_field(0.0, "Largest change of size of each axis, as a fraction.", at_least=0, below=1)
     shift: float = config_field(0.0, "Largest shift along each axis, as a fraction of the size.", at_least=0, below=1)
     horizontal_flip: float = config_field(0.0, "Probability of swapping left and right.", at_least=0, at_most=1)
-    brightness: float = config_field(
-        0.0, "Largest change of brightness, as a fraction of white.", at_least=0, at_most=1
-    )
+    brightness: float = config_field(0.0, "Largest change of brightness, 1 is black to white.", at_least=0, at_most=1)
     contrast: float = config_field(0.0, "Largest change of contrast, as a fraction.", at_least=0, at_most=1)
-    gamma: float = config_field(
-        0.0, "Largest change of gamma either way: 0.3 draws from 0.7 to 1.3.", at_least=0, below=1
-    )
-    tone_curve: float = config_field(
-        0.0, "Probability of another tone curve, as of another scanner.", at_least=0, at_most=1
-    )
-    shading: float = config_field(
-        0.0, "Largest unevenness of exposure: 0.4 is up to 1.4 times as bright or dark.", at_least=0, at_most=9
-    )
-    noise: float = config_field(
-        0.0, "Largest standard deviation of Gaussian noise, as a fraction of white.", at_least=0, at_most=1
-    )
-    blur_px: float = config_field(
-        0.0, "Largest standard deviation of a Gaussian blur, in pixels.", at_least=0, at_most=32
-    )
-    elastic: float = config_field(
-        0.0, "Largest elastic displacement, as a fraction of the size.", at_least=0, at_most=0.1
-    )
-    opacity: float = config_field(
-        0.0, "Probability of veiled patches, as of pneumonia or fluid.", at_least=0, at_most=1
-    )
+    gamma: float = config_field(0.0, "Largest change of gamma: 0.3 draws from 0.7 to 1.3.", at_least=0, below=1)
+    tone_curve: float = config_field(0.0, "Probability of a random tone curve.", at_least=0, at_most=1)
+    shading: float = config_field(0.0, "Largest unevenness of exposure: 0.4 is a factor of 1.4.", at_least=0, at_most=9)
+    noise: float = config_field(0.0, "Largest SD of Gaussian noise, 1 is black to white.", at_least=0, at_most=1)
+    blur_px: float = config_field(0.0, "Largest SD of a Gaussian blur, in pixels.", at_least=0, at_most=32)
+    elastic: float = config_field(0.0, "Largest elastic shift, as a fraction of the size.", at_least=0, at_most=0.1)
+    opacity: float = config_field(0.0, "Probability of opacities, as of pneumonia or fluid.", at_least=0, at_most=1)
     invert: float = config_field(0.0, "Probability of swapping bright and dark.", at_least=0, at_most=1)
 
 
@@ -146,21 +115,19 @@ class ModelConfig(ConfigGroup):
     """The U-Net."""
 
     prefix: ClassVar[str] = "model."
-    base_channels: int = config_field(
-        16, "Channels of the first level; each level down doubles them.", at_least=1, at_most=256
-    )
-    max_channels: int = config_field(1024, "Where the doubling ends.", at_least=1)
-    depth: int = config_field(4, "Times the resolution is halved.", at_least=1, at_most=8)
+    base_channels: int = config_field(16, "Channels of the first level, doubled per level.", at_least=1, at_most=256)
+    max_channels: int = config_field(1024, "Most channels of a level.", at_least=1)
+    depth: int = config_field(4, "Number of times the resolution is halved.", at_least=1, at_most=8)
     normalization: str = config_field("batch", "After each convolution.", choices=("batch", "instance", "group"))
 
 
 @dataclass
 class LossConfig(ConfigGroup):
-    """Binary cross-entropy on the logits, with soft Dice added by weight."""
+    """Binary cross-entropy on the logits plus weighted soft Dice."""
 
     prefix: ClassVar[str] = "loss."
-    dice_weight: float = config_field(0.0, "Weight of the soft Dice loss beside the cross-entropy's 1.", at_least=0)
-    positive_weight: float = config_field(1.0, "Weight of a lung pixel against a background pixel.", above=0)
+    dice_weight: float = config_field(0.0, "Weight of the soft Dice loss; cross-entropy has 1.", at_least=0)
+    positive_weight: float = config_field(1.0, "Weight of a lung pixel relative to a background pixel.", above=0)
 
 
 @dataclass
@@ -168,20 +135,20 @@ class TrainerConfig(ConfigGroup):
     """Arguments of pytorch_lightning.Trainer."""
 
     prefix: ClassVar[str] = "trainer."
-    accelerator: str = config_field("auto", "Hardware.", choices=("auto", "cpu", "gpu", "cuda", "mps"))
-    devices: Any = config_field(1, "How many devices on each machine, or a list of their numbers, or auto.")
-    num_nodes: int = config_field(1, "Machines.", at_least=1)
-    strategy: str = config_field("auto", "How several devices share the work.", choices=("auto", "ddp"))
+    accelerator: str = config_field("auto", "Device type.", choices=("auto", "cpu", "gpu", "cuda", "mps"))
+    devices: Any = config_field(1, "Devices per machine: a number, a list of indices, or auto.")
+    num_nodes: int = config_field(1, "Number of machines.", at_least=1)
+    strategy: str = config_field("auto", "Distributed strategy.", choices=("auto", "ddp"))
     precision: str = config_field(
         "auto",
-        "auto takes bf16-mixed where the hardware multiplies bf16, else 32-true.",
+        "auto: bf16-mixed on hardware with bf16 arithmetic, else 32-true.",
         choices=("auto", "32-true", "bf16-mixed", "16-mixed"),
     )
     max_epochs: int = config_field("${data.epochs}", "Passes over the training cases.", at_least=1)
-    accumulate_grad_batches: int = config_field(1, "Batches whose gradients make one step.", at_least=1)
-    gradient_clip_val: float | None = config_field(None, "Largest norm of the gradient; null: any.", above=0)
-    sync_batchnorm: bool = config_field(False, "Batch statistics over all devices.")
-    benchmark: bool = config_field(False, "Let cuDNN try out its algorithms first.")
+    accumulate_grad_batches: int = config_field(1, "Batches per optimizer step.", at_least=1)
+    gradient_clip_val: float | None = config_field(None, "Largest norm of the gradient; null: no limit.", above=0)
+    sync_batchnorm: bool = config_field(False, "Compute batch statistics over all devices.")
+    benchmark: bool = config_field(False, "Let cuDNN time its algorithms at the start and use the fastest.")
     log_every_n_steps: int = config_field(10, "Optimizer steps between two points of a training curve.", at_least=1)
     check_val_every_n_epoch: int = config_field(1, "Epochs between two validations.", at_least=1)
     enable_progress_bar: bool = config_field(True, "Show a progress bar.")
@@ -189,24 +156,22 @@ class TrainerConfig(ConfigGroup):
 
 @dataclass
 class SearchConfig(ConfigGroup):
-    """Many trainings whose settings Optuna chooses by their best validation Dice: search=lr_batch."""
+    """Hyperparameter search with Optuna for the best validation Dice: search=lr_batch."""
 
     prefix: ClassVar[str] = "search."
-    name: str | None = config_field(None, "Its runs are in runs/search/<name>; the same command again goes on with it.")
-    sampler: str = config_field("tpe", "Who chooses: TPE, chance, or all combinations in turn.", choices=SAMPLERS)
-    trials: int = config_field(20, "Trainings in all; a grid ends when all combinations are done.", at_least=1)
-    pruning: bool = config_field(True, "Stop a training whose validation Dice is below the median of the others'.")
-    storage: str | None = config_field(
-        None, "SQL URL that several machines may share; null: search.db beside the runs."
-    )
-    trial: int | None = config_field(None, "Number of this training in the search, which sets it.", at_least=0)
+    name: str | None = config_field(None, "Folder below runs/search; the same command resumes the search.")
+    sampler: str = config_field("tpe", "How values are chosen.", choices=SAMPLERS)
+    trials: int = config_field(20, "Number of trainings; a grid ends after all combinations.", at_least=1)
+    pruning: bool = config_field(True, "Stop a training whose validation Dice is below the median of the others.")
+    storage: str | None = config_field(None, "SQL URL that machines may share; null: search.db in the search's folder.")
+    trial: int | None = config_field(None, "Number of this training; set by the search.", at_least=0)
     params: dict[str, Any] = target_kwargs(
-        "What to vary, by key: choice(4,8) or tag(log,interval(1e-4,1e-2)); optimizer.lr='interval(…)' does it too."
+        "Values to try by key: choice(4,8) or tag(log,interval(1e-4,1e-2)); also as optimizer.lr='interval(…)'."
     )
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.name is not None and not re.fullmatch(NAME, self.name):
+        if not is_unresolved(self.name) and not re.fullmatch(NAME, str(self.name)):
             self.refuse("name", NAME_RULE, "It names a folder.")
 
 
@@ -214,17 +179,15 @@ class SearchConfig(ConfigGroup):
 class Recipe(ConfigGroup):
     """What a network is trained with."""
 
-    seed: int = config_field(
-        0, "Weights, order of cases and augmentation follow from it.", at_least=0, at_most=2**32 - 1
-    )
-    compile: bool = config_field(False, "Compile the network first (torch.compile): takes a minute; pays on a GPU.")
+    seed: int = config_field(0, "Seed of weights, case order and augmentation.", at_least=0, at_most=2**32 - 1)
+    compile: bool = config_field(False, "Compile the network (torch.compile): takes a minute, pays on a GPU.")
     data: DataConfig = nested(DataConfig)
     augmentation: AugmentationConfig = nested(AugmentationConfig)
     model: ModelConfig = nested(ModelConfig)
     loss: LossConfig = nested(LossConfig)
     optimizer: dict[str, Any] = target_kwargs("Class in optimizer._target_ and its arguments, e.g. optimizer.lr=1e-3.")
     scheduler: dict[str, Any] = target_kwargs(
-        "Class in scheduler._target_ and its arguments, e.g. scheduler.pct_start=0.1."
+        "Class in scheduler._target_ and its arguments, e.g. scheduler.pct_start."
     )
     trainer: TrainerConfig = nested(TrainerConfig)
 
@@ -233,48 +196,36 @@ class Recipe(ConfigGroup):
         step = 2**self.model.depth
         if self.data.image_size_px % step:
             nearest = max(step, round(self.data.image_size_px / step) * step)
-            self.data.refuse(
-                "image_size_px",
-                f"must be a multiple of {step}, since model.depth={self.model.depth} halves it so many times",
-                f"The nearest is data.image_size_px={nearest}.",
-            )
+            rule = f"must be a multiple of {step}, since model.depth={self.model.depth} halves it that many times"
+            self.data.refuse("image_size_px", rule, f"The nearest is data.image_size_px={nearest}.")
 
 
 @dataclass
 class TrainConfig(Recipe):
     """train.py: train a network, then score its best checkpoint on the test split."""
 
-    resume: str | None = config_field(None, "Run directory of a training to go on with.")
-    init: str | None = config_field(
-        None, "Start from the weights of another network: a checkpoint, run directory or .safetensors; null: at random."
-    )
+    resume: str | None = config_field(None, "Run directory of a training to resume.")
+    init: str | None = config_field(None, "Initial weights: checkpoint, run directory or .safetensors; null: random.")
     checkpoint_every_n_steps: int | None = config_field(
-        None, "Optimizer steps between two checkpoints within an epoch; null: only after each epoch.", at_least=1
+        None, "Optimizer steps between checkpoints within an epoch; null: only after each epoch.", at_least=1
     )
-    patience_epochs: int = config_field(
-        50, "Stop after so many validations without a better Dice; 0: never.", at_least=0
-    )
+    patience_epochs: int = config_field(50, "Stop after so many validations without a better Dice; 0: off.", at_least=0)
     search: SearchConfig = nested(SearchConfig)
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        epochs = str(self.trainer.max_epochs)  # the name of another key until Hydra looks it up
-        if epochs.isdecimal() and self.trainer.check_val_every_n_epoch > int(epochs):
+        epochs = self.trainer.max_epochs
+        if not is_unresolved(epochs) and self.trainer.check_val_every_n_epoch > epochs:
             rule = f"must be at most trainer.max_epochs={epochs}"
-            self.trainer.refuse("check_val_every_n_epoch", rule, "Without a validation no checkpoint is the best.")
+            self.trainer.refuse("check_val_every_n_epoch", rule, "Without a validation there is no best checkpoint.")
 
 
 @dataclass
 class EvaluateConfig(ConfigGroup):
     """evaluate.py: score a checkpoint on one split of a prepared set."""
 
-    checkpoint: str | None = config_field(
-        None, "Checkpoint file, or the run directory it lies in (its best one is taken)."
-    )
-    checkpoints: Any = config_field(
-        None,
-        "Several as one: [a,b], or the directory of a sweep. Folds are scored out of fold, and all as an ensemble.",
-    )
+    checkpoint: str | None = config_field(None, "Checkpoint file, or run directory (its best checkpoint).")
+    checkpoints: Any = config_field(None, "[a,b] or the directory of a sweep; folds are scored out of fold.")
     split: str = config_field("test", "Cases to score.", choices=(*SPLITS, "all"))
     data: DataConfig = nested(DataConfig)
     augmentation: AugmentationConfig = nested(AugmentationConfig)
@@ -293,60 +244,48 @@ class EvaluateConfig(ConfigGroup):
 class ExportConfig(ConfigGroup):
     """export.py: a network for other runtimes, checked against PyTorch, with a model card."""
 
-    checkpoint: str | None = config_field(
-        None, "Checkpoint file or run directory (its best); null: the weights that ship."
-    )
-    format: str = config_field("onnx", "What to write.", choices=(*FORMATS, "all"))
+    checkpoint: str | None = config_field(None, "Checkpoint file or run directory (its best); null: shipped weights.")
+    format: str = config_field("onnx", "File format.", choices=(*FORMATS, "all"))
     half: bool = config_field(True, "Write safetensors in half precision.")
-    output: str = config_field(MISSING, "Folder to write to; runs/export/<time> unless it is given.")
+    output: str = config_field(MISSING, "Folder to write to; default: runs/export/<time>.")
 
 
 @dataclass
 class PredictConfig(ConfigGroup):
-    """predict.py: the lungs of radiographs, each mask at its radiograph's own size."""
+    """predict.py: segment the lungs of radiographs, each mask at the size of its radiograph."""
 
-    input: str = config_field(
-        MISSING, "A file, a folder, a pattern such as films/*.png, or a .txt list with a path a line."
-    )
+    input: str = config_field(MISSING, "File, folder, pattern such as films/*.png, or .txt list with a path per line.")
     output: str = config_field(MISSING, "Folder that masks, overlays and predictions.csv are written to.")
     checkpoint: Any = config_field(
-        None, "Checkpoint, run directory, .safetensors or .onnx, or an ensemble [a,b]; null: the weights that ship."
+        None, "Checkpoint, run directory, .safetensors or .onnx, or an ensemble [a,b]; null: shipped weights."
     )
-    flip: bool = config_field(False, "Average with what is found in the mirrored radiograph.")
-    cleaning: bool = config_field(True, "Remove what cannot be lung and fill holes.")
-    overlay: bool = config_field(True, "Write the radiograph with the lungs' outline too.")
-    crop: bool = config_field(
-        False, "Write the box around the lungs too, as it is and with all but the lungs faded out."
-    )
-    dicom_seg: bool = config_field(False, "Write a DICOM Segmentation object too, for input that is DICOM.")
+    flip: bool = config_field(False, "Average with the prediction for the mirrored radiograph.")
+    cleaning: bool = config_field(True, "Remove components that cannot be lung and fill holes.")
+    overlay: bool = config_field(True, "Write the radiograph with the lung contours.")
+    crop: bool = config_field(False, "Write the box around the lungs, unchanged and with all but the lungs faded out.")
+    dicom_seg: bool = config_field(False, "Write a DICOM Segmentation object for DICOM input.")
     inverted: bool = config_field(False, "The files show air bright and bone dark.")
-    spacing_mm: float | None = config_field(
-        None, "Side of a pixel, for areas in mm²; null: what the file says.", above=0
-    )
-    max_megapixels: int = config_field(
-        MAX_MEGAPIXELS, "Largest file that is decoded, in millions of pixels.", at_least=1
-    )
-    skip_existing: bool = config_field(False, "Leave alone what the output folder holds already.")
-    batch_size: int | None = config_field(
-        None, "Radiographs the network sees at once; null: 8 on a GPU, else 1.", at_least=1
-    )
+    spacing_mm: float | None = config_field(None, "Pixel size, for areas in mm²; null: read from the file.", above=0)
+    max_megapixels: int = config_field(MAX_MEGAPIXELS, "Largest file to decode, in megapixels.", at_least=1)
+    skip_existing: bool = config_field(False, "Skip radiographs whose results are in the output folder.")
+    batch_size: int | None = config_field(None, "Radiographs per forward pass; null: 8 on a GPU, else 1.", at_least=1)
     device: str = config_field("auto", "Where the network runs.", choices=("auto", "cpu", "cuda", "mps"))
     precision: str = config_field(
         "auto",
-        "auto takes bf16-mixed where the hardware multiplies bf16, else 32-true; ONNX files keep their own.",
+        "auto: bf16-mixed on hardware with bf16 arithmetic, else 32-true; ONNX files keep their own.",
         choices=("auto", "32-true", "bf16-mixed"),
     )
 
     @property
     def checkpoints(self) -> list[str]:
-        """One network, several, or none for the weights that ship."""
+        """Paths of one network or an ensemble; empty: the shipped weights."""
         if self.checkpoint is None:
             return []
         return list(map(str, self.checkpoint)) if isinstance(self.checkpoint, list) else [str(self.checkpoint)]
 
 
 class Shard(NamedTuple):
-    """A part of a set's cases."""
+    """One of ``of`` parts of a set's cases."""
 
     number: int  # counted from 1
     of: int
@@ -356,10 +295,8 @@ class Shard(NamedTuple):
 class PrepareConfig(ConfigGroup):
     """prepare_data.py: raw radiographs into a prepared set."""
 
-    check: bool = config_field(False, "Prepare nothing; look for what is wrong with the set and what is odd in it.")
-    shard: str | None = config_field(
-        None, "Prepare a part only, beside other processes or machines: 3/16 is the third of 16."
-    )
+    check: bool = config_field(False, "Prepare nothing; check the prepared set for errors and outliers.")
+    shard: str | None = config_field(None, "Prepare one part, other processes the rest: 3/16 is the third of 16.")
     data: DataConfig = nested(DataConfig)
 
     def __post_init__(self) -> None:
@@ -371,7 +308,7 @@ class PrepareConfig(ConfigGroup):
 
     @property
     def part(self) -> Shard | None:
-        """The shard to prepare; none for the whole set."""
-        found = re.fullmatch(r"(\d+)/(\d+)", str(self.shard))
-        shard = Shard(int(found[1]), int(found[2])) if found else None
+        """The shard to prepare; None for the whole set."""
+        match = re.fullmatch(r"(\d+)/(\d+)", str(self.shard))
+        shard = Shard(int(match[1]), int(match[2])) if match else None
         return shard if shard and 1 <= shard.number <= shard.of else None

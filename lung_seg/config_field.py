@@ -1,4 +1,4 @@
-"""How a configuration key is declared: its default, its meaning and the range of its values, which is held."""
+"""Declaration of configuration keys: default, meaning, and the range that is checked when a group is made."""
 
 import dataclasses
 from collections.abc import Callable
@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 
 from lung_seg.errors import UserError
 
-MISSING = "???"  # as OmegaConf spells a value that has to be given
+MISSING = "???"  # OmegaConf's spelling of a value that has no default
 
 
 def config_field(
@@ -22,20 +22,17 @@ def config_field(
 ) -> Any:
     """A configuration key: its default, its meaning in one line and the range of its values."""
     rules = {"at least": at_least, "above": above, "at most": at_most, "below": below, "one of": choices}
-    metadata = {
-        "meaning": meaning,
-        "rules": {name: value for name, value in rules.items() if value is not None},
-    }
-    return dataclasses.field(default=default, metadata=metadata)
+    given = {name: bound for name, bound in rules.items() if bound is not None}
+    return dataclasses.field(default=default, metadata={"meaning": meaning, "rules": given})
 
 
-def nested(of: Callable[[], object]) -> Any:
+def nested(group: Callable[[], object]) -> Any:
     """A group of keys inside another."""
-    return dataclasses.field(default_factory=of)
+    return dataclasses.field(default_factory=group)
 
 
 def target_kwargs(meaning: str) -> Any:
-    """A group whose keys are the arguments of somebody else's class, named in ``_target_``."""
+    """A group whose keys are the arguments of an external class, named in ``_target_``."""
     return dataclasses.field(default_factory=dict, metadata={"meaning": meaning, "rules": {}})
 
 
@@ -53,19 +50,22 @@ def rule_text(rules: dict[str, Any]) -> str:
     return ", ".join(f"{name} {' | '.join(b) if name == 'one of' else b}" for name, b in rules.items())
 
 
+def is_unresolved(value: Any) -> bool:
+    """Whether a value is null, missing or a reference such as ``${data.epochs}``: no range applies to it."""
+    return value in (None, MISSING) or str(value).startswith("${")
+
+
 @dataclass
 class ConfigGroup:
-    """What all groups share: each value is held against its key's range when the group is made."""
+    """Base of all groups: checks each value against its key's range when the group is made."""
 
     prefix: ClassVar[str] = ""
 
     def __post_init__(self) -> None:
         for field in dataclasses.fields(self):
             value, rules = getattr(self, field.name), field.metadata.get("rules", {})
-            unresolved = value in (None, MISSING) or str(value).startswith("${")
-            if not unresolved and not all(VALIDATORS[name](value, bound) for name, bound in rules.items()):
-                meaning = field.metadata["meaning"]
-                self.refuse(field.name, f"must be {rule_text(rules)}", f"It means: {meaning}")
+            if not is_unresolved(value) and not all(VALIDATORS[name](value, bound) for name, bound in rules.items()):
+                self.refuse(field.name, f"must be {rule_text(rules)}", f"It means: {field.metadata['meaning']}")
 
     def refuse(self, name: str, rule: str, remedy: str) -> None:
         """Raise the UserError of one key."""

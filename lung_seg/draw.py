@@ -1,70 +1,65 @@
-"""Pictures a person looks at: contours on a radiograph, panels and contact sheets, all RGB uint8."""
+"""Pictures for people, RGB uint8: contours on a radiograph, panels and contact sheets."""
 
-import itertools
-import math
 from collections.abc import Sequence
-from functools import lru_cache
-from statistics import NormalDist
 
 import cv2
 import numpy as np
-import numpy.typing as npt
+from numpy.typing import NDArray
 
-Grey = npt.NDArray[np.uint8]
-Mask = npt.NDArray[np.bool_]
-Rgb = npt.NDArray[np.uint8]
+from lung_seg.raw.image_file import Grey
+from lung_seg.raw.masks import Mask
+
+Rgb = NDArray[np.uint8]
 Colour = tuple[int, int, int]
 
-# Blue-green and orange stay apart in every common form of colour blindness, and no radiograph holds them.
+# Blue-green and orange differ in every common form of colour blindness, and no radiograph contains them.
 TRUTH_COLOUR: Colour = (45, 212, 191)
 PREDICTION_COLOUR: Colour = (255, 146, 43)
 DISAGREEMENT_OPACITY = 0.30
 PROBABILITY_OPACITY = 0.35
 
-_SHEET_COLOUR = 18
-_CAPTION_COLOUR: Colour = (225, 225, 225)
+SHEET_GREY = 18
+CAPTION_COLOUR: Colour = (225, 225, 225)
+CAPTION_FONT = cv2.FONT_HERSHEY_SIMPLEX
 
 
 def overlay(image: Grey, prediction: Mask | None, truth: Mask | None) -> Rgb:
     """Contours of the masks on the radiograph, (H, W, 3).
 
-    The truth's line is the wider one and lies below, so both are seen where they coincide. Pixels in one mask
-    only are tinted in that mask's colour: blue-green was missed, orange is too much.
+    The truth's contour is wider and drawn first, so both are visible where they coincide. Pixels in one mask only are
+    tinted in that mask's colour: blue-green is missed lung, orange is surplus.
 
     Raises:
         ValueError: a mask's size is not the image's.
     """
     picture = _to_rgb(image)
-    width_px = _line_width(image)
+    line_px = _line_width(image)
     if prediction is not None and truth is not None:
-        _check_size(image, prediction)
-        _check_size(image, truth)
         _blend(picture, TRUTH_COLOUR, DISAGREEMENT_OPACITY * (truth & ~prediction))
         _blend(picture, PREDICTION_COLOUR, DISAGREEMENT_OPACITY * (prediction & ~truth))
     if truth is not None:
-        _draw_contour(picture, truth, TRUTH_COLOUR, width_px if prediction is None else 2 * width_px)
+        _draw_contour(picture, truth, TRUTH_COLOUR, line_px if prediction is None else 3 * line_px - 1)
     if prediction is not None:
-        _draw_contour(picture, prediction, PREDICTION_COLOUR, width_px)
+        _draw_contour(picture, prediction, PREDICTION_COLOUR, line_px)
     return picture
 
 
-def panel(image: Grey, truth: Mask, probability: npt.NDArray[np.floating]) -> Rgb:
+def panel(image: Grey, truth: Mask, probability: NDArray[np.floating]) -> Rgb:
     """Radiograph, truth and prediction side by side, (H, 3W, 3).
 
-    The right third is tinted by the probability (H, W), 0 to 1, and has its contour at 0.5.
+    The right third is tinted by the probability (H, W), 0 to 1, with a contour at 0.5.
 
     Raises:
         ValueError: the truth's or the probability's size is not the image's.
     """
-    _check_size(image, probability)
     predicted = _to_rgb(image)
     _blend(predicted, PREDICTION_COLOUR, PROBABILITY_OPACITY * probability)
-    _draw_contour(predicted, probability > 0.5, PREDICTION_COLOUR, _line_width(image))
-    return np.hstack([overlay(image, None, None), overlay(image, None, truth), predicted])
+    _draw_contour(predicted, probability >= 0.5, PREDICTION_COLOUR, _line_width(image))
+    return np.hstack([_to_rgb(image), overlay(image, None, truth), predicted])
 
 
 def contact_sheet(pictures: Sequence[Rgb], captions: Sequence[str], columns: int, tile_px: int) -> Rgb:
-    """Pictures in rows of ``columns`` square tiles, each with its caption below; captions too long are cut.
+    """Pictures in rows of ``columns`` square tiles, each above its caption; long captions are cut.
 
     Raises:
         ValueError: no picture, not one caption each, or less than one column.
@@ -73,11 +68,11 @@ def contact_sheet(pictures: Sequence[Rgb], captions: Sequence[str], columns: int
         counts = f"{len(pictures)} pictures, {len(captions)} captions and {columns} columns"
         raise ValueError(f"{counts} make no sheet; give a caption for each picture and at least one column")
     gap_px = max(2, tile_px // 40)
-    tiles = [_tile(*pair, tile_px=tile_px, gap_px=gap_px) for pair in zip(pictures, captions, strict=True)]
+    tiles = [_tile(picture, caption, tile_px, gap_px) for picture, caption in zip(pictures, captions, strict=True)]
     columns = min(columns, len(tiles))
-    tiles += [np.full_like(tiles[0], _SHEET_COLOUR)] * (-len(tiles) % columns)
+    tiles += [np.full_like(tiles[0], SHEET_GREY)] * (-len(tiles) % columns)
     rows = [np.hstack(tiles[start : start + columns]) for start in range(0, len(tiles), columns)]
-    return np.pad(np.vstack(rows), ((gap_px, 0), (gap_px, 0), (0, 0)), constant_values=_SHEET_COLOUR)
+    return np.pad(np.vstack(rows), ((gap_px, 0), (gap_px, 0), (0, 0)), constant_values=SHEET_GREY)
 
 
 def fit_within(picture: Rgb, longest_px: int) -> Rgb:
@@ -93,48 +88,31 @@ def _to_rgb(image: Grey) -> Rgb:
     return cv2.cvtColor(image, cv2.COLOR_GRAY2RGB).astype(np.uint8, copy=False)
 
 
-def _check_size(image: Grey, mask: npt.NDArray[np.generic]) -> None:
-    if mask.shape != image.shape:
-        raise ValueError(f"the mask is {mask.shape}, the image {image.shape}; they must have one size")
+def _line_width(image: Grey) -> int:
+    """Thickness in proportion to the image; OpenCV draws lines one or two pixels wider."""
+    longest_px: int = max(image.shape)
+    return max(1, round(longest_px / 500))
 
 
-def _line_width(image: Grey) -> float:
-    """A line as thin on a 4892 px film as on a 512 px image, and still seen on a smaller one."""
-    return max(1.5, float(max(image.shape)) / 320)
+def _draw_contour(picture: Rgb, mask: Mask, colour: Colour, line_px: int) -> None:
+    """Draw the mask's contour into the picture; where lung reaches the image border, no line follows the border."""
+    _check_size(picture, mask)
+    margin_px = line_px + 2  # the mask is continued beyond the border, so that a line along it is outside the picture
+    continued = np.pad(mask, margin_px, mode="edge").astype(np.uint8)
+    contours, _ = cv2.findContours(continued, cv2.RETR_LIST, cv2.CHAIN_APPROX_NONE, offset=(-margin_px, -margin_px))
+    cv2.drawContours(picture, contours, -1, colour, line_px, cv2.LINE_AA)
 
 
-def _draw_contour(picture: Rgb, mask: Mask, colour: Colour, width_px: float) -> None:
-    """Blend a line of that width, centred between the mask's pixels and the others, into the picture."""
-    _check_size(picture[..., 0], mask)
-    if mask.all() or not mask.any():
-        return
-    sigma_px = 0.6 * width_px + 0.3  # so much that the stairs go off slanted edges too
-    around = _surroundings(mask, margin_px=math.ceil(3 * sigma_px))
-    soft = mask[around].astype(np.uint8) * np.uint8(255)
-    soft = cv2.GaussianBlur(soft, (0, 0), sigma_px, borderType=cv2.BORDER_REPLICATE).astype(np.uint8, copy=False)
-    _blend(picture[around], colour, _line(width_px, sigma_px)[soft])
+def _blend(picture: Rgb, colour: Colour, opacity: NDArray[np.floating]) -> None:
+    """Move each pixel towards the colour by its opacity (H, W), 0 to 1."""
+    _check_size(picture, opacity)
+    weight = opacity[..., None]
+    picture[:] = np.rint(picture * (1 - weight) + np.array(colour) * weight)
 
 
-@lru_cache
-def _line(width_px: float, sigma_px: float) -> npt.NDArray[np.float32]:
-    """A line's opacity for each of the 256 levels of a blurred edge, which tell how far away the edge is."""
-    levels = np.linspace(0.001, 0.999, 256)
-    distance_px = sigma_px * np.abs([NormalDist().inv_cdf(level) for level in levels])
-    return np.clip((width_px + 1) / 2 - distance_px, 0, 1).astype(np.float32)
-
-
-def _surroundings(mask: Mask, margin_px: int) -> tuple[slice, slice]:
-    """The box around a mask's pixels and a margin, cut at the image's border."""
-    rows, columns = (np.flatnonzero(mask.any(axis=axis)) for axis in (1, 0))
-    top, left = max(0, int(rows[0]) - margin_px), max(0, int(columns[0]) - margin_px)
-    return slice(top, int(rows[-1]) + margin_px + 1), slice(left, int(columns[-1]) + margin_px + 1)
-
-
-def _blend(picture: Rgb, colour: Colour, opacity: npt.NDArray[np.floating]) -> None:
-    """Move the pixels of non-zero opacity (H, W), 0 to 1, towards the colour; the others keep their bytes."""
-    touched = np.unravel_index(np.flatnonzero(opacity > 0), opacity.shape)  # a mask picks them three times as slowly
-    weight = opacity[touched][:, None]
-    picture[touched] = np.rint(picture[touched] * (1 - weight) + np.asarray(colour) * weight).astype(np.uint8)
+def _check_size(picture: Rgb, mask: NDArray[np.generic]) -> None:
+    if mask.shape != picture.shape[:2]:
+        raise ValueError(f"the mask is {mask.shape}, the image {picture.shape[:2]}; they must have one size")
 
 
 def _tile(picture: Rgb, caption: str, tile_px: int, gap_px: int) -> Rgb:
@@ -143,17 +121,18 @@ def _tile(picture: Rgb, caption: str, tile_px: int, gap_px: int) -> Rgb:
     fitted = fit_within(picture, tile_px)
     height, width = fitted.shape[:2]
     top, left = (tile_px - height) // 2, (tile_px - width) // 2
-    tile = np.full((tile_px + caption_px + gap_px, tile_px + gap_px, 3), _SHEET_COLOUR, dtype=np.uint8)
+    tile = np.full((tile_px + caption_px + gap_px, tile_px + gap_px, 3), SHEET_GREY, dtype=np.uint8)
     tile[top : top + height, left : left + width] = fitted
     scale = caption_px / 36
-    text, origin = _cut(caption, scale, room_px=tile_px), (1, tile_px + round(0.75 * caption_px))
-    cv2.putText(tile, text, origin, cv2.FONT_HERSHEY_SIMPLEX, scale, _CAPTION_COLOUR, 1, cv2.LINE_AA)
+    text, origin = _cut(caption, scale, tile_px), (1, tile_px + round(0.75 * caption_px))
+    cv2.putText(tile, text, origin, CAPTION_FONT, scale, CAPTION_COLOUR, 1, cv2.LINE_AA)
     return tile
 
 
-def _cut(caption: str, scale: float, room_px: int) -> str:
-    """The caption, or as much of its beginning as fits the room, with dots."""
-    ends = range(len(caption) - 1, -1, -1)
-    candidates = itertools.chain([caption], (caption[:end] + "..." for end in ends))
-    widths = ((text, cv2.getTextSize(text, cv2.FONT_HERSHEY_SIMPLEX, scale, 1)[0][0]) for text in candidates)
-    return next((text for text, width in widths if width <= room_px), "")
+def _cut(caption: str, scale: float, width_px: int) -> str:
+    """The caption, or as much of its beginning as fits the width, followed by dots."""
+    shorter = (f"{caption[:end]}..." for end in range(len(caption) - 1, -1, -1))
+    for text in (caption, *shorter):
+        if cv2.getTextSize(text, CAPTION_FONT, scale, 1)[0][0] <= width_px:
+            return text
+    return ""

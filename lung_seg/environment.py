@@ -1,4 +1,4 @@
-"""What a run must say of itself to be repeated: versions, git revision, command."""
+"""The environment of a run: versions, git revision, command line, usable cores and memory allocation."""
 
 import ctypes
 import os
@@ -7,7 +7,7 @@ import shlex
 import subprocess
 import sys
 from contextlib import suppress
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from lung_seg import __version__
@@ -25,14 +25,21 @@ PACKAGES = (
     "scipy",
 )
 
+# Parameters of glibc's mallopt(3), by their numbers in malloc.h.
+M_TRIM_THRESHOLD, M_TOP_PAD, M_MMAP_THRESHOLD = -1, -2, -3
+
 
 def versions() -> dict[str, str]:
-    """Python, this package and the packages that a score may depend on."""
-    return {"python": platform.python_version(), "lung_seg": __version__} | {name: version(name) for name in PACKAGES}
+    """Versions of Python, of this package and of the installed packages that a score may depend on."""
+    found = {"python": platform.python_version(), "lung_seg": __version__}
+    for name in PACKAGES:
+        with suppress(PackageNotFoundError):
+            found[name] = version(name)
+    return found
 
 
 def git_revision() -> str | None:
-    """Commit of the source in use, "-dirty" if it was changed since; None outside a git checkout."""
+    """Commit of the source in use, with "-dirty" if files differ from it; None outside a git checkout."""
     command = ["git", "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
     try:
         result = subprocess.run(command, cwd=Path(__file__).parent, capture_output=True, text=True, check=True)
@@ -42,39 +49,31 @@ def git_revision() -> str | None:
 
 
 def command_line() -> str:
-    """The command of this process, as one would type it again."""
+    """The command that started this process, quoted for a shell."""
     return shlex.join(["python", Path(sys.argv[0]).name, *sys.argv[1:]])
 
 
 def usable_cores() -> int:
-    """Those that a scheduler, a container or taskset left to this process; all of them where that cannot be asked."""
+    """Cores that the scheduler or taskset allows this process to use; all cores where this is unknown."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
 
 
-# Numbers and names of glibc's mallopt(3).
-M_TRIM_THRESHOLD, M_TOP_PAD, M_MMAP_THRESHOLD = -1, -2, -3
-
-
-NEVER = 2**31 - 1
-
-
-TOP_PAD_BYTES = 64 * 2**20
-
-
 def keep_freed_memory() -> None:
-    """Have glibc keep what the process frees, instead of giving it back to the system.
+    """Let glibc keep freed memory for the next allocation instead of returning it to the system.
 
-    A network frees and asks for the same gigabyte in every step, and preparing for each film's megabytes; the system
-    clears each page that it hands out anew, which takes a tenth of a step's time on a CPU and a quarter of a film's.
-    The process holds about a quarter more memory for it (docs/performance.md).
-    Elsewhere than on Linux with glibc nothing is done.
+    A training step frees and allocates about one gigabyte, preparing some megabytes per radiograph, and the system
+    clears each page that it hands out: a tenth of a step's time on a CPU, a quarter of a radiograph's. The process
+    holds about a quarter more memory (docs/performance.md). It does nothing without glibc.
+
+    It changes the allocation of the whole process, so only the commands train.py and prepare_data.py call it; a library
+    must not do this to the program that imports it.
     """
     if platform.libc_ver()[0] != "glibc":
         return
     with suppress(OSError, AttributeError):
         libc = ctypes.CDLL(None)
         libc.mallopt(M_MMAP_THRESHOLD, 2**30)
-        libc.mallopt(M_TRIM_THRESHOLD, NEVER)
-        libc.mallopt(M_TOP_PAD, TOP_PAD_BYTES)
+        libc.mallopt(M_TRIM_THRESHOLD, 2**31 - 1)  # the largest int: never
+        libc.mallopt(M_TOP_PAD, 64 * 2**20)

@@ -1,4 +1,4 @@
-"""Files that appear whole or not at all, made by one process at a time; and their hashes."""
+"""Atomic writes, inter-process file locks and hashes."""
 
 import hashlib
 import logging
@@ -9,19 +9,17 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO
 
-from filelock import BaseFileLock, FileLock, Timeout
-
 if sys.platform != "win32":
     import fcntl
 
-PART = ".part-"  # how the name of a file that is being written begins
+PART = ".part-"  # prefix of files that are being written
 
 log = logging.getLogger(__name__)
 
 
 @contextmanager
 def atomic_path(path: Path) -> Iterator[Path]:
-    """A temporary path beside ``path`` that takes its place when the block ends without an error.
+    """A temporary path in the same folder that replaces ``path`` when the block ends without an error.
 
     Readers see the old file or the new one, never half of one. The suffix is kept, since image and array writers
     choose the format by it.
@@ -36,40 +34,38 @@ def atomic_path(path: Path) -> Iterator[Path]:
 
 
 def remove_parts(folder: Path) -> None:
-    """Remove what a process that was killed had begun to write."""
+    """Remove the unfinished files of a process that was killed."""
     for part in folder.glob(f"{PART}*"):
         part.unlink(missing_ok=True)
 
 
 @contextmanager
 def locked(path: Path) -> Iterator[None]:
-    """Keep every other process from making this file or folder; one that comes later waits, and says so.
+    """Lock a file or folder against other processes that make it; logs if it has to wait.
 
-    The lock is the operating system's, on a hidden file beside ``path``, and ends with its process, however that ends.
-    Where none can be had, as in a folder that is read-only or not there, the block runs without.
+    The lock is the operating system's, on a hidden file in the same folder, and is released when the process ends in
+    any way. Without a lock, as in a folder that is read-only or missing, the block runs unlocked.
     """
+    from filelock import FileLock, Timeout  # a Predictor imports this module and works without filelock
+
     lock = FileLock(path.with_name(f".{path.name}.lock"))
-    if path.parent.is_dir():  # else it would be made
+    if path.parent.is_dir():  # FileLock would make it
         with suppress(OSError):
-            _acquire(lock, path)
+            try:
+                lock.acquire(timeout=0)
+            except Timeout:
+                log.info("Waiting for another process that works on %s.", path)
+                lock.acquire()
     try:
         yield
     finally:
         lock.release()
 
 
-def _acquire(lock: BaseFileLock, path: Path) -> None:
-    try:
-        lock.acquire(timeout=0)
-    except Timeout:
-        log.info("Waiting for another process that works on %s.", path)
-        lock.acquire()
-
-
 def open_in_use(path: Path) -> IO[bytes]:
-    """Open a file that ``remove_unused`` of any process is to leave alone until it is closed."""
+    """Open a file; until it is closed, ``remove_unused`` of any process leaves it alone."""
     file = path.open("rb")
-    if sys.platform != "win32":  # which removes no open file anyway
+    if sys.platform != "win32":  # which removes no open file
         with suppress(OSError):  # a file system without locks
             fcntl.flock(file, fcntl.LOCK_SH)
     return file
@@ -87,7 +83,7 @@ def remove_unused(path: Path) -> None:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write UTF-8 text so that it appears whole or not at all."""
+    """Write UTF-8 text atomically."""
     with atomic_path(path) as temporary:
         temporary.write_text(text, encoding="utf-8", newline="\n")
 

@@ -1,4 +1,4 @@
-"""Pages and model cards are rendered from Jinja templates."""
+"""Jinja templates of reports and model cards."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -8,7 +8,7 @@ import jinja2
 
 
 def template(path: Path, **filters: Callable[..., Any]) -> jinja2.Template:
-    """The template in a file, with filters of its own; what goes into HTML is escaped."""
+    """Load a template with additional filters; values in ``.html.j2`` files are escaped."""
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(path.parent),
         autoescape=path.name.endswith(".html.j2"),

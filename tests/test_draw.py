@@ -6,6 +6,7 @@ from PIL import Image
 
 from lung_seg import draw
 from lung_seg.draw import PREDICTION_COLOUR, TRUTH_COLOUR
+from lung_seg.raw.image_file import write_png
 
 
 @pytest.fixture
@@ -34,7 +35,7 @@ def test_a_contour_covers_the_edge_in_its_colour_and_leaves_the_rest_alone(image
     masks = {"prediction": None, "truth": None, name: mask}
     picture = draw.overlay(image, **masks)
     colour = {"prediction": PREDICTION_COLOUR, "truth": TRUTH_COLOUR}[name]
-    middle_of_top_edge = nearness(picture, colour)[19:21, 40:80]
+    middle_of_top_edge = nearness(picture, colour)[20, 40:80]
     off_the_edge = box(0, 17, 0, 128) | box(73, 96, 0, 128) | box(23, 67, 33, 87)
     assert picture.dtype == np.uint8
     assert picture.shape == (96, 128, 3)
@@ -46,8 +47,12 @@ def test_both_contours_are_seen_where_they_coincide(image: np.ndarray) -> None:
     mask = box(20, 70, 30, 90)
     picture = draw.overlay(np.zeros_like(image), mask, mask)
     across_the_edge = picture[15:25, 60].astype(int)
-    assert (across_the_edge[:, 0] > across_the_edge[:, 2]).any(), "no orange"
-    assert (across_the_edge[:, 2] > across_the_edge[:, 0]).any(), "no blue-green"
+    orange, blue_green = (
+        np.abs(across_the_edge - colour).max(axis=1) < 70 for colour in (PREDICTION_COLOUR, TRUTH_COLOUR)
+    )
+    assert orange.any()
+    assert blue_green[: orange.argmax()].any(), "outside the prediction's line"
+    assert blue_green[orange.argmax() :].any(), "inside the prediction's line"
 
 
 def test_missed_and_surplus_lung_are_tinted_in_different_colours() -> None:
@@ -63,6 +68,20 @@ def test_truth_and_prediction_differ_for_colour_blind_eyes() -> None:
     differences = np.abs(np.subtract(TRUTH_COLOUR, PREDICTION_COLOUR))
     assert differences[2] > 100, "eyes blind to red or green tell colours apart by their blue"
     assert differences[0] > 100, "eyes blind to blue tell colours apart by their red and green"
+
+
+def test_the_hole_of_a_mask_has_a_contour(image: np.ndarray) -> None:
+    picture = draw.overlay(image, box(20, 70, 30, 90) & ~box(40, 50, 50, 70), None)
+    assert nearness(picture, PREDICTION_COLOUR)[39, 52:68].max() < 70
+    assert not changed(picture, image)[43:47, 54:66].any()
+
+
+def test_the_panel_has_its_contour_where_the_probability_reaches_one_half() -> None:
+    probability = np.zeros((96, 128))
+    probability[20:70, 30:90] = 0.5
+    right = draw.panel(np.zeros((96, 128), np.uint8), box(20, 70, 30, 90), probability)[:, 256:]
+    assert nearness(right, PREDICTION_COLOUR)[20, 40:80].max() < 70
+    assert nearness(right, PREDICTION_COLOUR)[30:60, 40:80].min() > 100
 
 
 @pytest.mark.parametrize("filled", [False, True])
@@ -150,7 +169,7 @@ def test_fit_within_shrinks_and_never_enlarges() -> None:
 
 def test_write_png_gives_the_pixels_back_and_leaves_no_other_file(tmp_path: Path, image: np.ndarray) -> None:
     picture = draw.overlay(image, None, box(20, 70, 30, 90))
-    draw.write_png(tmp_path / "new" / "case.png", picture)
+    write_png(tmp_path / "new" / "case.png", picture)
     with Image.open(tmp_path / "new" / "case.png") as file:
         np.testing.assert_array_equal(np.asarray(file), picture)
     assert [path.name for path in (tmp_path / "new").iterdir()] == ["case.png"]

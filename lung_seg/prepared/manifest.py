@@ -1,4 +1,4 @@
-"""The table of a prepared set: one row per case."""
+"""``manifest.csv``, the table of a prepared set: one row per case."""
 
 import csv
 import dataclasses
@@ -15,7 +15,7 @@ TB_LABELS = {0: "normal", 1: "tuberculosis", None: "unknown"}
 
 @dataclass(frozen=True)
 class Row:
-    """One prepared case; the files are ``images/<case_id>.png`` and ``masks/<case_id>.png``."""
+    """One prepared case; its files are ``images/<case_id>.png`` and ``masks/<case_id>.png``."""
 
     case_id: str
     source: str
@@ -46,23 +46,23 @@ def read_manifest(path: Path) -> list[Row]:
     """Read manifest.csv.
 
     Raises:
-        UserError: the file is not there, its columns are others, or a cell does not hold what it should.
+        UserError: the file is missing, or its columns or a cell are invalid.
     """
     if not path.is_file():
         raise UserError(f"{path} is not there.\nPrepare the set first: python prepare_data.py data=…")
-    with path.open(newline="", encoding="utf-8-sig") as file:  # spreadsheets put a mark in front
+    with path.open(newline="", encoding="utf-8-sig") as file:  # spreadsheets add a byte order mark
         lines = csv.DictReader(file)
         if lines.fieldnames != COLUMNS:
-            raise UserError(f"{path} has the columns {lines.fieldnames}, not {COLUMNS}.\nPrepare the set anew.")
+            raise UserError(f"{path} has the columns {lines.fieldnames}, not {COLUMNS}.\nPrepare the set again.")
         return [_row(line, f"{path}, line {lines.line_num},") for line in lines]
 
 
 def _row(line: dict[str, str], place: str) -> Row:
     if line["split"] not in SPLITS:
-        raise UserError(f"{place} has the split {line['split']!r}.\nThere are: {', '.join(SPLITS)}.")
-    values: dict[str, Any] = dict(line)
+        raise UserError(f"{place} has the split {line['split']!r}.\nIt must be one of: {', '.join(SPLITS)}.")
+    values: dict[str, Any] = line | {"sex": line["sex"] or None}
     for name in WHOLE_NUMBERS:
         if line[name] and not line[name].isdecimal():
             raise UserError(f"{place} has {name}={line[name]}.\nIt must be a whole number or empty.")
         values[name] = int(line[name]) if line[name] else None
-    return Row(**values | {"sex": line["sex"] or None})
+    return Row(**values)

@@ -1,4 +1,4 @@
-"""The memory map of a prepared set: all its radiographs and masks in one file, made once and read by many processes."""
+"""The pixel cache of a prepared set: all images and masks in one file that processes map into memory."""
 
 import os
 from pathlib import Path
@@ -13,7 +13,7 @@ from lung_seg.prepared.store import MANIFEST, read_case, refuse_changed
 
 
 class PixelCache(NamedTuple):
-    """A prepared set as it was when it was packed, whatever becomes of its folder."""
+    """A prepared set at the time its cache was opened; later changes of the folder do not affect it."""
 
     path: Path  # a .npy of (N, 2, S, S) uint8: image, and mask as 0 or 1
     rows: list[Row]  # N, in the same order
@@ -21,20 +21,20 @@ class PixelCache(NamedTuple):
 
 
 def build_cache(folder: Path) -> PixelCache:
-    """The memory map of a prepared set, written from its PNG files unless it is there already.
+    """The pixel cache of a prepared set, written from its PNG files if it is missing.
 
-    Its name holds the manifest's hash, so that a set that changed gets another file; that of the old set goes once no
-    training reads it any more.
+    Its name contains the manifest's hash, so that a changed set gets another file; the old file is removed once no
+    training reads it.
 
     Raises:
-        UserError: files are missing or changed, or the map is not there and the folder is read-only.
+        UserError: files are missing or changed, or the cache is missing and the folder is read-only.
     """
     with locked(folder):
         rows, digest = read_manifest(folder / MANIFEST), sha256(folder / MANIFEST)
         path = folder / f"pixels-{digest[:12]}.npy"
-        packed_before = path.is_file()
-        refuse_changed(folder, all_files=not packed_before)
-        if not packed_before:
+        exists = path.is_file()
+        refuse_changed(folder, all_files=not exists)
+        if not exists:
             _write(path, rows)
     return PixelCache(path, rows, digest)
 
@@ -43,16 +43,15 @@ def _write(path: Path, rows: list[Row]) -> None:
     folder = path.parent
     if not os.access(folder, os.W_OK):
         raise UserError(
-            f"{folder} is read-only and was never packed: {path.name} is not there.\n"
-            "Let prepare_data.py pack it where it can be written to, or copy it and name the copy's place by "
-            "data.prepared_dir=<folder>."
+            f"{folder} is read-only and has no pixel cache {path.name}.\n"
+            "Run prepare_data.py where the folder is writable, or copy it and set data.prepared_dir=<folder>."
         )
     remove_parts(folder)
     size_px = len(read_case(folder, rows[0].case_id)[0])
     header = {"descr": "|u1", "fortran_order": False, "shape": (len(rows), 2, size_px, size_px)}
     with atomic_path(path) as temporary, temporary.open("wb") as file:
         np.lib.format.write_array_header_1_0(file, header)
-        for row in rows:  # written, not mapped: the process would hold the whole set in the end
+        for row in rows:  # written, not mapped: mapped pages would count as this process's memory
             file.write(np.stack(read_case(folder, row.case_id)).tobytes())
     for old in folder.glob("pixels-*.npy"):
         if old != path:

@@ -1,14 +1,13 @@
-"""Raw radiographs into a prepared set: square 8-bit PNGs, their masks, a manifest and a sheet to look at.
+"""Raw radiographs into a prepared set: square 8-bit PNGs, their masks, a manifest and a preview.
 
-Stopped half-way it goes on where it was: each finished case is in the set's journal.
+An interrupted preparation resumes: each prepared case is in the set's progress log.
 """
 
 import dataclasses
 import hashlib
 import logging
-from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -20,24 +19,10 @@ from lung_seg.draw import contact_sheet, overlay
 from lung_seg.environment import usable_cores
 from lung_seg.errors import UserError
 from lung_seg.files import locked, remove_parts, sha256
+from lung_seg.prepared import store
 from lung_seg.prepared.manifest import TB_LABELS, Row, write_manifest
 from lung_seg.prepared.split import assign_splits
-from lung_seg.prepared.store import (
-    MANIFEST,
-    PROGRESS_LOG,
-    SUBFOLDERS,
-    PreparedCase,
-    append_progress,
-    load_progress,
-    prepared_folder,
-    progress_logs,
-    read_case,
-    read_record,
-    write_case_png,
-    write_record,
-)
 from lung_seg.raw.case import Case, Listing
-from lung_seg.raw.download import download
 from lung_seg.raw.image_file import Grey, write_png
 from lung_seg.raw.masks import Mask, mask_to_network_input, merge_masks, read_mask, size_text
 from lung_seg.raw.radiograph import read_radiograph
@@ -46,6 +31,7 @@ from lung_seg.raw.sources import find_cases
 
 PREVIEW_CASES = 24
 SPLIT_KEYS = ("source", "test_cases", "validation_fraction", "split_seed", "folder")  # fixed once a set is split
+RECORDED_KEYS = ("name", "image_size_px", "resize", "max_megapixels", *SPLIT_KEYS)
 
 log = logging.getLogger(__name__)
 
@@ -57,89 +43,99 @@ def prepare(data: DataConfig) -> Path:
         UserError: no cases are found, a case is corrupt and ``data.on_error=stop``, or a set of that name was made
             with other settings.
     """
-    folder = prepared_folder(data)
-    record = _record(data, folder)
-    listing = _listing(data, folder, ready=bool(record))
-    if listing is not None:
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        with locked(folder):
-            _bring_up_to_date(data, folder, listing)
+    folder = store.prepared_folder(data)
+    is_finished = bool(_read_checked_record(data, folder))
+    try:
+        listing = _find_raw_cases(data)
+    except UserError as error:
+        if not is_finished:
+            raise
+        log.info("%s is used unchanged: %s", folder, str(error).splitlines()[0])
+        return folder
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with locked(folder):
+        _update(data, folder, listing)
     return folder
 
 
 def prepare_shard(data: DataConfig, shard: Shard) -> None:
-    """Prepare some of a set's cases, beside other processes and machines that share the folders and prepare the rest.
+    """Prepare one part of the cases; other processes or machines that share the folders prepare the other parts.
 
-    ``prepare`` then makes the set of them all.
+    ``prepare`` then makes the set of all of them.
 
     Raises:
         UserError: as ``prepare`` does.
     """
-    folder = prepared_folder(data)
-    _record(data, folder)
-    listing = find_cases(data)
-    mine = sorted(listing.cases, key=lambda case: case.case_id)[shard.number - 1 :: shard.of]
+    folder = store.prepared_folder(data)
+    _read_checked_record(data, folder)
+    cases = sorted(_find_raw_cases(data).cases, key=lambda case: case.case_id)[shard.number - 1 :: shard.of]
     folder.mkdir(parents=True, exist_ok=True)
-    journal = folder / f"shard-{shard.number}-of-{shard.of}.jsonl"
-    with locked(journal):
-        journal.touch()
-        skipped = _prepare_cases(data, folder, mine, {case.case_id: _fingerprint(case) for case in mine}, journal)
-    log.info("Shard %d/%d: %d cases in %s.", shard.number, shard.of, len(mine) - len(skipped), folder)
-    log.info("When all shards are done, the same command without shard= makes the set of them.")
+    progress_log = folder / f"shard-{shard.number}-of-{shard.of}.jsonl"
+    with locked(progress_log):
+        progress_log.touch()
+        skipped = _prepare_cases(data, folder, cases, _fingerprints(cases), progress_log)
+    log.info("Shard %d/%d: %d cases in %s.", shard.number, shard.of, len(cases) - len(skipped), folder)
+    log.info("When all shards are done, run the same command without shard= to finish the set.")
 
 
-def _bring_up_to_date(data: DataConfig, folder: Path, listing: Listing) -> None:
-    record = _record(data, folder)  # which another process may have written meanwhile
-    fingerprints = {case.case_id: _fingerprint(case) for case in listing.cases}
-    if record.get("raw") == fingerprints and not _may_mend(data, record):
+def download(source: str, raw_dir: Path) -> None:
+    """Fetch the archives of a source; only this needs pooch and requests."""
+    from lung_seg.raw.download import download as fetch
+
+    fetch(source, raw_dir)
+
+
+def _find_raw_cases(data: DataConfig) -> Listing:
+    if data.download:
+        download(data.source, Path(data.raw_dir))
+    return find_cases(data)
+
+
+def _update(data: DataConfig, folder: Path, listing: Listing) -> None:
+    record = _read_checked_record(data, folder)  # again: another process may have written it before the lock was free
+    fingerprints = _fingerprints(listing.cases)
+    # A higher limit may allow cases that were skipped, although their files are unchanged.
+    higher_limit = data.max_megapixels > record.get("max_megapixels", MAX_MEGAPIXELS)
+    if record.get("raw") == fingerprints and not (record["skipped"] and higher_limit):
         log.info("%s is up to date: %d cases.", folder, len(fingerprints) - len(record["skipped"]))
         return
-    _check_none_gone(record, fingerprints, data, folder)
+    _refuse_removed(record, fingerprints, data, folder)
     with ExitStack() as shards:
-        for journal in progress_logs(folder):
-            shards.enter_context(locked(journal))  # of one that still runs the end is awaited
-        for place in (folder, *(folder / kind for kind in SUBFOLDERS)):
+        for path in store.progress_logs(folder):
+            shards.enter_context(locked(path))  # waits for shards that are still running
+        for place in (folder, *(folder / name for name in store.SUBFOLDERS)):
             remove_parts(place)
-        skipped = _prepare_cases(data, folder, listing.cases, fingerprints, folder / PROGRESS_LOG)
+        skipped = _prepare_cases(data, folder, listing.cases, fingerprints, folder / store.PROGRESS_LOG)
     rows = _finish(data, folder, fingerprints, skipped, len(listing.without_mask))
-    _report(folder, rows, skipped, listing)
-
-
-def _listing(data: DataConfig, folder: Path, ready: bool) -> Listing | None:
-    """The raw cases; None where they are gone and the prepared set can stand alone."""
-    try:
-        if data.download:
-            download(data.source, Path(data.raw_dir))
-        return find_cases(data)
-    except UserError as error:
-        if not ready:
-            raise
-        log.info("%s is used as it is: %s", folder, str(error).splitlines()[0])
-        return None
+    _report(folder, rows, skipped, len(listing.without_mask))
 
 
 def _prepare_cases(
-    data: DataConfig, folder: Path, cases: list[Case], fingerprints: dict[str, str], journal: Path
+    data: DataConfig, folder: Path, cases: list[Case], fingerprints: dict[str, str], progress_log: Path
 ) -> dict[str, str]:
-    """Prepare what is not prepared yet, on all cores; returns the reason of each case that is skipped."""
-    prepared_from = {case_id: done.fingerprint for case_id, done in load_progress(folder).items()}
+    """Prepare the cases that are not prepared yet, on all cores; returns the reason of each skipped case."""
+    prepared_from = {case_id: case.fingerprint for case_id, case in store.load_progress(folder).items()}
     todo = [case for case in cases if prepared_from.get(case.case_id) != fingerprints[case.case_id]]
     skipped: dict[str, str] = {}
     folder.mkdir(parents=True, exist_ok=True)
-    with _all_cores() as pool:
-        outcomes = pool.map(lambda case: _attempt(case, folder, data), todo)
-        for case, outcome in zip(todo, _with_progress(outcomes, len(todo)), strict=True):
+    pool = ThreadPoolExecutor(usable_cores())  # decoding, resizing and hashing release the interpreter's lock
+    try:
+        outcomes = pool.map(lambda case: _try_to_prepare(case, folder, data), todo)
+        progress = tqdm(outcomes, "Preparing", len(todo), unit="case", disable=None if todo else True)
+        for case, outcome in zip(todo, progress, strict=True):
             if isinstance(outcome, Row):
-                append_progress(journal, PreparedCase(outcome, fingerprints[case.case_id]))
+                store.append_progress(progress_log, store.PreparedCase(outcome, fingerprints[case.case_id]))
             elif data.on_error == "stop":
-                raise UserError(f"{outcome}\nMend or remove the file, or leave such cases out with data.on_error=skip.")
+                raise UserError(f"{outcome}\nRepair or remove the file, or skip such cases with data.on_error=skip.")
             else:
                 skipped[case.case_id] = outcome
+    finally:
+        pool.shutdown(cancel_futures=True)  # an error or Ctrl-C does not wait for the remaining cases
     return skipped
 
 
-def _attempt(case: Case, folder: Path, data: DataConfig) -> Row | str:
-    """Prepare one case; returns its row, or the reason why it cannot be used."""
+def _try_to_prepare(case: Case, folder: Path, data: DataConfig) -> Row | str:
+    """The case's row, or the reason why it cannot be used."""
     try:
         return _prepare_case(case, folder, data)
     except UserError as error:
@@ -150,10 +146,10 @@ def _prepare_case(case: Case, folder: Path, data: DataConfig) -> Row:
     size_px, resize = data.image_size_px, data.resize
     image = read_radiograph(case.image_path, case.inverted, data.max_megapixels)
     masks = [read_mask(path, data.max_megapixels) for path in case.mask_paths]
-    _check_fit(case, image, masks)
+    _check_masks(case, image, masks)
     network_mask = mask_to_network_input(merge_masks(masks), size_px, resize).astype(np.uint8) * np.uint8(255)
-    image_path = write_case_png(folder, "images", case.case_id, to_network_input(image, size_px, resize))
-    mask_path = write_case_png(folder, "masks", case.case_id, network_mask)
+    image_path = store.write_case_png(folder, "images", case.case_id, to_network_input(image, size_px, resize))
+    mask_path = store.write_case_png(folder, "masks", case.case_id, network_mask)
     return Row(
         case_id=case.case_id,
         source=case.source,
@@ -169,7 +165,7 @@ def _prepare_case(case: Case, folder: Path, data: DataConfig) -> Row:
     )
 
 
-def _check_fit(case: Case, image: Grey, masks: list[Mask]) -> None:
+def _check_masks(case: Case, image: Grey, masks: list[Mask]) -> None:
     height_px, width_px = (side // case.mask_downscale for side in image.shape)
     for path, mask in zip(case.mask_paths, masks, strict=True):
         if mask.shape != (height_px, width_px):
@@ -184,88 +180,71 @@ def _finish(
     data: DataConfig, folder: Path, fingerprints: dict[str, str], skipped: dict[str, str], without_mask: int
 ) -> list[Row]:
     """Split the prepared cases and write manifest, preview and, last of all, dataset.json."""
-    done = load_progress(folder)
-    rows = [done[case_id].row for case_id in sorted(fingerprints) if case_id in done and case_id not in skipped]
-    if not rows:
+    prepared = store.load_progress(folder)
+    usable = [case_id for case_id in sorted(fingerprints) if case_id in prepared and case_id not in skipped]
+    if not usable:
         raise UserError(f"None of the {len(fingerprints)} cases of {data.raw_dir} can be used.\n{_first(skipped)}")
+    rows = [prepared[case_id].row for case_id in usable]
     rows = assign_splits(rows, data.test_cases, data.validation_fraction, data.split_seed)
-    write_manifest(folder / MANIFEST, rows)
+    write_manifest(folder / store.MANIFEST, rows)
     write_png(folder / "preview.png", _preview(folder, rows))
-    asked = dataclasses.asdict(data)
-    record = {key: asked[key] for key in ("name", "image_size_px", "resize", "max_megapixels", *SPLIT_KEYS)}
+    settings = dataclasses.asdict(data)
+    record = {key: settings[key] for key in RECORDED_KEYS}
     counts = {"cases": len(rows), "without_mask": without_mask, "skipped": skipped, "raw": fingerprints}
-    write_record(folder, record | counts)
+    store.write_record(folder, record | counts)
     return rows
 
 
-def _fingerprint(case: Case) -> str:
-    """What a case's raw files are, without reading them: names, sizes and times of change."""
-    paths = (case.image_path, *case.mask_paths)
-    stats = [(path.name, path.stat().st_size, path.stat().st_mtime_ns) for path in paths]
-    return hashlib.sha256(repr((stats, case.inverted, case.mask_downscale)).encode()).hexdigest()[:16]
+def _fingerprints(cases: list[Case]) -> dict[str, str]:
+    """Of each case a hash of its raw files' names, sizes and modification times; the files are not read."""
+
+    def fingerprint(case: Case) -> str:
+        paths = (case.image_path, *case.mask_paths)
+        stats = [(path.name, path.stat().st_size, path.stat().st_mtime_ns) for path in paths]
+        return hashlib.sha256(repr((stats, case.inverted, case.mask_downscale)).encode()).hexdigest()[:16]
+
+    return {case.case_id: fingerprint(case) for case in cases}
 
 
-def _may_mend(data: DataConfig, record: dict[str, Any]) -> bool:
-    """Whether cases that were skipped may be of use by now, their files unchanged: larger ones may be allowed."""
-    return bool(record["skipped"]) and data.max_megapixels > record.get("max_megapixels", MAX_MEGAPIXELS)
-
-
-def _record(data: DataConfig, folder: Path) -> dict[str, Any]:
-    """How the set was made, empty where none is; raises a UserError if that was with other settings."""
-    record = read_record(folder)
-    asked = dataclasses.asdict(data)
-    changed = [key for key in SPLIT_KEYS if record and record.get(key) != asked[key]]
-    if changed:
-        key = changed[0]
-        raise UserError(
-            f"data.{key}={asked[key]}, but {folder} was prepared with {record.get(key)}, and its split is kept.\n"
-            "Choose another data.name, or delete that folder to prepare it anew."
-        )
+def _read_checked_record(data: DataConfig, folder: Path) -> dict[str, Any]:
+    """dataset.json, empty if there is no set; raises a UserError if the set was split with other settings."""
+    record, settings = store.read_record(folder), dataclasses.asdict(data)
+    for key in SPLIT_KEYS:
+        if record and record.get(key) != settings[key]:
+            raise UserError(
+                f"data.{key}={settings[key]}, but {folder} was prepared with {record.get(key)} and keeps its split.\n"
+                "Choose another data.name, or delete that folder to prepare it again."
+            )
     return record
 
 
-def _check_none_gone(record: dict[str, Any], fingerprints: dict[str, str], data: DataConfig, folder: Path) -> None:
-    gone = sorted(set(record.get("raw", {})) - set(record.get("skipped", {})) - set(fingerprints))
-    if gone:
+def _refuse_removed(record: dict[str, Any], fingerprints: dict[str, str], data: DataConfig, folder: Path) -> None:
+    removed = sorted(set(record.get("raw", {})) - set(record.get("skipped", {})) - set(fingerprints))
+    if removed:
         raise UserError(
-            f"{len(gone)} cases of {folder} are not in data.raw_dir={data.raw_dir} any more, the first is {gone[0]}.\n"
-            "Bring them back, choose another data.name, or delete that folder to prepare it anew."
+            f"{len(removed)} cases of {folder} are no longer in data.raw_dir={data.raw_dir}, first {removed[0]}.\n"
+            "Restore them, choose another data.name, or delete that folder to prepare it again."
         )
 
 
 def _preview(folder: Path, rows: list[Row]) -> Grey:
-    """Contact sheet of cases spread evenly over the set, lungs outlined."""
+    """Contact sheet of cases spread evenly over the set, with the contours of the lungs."""
     chosen = rows[:: max(1, len(rows) // PREVIEW_CASES)][:PREVIEW_CASES]
-    cases = [read_case(folder, row.case_id) for row in chosen]
-    draw = [overlay(image, None, mask) for image, mask in cases]
+    cases = [store.read_case(folder, row.case_id) for row in chosen]
+    pictures = [overlay(image, None, mask) for image, mask in cases]
     captions = [f"{row.case_id} {row.split}" for row in chosen]
-    return contact_sheet(draw, captions, columns=6, tile_px=200)
+    return contact_sheet(pictures, captions, columns=6, tile_px=200)
 
 
-def _report(folder: Path, rows: list[Row], skipped: dict[str, str], listing: Listing) -> None:
+def _report(folder: Path, rows: list[Row], skipped: dict[str, str], without_mask: int) -> None:
     splits = ", ".join(f"{sum(row.split == split for row in rows)} {split}" for split in SPLITS)
     labels = ", ".join(f"{sum(row.tb_label == label for row in rows)} {word}" for label, word in TB_LABELS.items())
     log.info("Prepared %d cases in %s: %s (%s). Look at preview.png.", len(rows), folder, splits, labels)
-    if listing.without_mask:
-        log.info("%d radiographs have no mask and were left out.", len(listing.without_mask))
+    if without_mask:
+        log.info("%d radiographs have no mask and were left out.", without_mask)
     if skipped:
         log.warning("%d corrupt cases were skipped; dataset.json lists them. %s", len(skipped), _first(skipped))
 
 
 def _first(skipped: dict[str, str]) -> str:
     return f"The first: {next(iter(skipped.values()))}"
-
-
-@contextmanager
-def _all_cores() -> Iterator[ThreadPoolExecutor]:
-    """Threads suffice: decoding, resizing and hashing all release the interpreter's lock."""
-    pool = ThreadPoolExecutor(usable_cores())
-    try:
-        yield pool
-    finally:
-        pool.shutdown(cancel_futures=True)  # an error or Ctrl-C does not wait for the rest
-
-
-def _with_progress(outcomes: Iterable[Row | str], total: int) -> Iterable[Row | str]:
-    bar: Iterable[Row | str] = tqdm(outcomes, "Preparing", total, unit="case", disable=None if total else True)
-    return bar

@@ -1,6 +1,6 @@
-"""Who is in the test set, in validation and in training.
+"""Which cases are in the train, validation and test split.
 
-Cases are dealt by patient, so that nobody is on both sides; radiographs with the same pixels count as one patient's.
+Cases are split by patient, so that no patient is in two splits; radiographs with equal pixels count as one patient.
 Within each stratum (source and TB label) patients are drawn in the order of a seeded hash of their names: who is drawn
 depends neither on the order of files nor on how many cases come later.
 """
@@ -14,107 +14,97 @@ from lung_seg.errors import UserError
 from lung_seg.prepared.manifest import Row
 
 Stratum = tuple[str, int | None]
+Patient = list[Row]  # cases that must be in one split
 
 
 def assign_splits(rows: list[Row], test_cases: float, validation_fraction: float, seed: int) -> list[Row]:
     """Give every row a split; rows that have one keep it.
 
-    Old cases move only where a new one shows two patients to be the same: to test, else to validation.
+    Old cases move only if a new one shows that two patients are the same: to test, else to validation.
 
     Args:
         rows: cases, with or without a split.
-        test_cases: how many cases to put aside first, or below 1 the fraction of all cases.
-        validation_fraction: fraction of the rest that validates.
+        test_cases: number of test cases, or below 1 their fraction of all cases.
+        validation_fraction: fraction of the rest used for validation.
         seed: another seed draws other patients.
 
     Raises:
         UserError: a split would be left without a case.
     """
-    to_test = round(test_cases * len(rows)) if test_cases < 1 else int(test_cases)
-    rows = _put(rows, "test", _draw(rows, "test", max(1, to_test) if test_cases else 0, seed))
+    test_size = round(test_cases * len(rows)) if test_cases < 1 else int(test_cases)
+    rows = _assign(rows, "test", _draw(rows, "test", max(1, test_size) if test_cases else 0, seed))
     rest = [row for row in rows if row.split != "test"]
-    to_validate = max(1, round(validation_fraction * len(rest)))
-    rows = _put(rows, "validation", _draw(rest, "validation", to_validate, seed))
-    rows = _put(rows, "train", {row.case_id for row in rows if not row.split})
+    validation_size = max(1, round(validation_fraction * len(rest)))
+    rows = _assign(rows, "validation", _draw(rest, "validation", validation_size, seed))
+    rows = _assign(rows, "train", {row.case_id for row in rows if not row.split})
     _check_sizes(rows, test_cases)
     return rows
 
 
 def assign_folds(rows: list[Row], folds: int, fold: int, seed: int) -> list[Row]:
-    """Cross-validation of all but the test cases: those of ``fold`` validate, the others train.
-
-    Every case validates in exactly one of the folds.
+    """Cross-validation of all but the test cases: each is in the validation split of exactly one fold.
 
     Raises:
         UserError: there are more folds than patients.
     """
     rest = [row for row in rows if row.split != "test"]
-    dealt = _in_strata(_patients(rest), seed)
-    if len(dealt) < folds:
+    patients = sorted(_patients(rest, seed), key=lambda patient: str(_stratum(patient[0])))
+    if len(patients) < folds:
         raise UserError(
-            f"data.folds={folds} exceeds the {len(dealt)} patients outside the test split.\nLower data.folds."
+            f"data.folds={folds} exceeds the {len(patients)} patients outside the test split.\nLower data.folds."
         )
-    validation = {row.case_id for patient in dealt[fold::folds] for row in patient}
+    validation = {row.case_id for patient in patients[fold::folds] for row in patient}
     training = {row.case_id for row in rest} - validation
-    return _put(_put(rows, "validation", validation), "train", training)
+    return _assign(_assign(rows, "validation", validation), "train", training)
 
 
-def _put(rows: list[Row], split: str, case_ids: set[str]) -> list[Row]:
+def _assign(rows: list[Row], split: str, case_ids: set[str]) -> list[Row]:
     return [dataclasses.replace(row, split=split) if row.case_id in case_ids else row for row in rows]
 
 
-def _draw(candidates: list[Row], split: str, wanted: int, seed: int) -> set[str]:
-    """The case ids of a split: the cases it has already, their patients' new ones, and as many more as are wanted.
+def _draw(candidates: list[Row], split: str, size: int, seed: int) -> set[str]:
+    """Case ids of a split: its present cases, new cases of their patients, and as many more as the size allows.
 
-    Each stratum gives its share. Patients go whole, so that a share may stay a few cases short, but no split empty.
+    Each stratum gives its share. Patients are not divided: a share may be a few cases short, but no split is empty.
     """
-    patients = _in_order(_patients(candidates), seed)
+    patients = _patients(candidates, seed)
     drawn = [patient for patient in patients if any(row.split == split for row in patient)]
     free = [patient for patient in patients if not any(row.split for row in patient)]
-    missing = _shares(_strata(candidates), wanted) - sum(map(_strata, drawn), Counter())
+    missing = _shares(_strata(candidates), size) - sum(map(_strata, drawn), Counter())
     for patient in free:
         if _strata(patient) <= missing:
             missing -= _strata(patient)
             drawn.append(patient)
-    if wanted and not drawn:
+    if size and not drawn:
         drawn = sorted(free, key=len)[:1]
     return {row.case_id for patient in drawn for row in patient}
 
 
-def _patients(rows: list[Row]) -> list[list[Row]]:
-    """Cases that must stay together: of one patient, or with the same pixels, directly or through others."""
-    together: dict[str, list[Row]] = {}
+def _patients(rows: list[Row], seed: int) -> list[Patient]:
+    """Cases of one patient or with the same pixels, directly or through others, in the order of a seeded hash."""
+    patients: dict[str, Patient] = {}
     for row in sorted(rows, key=lambda row: row.case_id):
-        met = {id(group): group for name in _names(row) if (group := together.get(name)) is not None}
-        merged = max(met.values(), key=len, default=[])  # its names stay as they are: it may be large
-        moved = [*chain.from_iterable(group for group in met.values() if group is not merged), row]
-        merged[:] = [*chain.from_iterable(met.values()), row]
-        together.update((name, merged) for member in moved for name in _names(member))
-    return list({id(group): group for group in together.values()}.values())
+        linked = {id(patient): patient for key in _keys(row) if (patient := patients.get(key)) is not None}
+        merged = max(linked.values(), key=len, default=[])  # the largest is extended in place, which keeps this linear
+        moved = [*chain.from_iterable(patient for patient in linked.values() if patient is not merged), row]
+        merged[:] = [*chain.from_iterable(linked.values()), row]
+        patients.update((key, merged) for member in moved for key in _keys(member))
+    distinct = {id(patient): patient for patient in patients.values()}
 
-
-def _names(row: Row) -> tuple[str, str]:
-    """What cases that must stay together have in common, one of the two."""
-    return f"patient {row.source}/{row.patient_id}", f"pixels {row.image_sha256}"
-
-
-def _in_order(patients: list[list[Row]], seed: int) -> list[list[Row]]:
-    """Patients in the order of a seeded hash of their first case."""
-
-    def order(patient: list[Row]) -> str:
+    def order(patient: Patient) -> str:
         first = min(row.case_id for row in patient)
         return hashlib.sha256(f"{seed}:{first}".encode()).hexdigest()
 
-    return sorted(patients, key=order)
+    return sorted(distinct.values(), key=order)
 
 
-def _in_strata(patients: list[list[Row]], seed: int) -> list[list[Row]]:
-    """Patients in seeded order, stratum after stratum."""
-    return sorted(_in_order(patients, seed), key=lambda patient: str(_stratum(patient[0])))
+def _keys(row: Row) -> tuple[str, str]:
+    """Cases that share one of these belong together."""
+    return f"patient {row.source}/{row.patient_id}", f"pixels {row.image_sha256}"
 
 
 def _strata(rows: list[Row]) -> Counter[Stratum]:
-    """How many cases are in each stratum."""
+    """Number of cases in each stratum."""
     return Counter(map(_stratum, rows))
 
 
@@ -122,12 +112,12 @@ def _stratum(row: Row) -> Stratum:
     return row.source, row.tb_label
 
 
-def _shares(sizes: Counter[Stratum], wanted: int) -> Counter[Stratum]:
-    """``wanted`` cases shared among the strata in proportion to their sizes, by largest remainder."""
-    exact = {stratum: wanted * size / sizes.total() for stratum, size in sizes.items()}
+def _shares(sizes: Counter[Stratum], total: int) -> Counter[Stratum]:
+    """``total`` cases shared among the strata in proportion to their sizes, by largest remainder."""
+    exact = {stratum: total * size / sizes.total() for stratum, size in sizes.items()}
     shares = Counter({stratum: int(share) for stratum, share in exact.items()})
     by_remainder = sorted(exact, key=lambda stratum: (shares[stratum] - exact[stratum], str(stratum)))
-    shares.update(by_remainder[: wanted - shares.total()])
+    shares.update(by_remainder[: total - shares.total()])
     return shares
 
 

@@ -1,8 +1,7 @@
-"""A prepared set on disk: its folder, its record and the journal of one that is being made."""
+"""A prepared set on disk: paths, dataset.json, the progress log of an unfinished set, and hashes."""
 
 import dataclasses
 import json
-from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,20 +18,21 @@ from lung_seg.raw.image_file import Grey, open_image
 from lung_seg.raw.masks import Mask
 
 MANIFEST = "manifest.csv"
-SUBFOLDERS = ("images", "masks")  # a folder of each
+SUBFOLDERS = ("images", "masks")
 PROGRESS_LOG = "journal.jsonl"
+MAX_NAMED = 3  # files that an error message names
 
 
 @dataclass(frozen=True)
 class PreparedCase:
-    """A case that is prepared: its row, and the fingerprint of its raw files then."""
+    """A prepared case: its row, and the fingerprint of the raw files it was made from."""
 
     row: Row
     fingerprint: str
 
 
 def prepared_folder(data: DataConfig) -> Path:
-    """Where the prepared set of these settings lies: data/segmentation/<name>-<size>."""
+    """Folder of the prepared set of these settings: data/segmentation/<name>-<size>."""
     letterbox = "-letterbox" if data.resize == "letterbox" else ""
     return Path(data.prepared_dir) / f"{data.name}-{data.image_size_px}{letterbox}"
 
@@ -41,22 +41,22 @@ def read_case(folder: Path, case_id: str) -> tuple[Grey, Mask]:
     """Image and mask of a prepared case, (S, S) uint8 and (S, S) bool.
 
     Raises:
-        UserError: a file of the set was deleted or broken.
+        UserError: a file is missing or broken.
     """
     image, mask = (np.asarray(open_image(folder / kind / f"{case_id}.png")) for kind in SUBFOLDERS)
     return image, mask > 0
 
 
-def write_case_png(folder: Path, kind: str, case_id: str, pixels: Grey) -> Path:
-    """Write one PNG of a case, of one of the KINDS."""
-    path = folder / kind / f"{case_id}.png"
+def write_case_png(folder: Path, subfolder: str, case_id: str, pixels: Grey) -> Path:
+    """Write an image or mask into one of the SUBFOLDERS."""
+    path = folder / subfolder / f"{case_id}.png"
     with atomic_path(path) as temporary:
         Image.fromarray(pixels).save(temporary, compress_level=3)
     return path
 
 
 def read_record(folder: Path) -> dict[str, Any]:
-    """dataset.json: how the set was made; empty where no set is finished.
+    """dataset.json: how the set was made; empty if no set is finished.
 
     Raises:
         UserError: the file is broken.
@@ -65,85 +65,72 @@ def read_record(folder: Path) -> dict[str, Any]:
     try:
         record: dict[str, Any] = dict(json.loads(path.read_text(encoding="utf-8"))) if path.is_file() else {}
     except (ValueError, TypeError) as error:
-        raise UserError(f"{path} is broken: {error}.\nDelete {folder} to prepare it anew.") from error
+        raise UserError(f"{path} is broken: {error}.\nDelete {folder} to prepare it again.") from error
     return record
 
 
 def write_record(folder: Path, record: dict[str, Any]) -> None:
-    """Write dataset.json; from then on the set is finished, and its journals are no longer needed."""
+    """Write dataset.json, which marks the set as finished, and remove the progress logs."""
     write_text(folder / "dataset.json", json.dumps(record, indent=1))
-    for journal in progress_logs(folder):
-        journal.unlink(missing_ok=True)
+    for path in progress_logs(folder):
+        path.unlink(missing_ok=True)
 
 
 def progress_logs(folder: Path) -> list[Path]:
-    """The journal of a set that is being made, and those of its shards."""
+    """The progress logs of an unfinished set and of its shards."""
     return sorted(folder.glob("*.jsonl"))
 
 
-def append_progress(path: Path, done: PreparedCase) -> None:
-    """Note a finished case, so that preparing can go on from there."""
-    line = dataclasses.asdict(done.row) | {"fingerprint": done.fingerprint}
-    with path.open("a", encoding="utf-8") as journal:
-        journal.write("\n" + json.dumps(line))  # a line that was cut off stays alone
+def append_progress(path: Path, case: PreparedCase) -> None:
+    """Log a prepared case, so that an interrupted preparation resumes after it."""
+    line = dataclasses.asdict(case.row) | {"fingerprint": case.fingerprint}
+    with path.open("a", encoding="utf-8") as file:
+        file.write("\n" + json.dumps(line))  # newline first: a truncated line damages no other
 
 
 def load_progress(folder: Path) -> dict[str, PreparedCase]:
-    """Cases prepared before, by case_id: those of the manifest, with their splits, and those of the journals."""
+    """Cases prepared before, by case_id: those of the manifest, with their splits, and those of the progress logs."""
     raw: dict[str, str] = read_record(folder).get("raw", {})
     rows = read_manifest(folder / MANIFEST) if raw else []
-    done = {row.case_id: PreparedCase(row, raw.get(row.case_id, "")) for row in rows}
-    for line in (line for journal in progress_logs(folder) for line in _whole_lines(journal)):
-        fingerprint, case_id = line.pop("fingerprint"), line["case_id"]
-        split = done[case_id].row.split if case_id in done else ""
-        done[case_id] = PreparedCase(Row(**line | {"split": split}), fingerprint)
-    return done
-
-
-def _whole_lines(journal: Path) -> Iterator[dict[str, Any]]:
-    """The lines of a journal; one that was cut off is left out."""
-    for line in journal.read_text(encoding="utf-8").splitlines():
-        with suppress(json.JSONDecodeError):
-            yield json.loads(line)
-
-
-NAMED = 3  # files that an error message names
+    cases = {row.case_id: PreparedCase(row, raw.get(row.case_id, "")) for row in rows}
+    for path in progress_logs(folder):
+        for text in path.read_text(encoding="utf-8").splitlines():
+            with suppress(json.JSONDecodeError):  # an empty or truncated line
+                line = json.loads(text)
+                fingerprint, case_id = line.pop("fingerprint"), line["case_id"]
+                split = cases[case_id].row.split if case_id in cases else ""
+                cases[case_id] = PreparedCase(Row(**line | {"split": split}), fingerprint)
+    return cases
 
 
 def refuse_changed(folder: Path, all_files: bool) -> None:
-    """Refuse a prepared set whose files are no longer those that were prepared.
+    """Refuse a prepared set whose files differ from the manifest's hashes.
 
-    Unless ``all_files`` are asked for, only those written after the manifest are read, so that a large set costs a look
-    at its folders.
+    Without ``all_files`` only files written after the manifest are read, so that a large set is checked quickly.
 
     Raises:
         UserError: files are missing or changed.
     """
     manifest = folder / MANIFEST
-    since = -1 if all_files else manifest.stat().st_mtime_ns
-    changed = [
-        path
-        for row in read_manifest(manifest)
-        for path, digest in case_files(folder, row)
-        if _differs(path, digest, since)
-    ]
+    since_ns = -1 if all_files else manifest.stat().st_mtime_ns
+    files = (file for row in read_manifest(manifest) for file in case_files(folder, row))
+    changed = [path.relative_to(folder).as_posix() for path, digest in files if _differs(path, digest, since_ns)]
     if changed:
-        names = ", ".join(path.relative_to(folder).as_posix() for path in changed[:NAMED])
+        names = ", ".join(changed[:MAX_NAMED]) + (", …" if len(changed) > MAX_NAMED else "")
         raise UserError(
-            f"{len(changed)} files of {folder} are missing or have changed since it was prepared: "
-            f"{names}{', …' if len(changed) > NAMED else ''}.\n"
-            "Bring them back, or delete that folder to prepare it anew; prepare_data.py check=true tells all."
+            f"{len(changed)} files of {folder} are missing or have changed since it was prepared: {names}.\n"
+            "Restore them, or delete that folder to prepare it again; prepare_data.py check=true lists them all."
         )
 
 
-def _differs(path: Path, digest: str, since: int) -> bool:
+def _differs(path: Path, digest: str, since_ns: int) -> bool:
     try:
-        return path.stat().st_mtime_ns > since and sha256(path) != digest
+        return path.stat().st_mtime_ns > since_ns and sha256(path) != digest
     except FileNotFoundError:
         return True
 
 
 def case_files(folder: Path, row: Row) -> tuple[tuple[Path, str], ...]:
-    """Image and mask of a case, with the hashes they must have."""
+    """Image and mask of a case, each with the SHA-256 of the manifest."""
     image, mask = (folder / kind / f"{row.case_id}.png" for kind in SUBFOLDERS)
     return (image, row.image_sha256), (mask, row.mask_sha256)

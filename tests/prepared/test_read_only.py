@@ -75,5 +75,5 @@ def test_a_set_that_was_never_packed_is_refused_where_it_is_read_only(
 
     assert refused.code == 2
     assert len(refused.err.splitlines()) == 2
-    assert "montgomery-32 is read-only and was never packed" in refused.err
+    assert "montgomery-32 is read-only and has no pixel cache" in refused.err
     assert "data.prepared_dir=" in refused.err

@@ -1,5 +1,7 @@
 """Several processes prepare parts of a set, which are the same together as one made alone."""
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -38,3 +40,19 @@ def test_a_shard_that_is_none_is_refused(workplace: Path, run: Run, shard: str) 
     outcome = run("prepare_data", "data=montgomery", "data.raw_dir=raw", f"shard={shard}")
     assert outcome.code == 2
     assert f"shard={shard} must be two numbers such as 3/16" in outcome.err
+
+
+def test_a_shard_downloads_first(workplace: Path, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    fetched: list[str] = []
+    monkeypatch.setattr("lung_seg.prepared.prepare.download", lambda source, _: fetched.append(source))
+    small = ("data=montgomery", "data.raw_dir=raw", "data.image_size_px=16", "shard=1/10")
+    assert run("prepare_data", *small, "data.download=true").code == 0
+    assert fetched == ["montgomery"]
+
+
+def test_preparing_imports_what_downloads_only_to_download() -> None:
+    code = (
+        "import sys, lung_seg.prepared.prepare, lung_seg.prepared.pixel_cache; "
+        "assert not {'pooch', 'requests'} & sys.modules.keys()"
+    )
+    subprocess.run([sys.executable, "-c", code], cwd=Path(__file__).parents[2], check=True)

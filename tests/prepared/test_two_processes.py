@@ -1,4 +1,4 @@
-"""Two processes on one prepared set: one makes it while the other waits, and who reads it sees it whole."""
+"""Two processes on one prepared set: one makes it while the other waits, and a reader sees it complete."""
 
 import dataclasses
 import importlib
@@ -137,7 +137,7 @@ def opened(data: DataConfig) -> LungDataModule:
     return module
 
 
-def test_who_reads_while_another_prepares_anew_sees_the_new_set_whole(place, start):
+def test_a_reader_waits_while_another_process_prepares_the_set_again(place, start):
     layouts.write_montgomery(place / "raw", cases=6)
     build_cache(preparing.prepare(MONTGOMERY))
     draw_masks_anew()
