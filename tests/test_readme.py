@@ -11,7 +11,7 @@ from hydra import compose, initialize_config_dir
 
 from lung_seg.cli.schema import register, settings
 from lung_seg.config import TrainConfig
-from lung_seg.search import search_report
+from lung_seg.search import report as search_report
 from tests.conftest import Run
 from tests.layouts import draw_chest, write_folder, write_image, write_montgomery, write_shenzhen
 

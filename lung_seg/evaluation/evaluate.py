@@ -120,22 +120,14 @@ def evaluate_training(config: TrainConfig, fitted: Fitted) -> dict[str, Any]:
     facts = evaluation_facts(title, [fitted.best_checkpoint], "test", config)
     facts |= {"training": fitted.facts, "seed": config.seed}
     summary = write_evaluation(run_dir, fitted.data, cases, facts)
+    scores = summary["scores"]["all"]
+    metrics = {f"final/test_{name}": scores[name]["mean"] for name in ("dice", "accuracy", "bce")}
+    metrics["final/test_pooled_dice"] = scores["pooled_dice"]
+    metrics["final/validation_dice"] = fitted.facts["validation_dice"]
     for logger in fitted.trainer.loggers:
-        logger.log_hyperparams(flatten(facts["config"]), _hparams_metrics(summary))
+        logger.log_hyperparams(flatten(facts["config"]), metrics)
         logger.finalize("success")
     return summary
-
-
-def _hparams_metrics(summary: dict[str, Any]) -> dict[str, float]:
-    """The metrics by which TensorBoard's HPARAMS page compares runs."""
-    scores = summary["scores"]["all"]
-    return {
-        "final/validation_dice": summary["training"]["validation_dice"],
-        "final/test_dice": scores["dice"]["mean"],
-        "final/test_pooled_dice": scores["pooled_dice"],
-        "final/test_accuracy": scores["accuracy"]["mean"],
-        "final/test_bce": scores["bce"]["mean"],
-    }
 
 
 def evaluation_facts(
