@@ -1,4 +1,4 @@
-"""Where Hydra looks for sweepers: ``hydra/sweeper=search``, which the files of ``conf/search`` choose."""
+"""The plugin folder that Hydra searches: ``hydra/sweeper=search``, which the files of ``conf/search`` choose."""
 
 from typing import Any
 
@@ -12,7 +12,7 @@ from lung_seg.errors import UserError
 
 
 class SearchSweeper(Sweeper):
-    """Has Optuna choose the settings of each job."""
+    """Lets Optuna choose the settings of each job."""
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
         """Keep what a sweep needs."""
@@ -25,7 +25,7 @@ class SearchSweeper(Sweeper):
     def sweep(self, arguments: list[str]) -> Any:
         """Run the jobs."""
         try:
-            from lung_seg.search.search import search  # Hydra imports this module for every command
+            from lung_seg.search.sweeper import run_search  # Hydra imports this module for every command
         except ImportError as error:
             raise UserError(f'A search needs {error.name}.\nInstall it: pip install -e ".[search]"') from error
-        search(self.config, arguments, self.hydra_context.config_loader, self.launcher)
+        run_search(self.config, arguments, self.hydra_context.config_loader, self.launcher)

@@ -162,11 +162,11 @@ def test_evaluate_scores_what_training_scored(trained: Path, run: Run) -> None:
     assert len(list((trained / "runs/again/overlays").iterdir())) == 5
 
 
-def test_evaluate_may_vary_the_cases_to_see_what_a_network_stands(trained: Path, run: Run) -> None:
+def test_evaluate_may_corrupt_the_cases_for_a_robustness_test(trained: Path, run: Run) -> None:
     for name in ("once", "twice"):
         outcome = run("evaluate", "checkpoint=runs/first", "augmentation.invert=1", f"hydra.run.dir=runs/{name}")
         assert outcome.code == 0, outcome.err
-        assert "on test of montgomery, varied (invert 1)" in outcome.out
+        assert "on test of montgomery, corrupted (invert 1)" in outcome.out
     as_they_are, inverted, again = (table(trained / f"runs/{name}/cases.csv") for name in ("first", "once", "twice"))
     assert [case["case_id"] for case in inverted] == [case["case_id"] for case in as_they_are]
     assert inverted == again

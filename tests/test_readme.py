@@ -14,7 +14,7 @@ from omegaconf import open_dict
 
 from lung_seg.cli.schema import register, settings
 from lung_seg.config import PredictConfig, TrainConfig
-from lung_seg.search import search_report
+from lung_seg.search import report as search_report
 from tests.conftest import Run
 from tests.layouts import draw_chest, write_dicom, write_folder, write_image, write_montgomery, write_shenzhen
 

@@ -1,11 +1,11 @@
-"""What is wrong with a prepared set, and what is odd in it."""
+"""Check a prepared set: changed files, leaks between splits, outliers and missing labels."""
 
 import csv
-import io
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from itertools import combinations
 from pathlib import Path
 from typing import NamedTuple
@@ -18,28 +18,28 @@ from tqdm import tqdm
 from lung_seg.config import SPLITS
 from lung_seg.draw import contact_sheet, overlay
 from lung_seg.errors import UserError
-from lung_seg.files import locked, sha256, write_text
+from lung_seg.files import atomic_path, locked, sha256
 from lung_seg.prediction.postprocess import find_lungs
 from lung_seg.prediction.quality import features
 from lung_seg.prepared.manifest import Row, read_manifest
 from lung_seg.prepared.store import MANIFEST, SUBFOLDERS, case_files, read_case
 from lung_seg.raw.image_file import Grey, open_image, write_png
-from lung_seg.raw.masks import Mask, size_text
+from lung_seg.raw.masks import size_text
 
 Thumbnail = NDArray[np.float32]
 
-# Of the 562 real radiographs no two correlate by more than 0.973 at this size; one film with its exposure changed or
-# compressed again correlates by 0.989 with itself.
+# Of the 562 real radiographs no two correlate by more than 0.973 at this size; one radiograph with its exposure changed
+# or compressed again correlates by 0.989 with itself.
 THUMBNAIL_PX = 32
-SAME_FILM = 0.985
-BLOCK = 2048  # thumbnails correlated at a time
-FAR_OUT = 3.0  # interquartile ranges beyond the quartiles (Tukey 1977)
+SAME_RADIOGRAPH = 0.985
+BLOCK = 2048  # thumbnails correlated at a time, to limit memory
+OUTLIER_IQR = 3.0  # interquartile ranges beyond the quartiles (Tukey 1977)
 SHEET_CASES = 24
 CHECK_TABLE, ODD_SHEET = "check.csv", "check.png"
 
 
 class Finding(NamedTuple):
-    """Something about one case or file; ``wrong`` where a training must not go on with it, else it is only odd."""
+    """Something about one case or file: an error if ``wrong``, else only unusual."""
 
     case_id: str
     kind: str
@@ -48,18 +48,19 @@ class Finding(NamedTuple):
 
 
 @dataclass(frozen=True)
-class _Look:
-    """What one case looks like."""
+class _Inspection:
+    """Findings and descriptors of one case."""
 
+    row: Row
     findings: list[Finding]
     thumbnail: Thumbnail | None = None  # (THUMBNAIL_PX ** 2,), mean 0 and length 1
-    features: dict[str, float] | None = None
+    features: dict[str, float] | None = None  # see quality.features; empty where there are not two lungs
 
 
 def check(folder: Path) -> list[Finding]:
-    """Hold a prepared set against its manifest, look for films in two splits and for cases unlike the others.
+    """Check a prepared set against its manifest, and search for leaks between splits and for outliers.
 
-    All findings are left in check.csv, the odd cases as pictures in check.png.
+    All findings are written to check.csv, the outliers as pictures to check.png.
 
     Raises:
         UserError: there is no prepared set.
@@ -67,105 +68,41 @@ def check(folder: Path) -> list[Finding]:
     with locked(folder):
         rows = read_manifest(folder / MANIFEST)
         with ThreadPoolExecutor() as pool:
-            looks = list(tqdm(pool.map(lambda row: _look(folder, row), rows), "Checking", len(rows), unit="case"))
-        findings = [finding for look in looks for finding in look.findings]
-        findings += [*_extra(folder, rows), *_leaks(rows, looks), *_outliers(rows, looks), *_lacking_labels(rows)]
-        _write_table(folder / CHECK_TABLE, findings)
+            inspected = list(tqdm(pool.map(partial(_inspect, folder), rows), "Checking", len(rows), unit="case"))
+        findings = [finding for case in inspected for finding in case.findings]
+        findings += [*_extra_files(folder, rows), *_same_radiographs(inspected), *_same_patients(rows)]
+        findings += [*_outliers(inspected), *_missing_labels(rows)]
+        with atomic_path(folder / CHECK_TABLE) as path, path.open("w", newline="", encoding="utf-8") as file:
+            csv.writer(file, lineterminator="\n").writerows([Finding._fields, *findings])
         _write_sheet(folder, findings)
     return findings
 
 
-def _look(folder: Path, row: Row) -> _Look:
+def _inspect(folder: Path, row: Row) -> _Inspection:
     findings = list(_file_findings(folder, row))
     try:
         image, mask = (np.asarray(open_image(path)) for path, _ in case_files(folder, row))
     except UserError as error:
-        told = findings or [Finding(row.case_id, "unreadable", True, str(error).splitlines()[0])]
-        return _Look(told)
+        return _Inspection(row, findings or [Finding(row.case_id, "unreadable", True, str(error).splitlines()[0])])
     if image.ndim != 2 or image.shape != mask.shape:
-        shapes = f"the image is {_form(image)} and the mask {_form(mask)}; both must be grey and of one size"
-        return _Look([*findings, Finding(row.case_id, "shape", True, shapes)])
+        sizes = [size_text(pixels) + (" in colours" if pixels.ndim > 2 else "") for pixels in (image, mask)]
+        text = f"the image is {sizes[0]} and the mask {sizes[1]}; both must be grey and of one size"
+        return _Inspection(row, [*findings, Finding(row.case_id, "shape", True, text)])
     levels = np.unique(mask)
     if set(levels) - {0, 255}:
         findings.append(Finding(row.case_id, "mask values", True, f"the mask holds {levels[:5]}, not only 0 and 255"))
-    return _Look(findings, _thumbnail(image), _features(image, mask > 0))
-
-
-def _form(pixels: NDArray[np.generic]) -> str:
-    return size_text(pixels) + ("" if pixels.ndim == 2 else " in colours")
+    right, left = find_lungs(mask > 0)
+    described = {} if right is None or left is None else features(image, right, left)
+    return _Inspection(row, findings, _thumbnail(image), described)
 
 
 def _file_findings(folder: Path, row: Row) -> Iterator[Finding]:
     for path, digest in case_files(folder, row):
         name = path.relative_to(folder).as_posix()
         if not path.is_file():
-            yield Finding(row.case_id, "missing", True, f"{name} is not there")
+            yield Finding(row.case_id, "missing", True, f"{name} is missing")
         elif sha256(path) != digest:
             yield Finding(row.case_id, "changed", True, f"{name} is not the file that was prepared")
-
-
-def _extra(folder: Path, rows: list[Row]) -> Iterator[Finding]:
-    known = {path for row in rows for path, _ in case_files(folder, row)}
-    for kind in SUBFOLDERS:
-        for path in sorted(set((folder / kind).glob("*")) - known):
-            yield Finding(path.stem, "extra", True, f"{path.relative_to(folder).as_posix()} is not in the manifest")
-
-
-def _leaks(rows: list[Row], looks: list[_Look]) -> Iterator[Finding]:
-    """Pairs of cases in two splits that are one film or one patient."""
-    seen = [(row, look.thumbnail) for row, look in zip(rows, looks, strict=True) if look.thumbnail is not None]
-    for first, second in combinations(SPLITS, 2):
-        ours, theirs = ([pair for pair in seen if pair[0].split == split] for split in (first, second))
-        for one, other, alike in _same_films(ours, theirs):
-            text = f"{first} case, the same film as {other.case_id} of {second} (correlation {alike:.3f})"
-            yield Finding(one.case_id, "leak", True, text)
-    splits_of: dict[str, set[str]] = {}
-    for row in rows:
-        splits_of.setdefault(row.patient_id, set()).add(row.split)
-    for patient, splits in splits_of.items():
-        if len(splits) > 1:
-            yield Finding("", "leak", True, f"patient {patient} is in {' and '.join(sorted(splits))}")
-
-
-def _same_films(
-    ours: list[tuple[Row, Thumbnail]], theirs: list[tuple[Row, Thumbnail]]
-) -> Iterator[tuple[Row, Row, float]]:
-    """Pairs that correlate as one film does with itself, block by block: all pairs at once would fill the memory."""
-    for start in range(0, len(ours), BLOCK):
-        for other_start in range(0, len(theirs), BLOCK):
-            some, others = ours[start : start + BLOCK], theirs[other_start : other_start + BLOCK]
-            alike = np.stack([thumbnail for _, thumbnail in some]) @ np.stack([thumbnail for _, thumbnail in others]).T
-            for i, j in np.argwhere(alike >= SAME_FILM):
-                yield some[i][0], others[j][0], float(alike[i, j])
-
-
-def _outliers(rows: list[Row], looks: list[_Look]) -> Iterator[Finding]:
-    """Cases whose lungs are of a size, place or darkness far from all others'."""
-    described = [(row, look.features) for row, look in zip(rows, looks, strict=True) if look.features]
-    for row, look in zip(rows, looks, strict=True):
-        if look.features == {}:
-            yield Finding(row.case_id, "outlier", False, "the mask is not of two lungs")
-    for name in described[0][1] if described else ():
-        values = np.array([measured[name] for _, measured in described])
-        low, high = _fences(values)
-        for (row, _), value in zip(described, values, strict=True):
-            if not low <= value <= high:
-                text = f"{name} {value:.3f}, where the others have {low:.3f} to {high:.3f}"
-                yield Finding(row.case_id, "outlier", False, text)
-
-
-def _lacking_labels(rows: list[Row]) -> Iterator[Finding]:
-    """Labels that some splits lack: scores by label would not be those of the whole set."""
-    counts = Counter((row.split, row.tb_label) for row in rows)
-    for split in SPLITS:
-        for label in sorted({row.tb_label for row in rows}, key=str):
-            if not counts[split, label]:
-                yield Finding("", "label", False, f"{split} has no case with tb_label={label}")
-
-
-def _fences(values: NDArray[np.float64]) -> tuple[float, float]:
-    first, third = np.quantile(values, (0.25, 0.75))
-    return float(first - FAR_OUT * (third - first)), float(third + FAR_OUT * (third - first))
 
 
 def _thumbnail(image: Grey) -> Thumbnail:
@@ -175,27 +112,69 @@ def _thumbnail(image: Grey) -> Thumbnail:
     return thumbnail
 
 
-def _features(image: Grey, mask: Mask) -> dict[str, float]:
-    """What ``quality.features`` measures; nothing where there are not two lungs."""
-    right, left = find_lungs(mask)
-    return features(image, right, left) if right is not None and left is not None else {}
+def _extra_files(folder: Path, rows: list[Row]) -> Iterator[Finding]:
+    known = {path for row in rows for path, _ in case_files(folder, row)}
+    for kind in SUBFOLDERS:
+        for path in sorted(set((folder / kind).glob("*")) - known):
+            yield Finding(path.stem, "extra", True, f"{path.relative_to(folder).as_posix()} is not in the manifest")
 
 
-def _write_table(path: Path, findings: Iterable[Finding]) -> None:
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(Finding._fields)
-    writer.writerows(findings)
-    write_text(path, text.getvalue())
+def _same_radiographs(inspected: list[_Inspection]) -> Iterator[Finding]:
+    """Pairs of cases in two splits that correlate as one radiograph does with a copy of itself."""
+    for first, second in combinations(SPLITS, 2):
+        ours, theirs = (
+            [(case.row, case.thumbnail) for case in inspected if case.row.split == split and case.thumbnail is not None]
+            for split in (first, second)
+        )
+        for start in range(0, len(ours) if theirs else 0, BLOCK):
+            block = ours[start : start + BLOCK]
+            thumbnails, others = (np.stack([thumbnail for _, thumbnail in cases]) for cases in (block, theirs))
+            correlation = thumbnails @ others.T
+            for i, j in np.argwhere(correlation >= SAME_RADIOGRAPH):
+                other = f"{theirs[j][0].case_id} of {second} (correlation {correlation[i, j]:.3f})"
+                yield Finding(block[i][0].case_id, "leak", True, f"{first} case, the same radiograph as {other}")
+
+
+def _same_patients(rows: list[Row]) -> Iterator[Finding]:
+    splits_of: dict[str, set[str]] = {}
+    for row in rows:
+        splits_of.setdefault(row.patient_id, set()).add(row.split)
+    for patient, splits in splits_of.items():
+        if len(splits) > 1:
+            yield Finding("", "leak", True, f"patient {patient} is in {' and '.join(sorted(splits))}")
+
+
+def _outliers(inspected: list[_Inspection]) -> Iterator[Finding]:
+    """Cases whose lungs differ in size, position or darkness from those of all others."""
+    for case in inspected:
+        if case.features == {}:
+            yield Finding(case.row.case_id, "outlier", False, "the mask does not show two lungs")
+    described = [(case.row.case_id, case.features) for case in inspected if case.features]
+    for name in described[0][1] if described else ():
+        values = [measured[name] for _, measured in described]
+        first, third = np.quantile(values, (0.25, 0.75))
+        margin = OUTLIER_IQR * (third - first)
+        low, high = first - margin, third + margin
+        for (case_id, _), value in zip(described, values, strict=True):
+            if not low <= value <= high:
+                yield Finding(case_id, "outlier", False, f"{name} {value:.3f}, expected {low:.3f} to {high:.3f}")
+
+
+def _missing_labels(rows: list[Row]) -> Iterator[Finding]:
+    """TB labels that a split lacks: its scores by label would not be those of the whole set."""
+    counts = Counter((row.split, row.tb_label) for row in rows)
+    for split in SPLITS:
+        for label in sorted({row.tb_label for row in rows}, key=str):
+            if not counts[split, label]:
+                yield Finding("", "label", False, f"{split} has no case with tb_label={label}")
 
 
 def _write_sheet(folder: Path, findings: list[Finding]) -> None:
-    """The first odd cases, lungs outlined; no file where there are none."""
-    odd = {finding.case_id: finding.text for finding in findings if finding.kind == "outlier"}
+    """The first outliers, lungs outlined; without any, a sheet of an earlier check is removed."""
+    outliers = {finding.case_id: finding.text for finding in findings if finding.kind == "outlier"}
     (folder / ODD_SHEET).unlink(missing_ok=True)
-    if odd:
-        chosen = list(odd)[:SHEET_CASES]
-        cases = [read_case(folder, case_id) for case_id in chosen]
-        draw = [overlay(image, None, mask) for image, mask in cases]
-        captions = [f"{case_id}: {odd[case_id]}" for case_id in chosen]
-        write_png(folder / ODD_SHEET, contact_sheet(draw, captions, columns=6, tile_px=240))
+    if outliers:
+        shown = list(outliers)[:SHEET_CASES]
+        pictures = [overlay(image, None, mask) for image, mask in (read_case(folder, case_id) for case_id in shown)]
+        captions = [f"{case_id}: {outliers[case_id]}" for case_id in shown]
+        write_png(folder / ODD_SHEET, contact_sheet(pictures, captions, columns=6, tile_px=240))

@@ -1,28 +1,25 @@
-"""A checkpoint on a split: a row of scores per case, their means with intervals, and a report to look at."""
+"""Score a checkpoint on a split: cases.csv, summary.json, report.html and overlays of the worst and best cases."""
 
 import csv
 import dataclasses
-import io
 import json
-from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytorch_lightning as pl
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from lung_seg.config import AS_TRAINED, SPLITS, AugmentationConfig, DataConfig, EvaluateConfig, TrainConfig
-from lung_seg.draw import overlay
+from lung_seg.draw import Rgb, overlay
 from lung_seg.environment import command_line, git_revision, versions
 from lung_seg.errors import UserError
 from lung_seg.evaluation.report import flatten, write_report
-from lung_seg.evaluation.statistics import CASE_SCORES, ScoredCase, scored_case, summarise
-from lung_seg.files import write_text
+from lung_seg.evaluation.statistics import CASE_SCORES, ScoredCase, summarise
+from lung_seg.files import atomic_path, write_text
 from lung_seg.model.checkpoint import find_checkpoint, load_network
-from lung_seg.model.metrics import COUNTS, overlap_counts, predict_mask
+from lung_seg.model.metrics import COUNTS, overlap_counts, overlap_scores, predict_mask
 from lung_seg.model.surface_distances import SURFACE_SCORES, surface_scores
 from lung_seg.raw.image_file import write_png
 from lung_seg.training.augment import Augment
@@ -33,14 +30,23 @@ from lung_seg.training.epoch_table import read_epochs
 from lung_seg.training.fit import Fitted
 from lung_seg.training.trainer import is_main_process, make_trainer, translate_errors
 
-RUNTIME_KEYS = {"batch_size", "workers", "raw_dir", "prepared_dir", "max_megapixels"}  # and not which they are
-SHOWN_CASES = 4  # overlays of so many worst and so many best cases
-NetworkOf = Callable[[int], nn.Module]
-CASE_COLUMNS = ("case_id", "source", "tb_label", *CASE_SCORES)
+# Settings of the data that do not change which cases they are.
+RUNTIME_KEYS = {"batch_size", "workers", "raw_dir", "prepared_dir", "max_megapixels"}
+SHOWN_CASES = 4  # overlays of this many of the worst cases, and of the best
+
+
+@dataclass(frozen=True)
+class Member:
+    """The network of a checkpoint, the data it was trained on, and the SHA-256 of the radiographs it has seen."""
+
+    path: Path
+    network: nn.Module
+    data: DataConfig
+    seen: frozenset[str]
 
 
 class CaseScorer(pl.LightningModule):
-    """Scores a network on batches of image, mask and manifest row, on one device or many.
+    """Scores a network on batches of image, mask and manifest row, on one or more devices.
 
     Args:
         network: from images (N, 1, S, S) uint8 to logits (N, 1, S, S).
@@ -52,16 +58,16 @@ class CaseScorer(pl.LightningModule):
         self.cases = CaseTable(len(COUNTS) + len(SURFACE_SCORES))
 
     def test_step(self, batch: tuple[Tensor, Tensor, Tensor]) -> None:
-        """Count a batch and measure how far its outlines are off."""
+        """Add the pixel counts and surface distances of a batch."""
         image, mask, row = batch
         logits = self.network(image)
-        pairs = zip(_to_numpy(predict_mask(logits)), _to_numpy(mask), strict=True)
         counts = overlap_counts(logits, mask)
-        surfaces = torch.tensor([surface_scores(*pair) for pair in pairs], dtype=counts.dtype)
-        self.cases.update(row, torch.cat([counts, surfaces.to(counts.device)], dim=1))
+        pairs = zip(predict_mask(logits)[:, 0].cpu().numpy(), mask[:, 0].cpu().numpy(), strict=True)
+        surfaces = torch.tensor([surface_scores(*pair) for pair in pairs], dtype=counts.dtype, device=counts.device)
+        self.cases.update(row, torch.cat([counts, surfaces], dim=1))
 
     def on_test_epoch_end(self) -> None:
-        """Gather the table while all devices are there."""
+        """Gather the table here, while all devices still take part."""
         self.table = self.cases.compute()
 
 
@@ -69,104 +75,138 @@ def evaluate(config: EvaluateConfig, run_dir: Path) -> dict[str, Any]:
     """Score a checkpoint on one split and write cases.csv, summary.json, report.html and overlays/.
 
     Returns:
-        What summary.json holds.
+        The content of summary.json.
 
     Raises:
-        UserError: there is no such checkpoint, or no such data.
+        UserError: the checkpoint or the data do not exist.
     """
-    path = find_checkpoint(Path(str(config.checkpoint)))
-    network, description = load_network(path)
-    config = dataclasses.replace(config, data=data_to_score(config.data, DataConfig.from_plain(description["data"])))
-    datamodule = cases_to_score(config, config.data, config.split)
+    member = load_member(Path(str(config.checkpoint)))
+    config = dataclasses.replace(config, data=data_to_score(config.data, member.data))
     trainer = make_trainer(config.trainer)
     with translate_errors("nothing was written."):
-        cases = score(network, datamodule, trainer)
-    seen = set(description["seen"])
-    facts = {
-        "title": f"{path} on {config.split} of {datamodule.data.name}{corruption_suffix(config.augmentation)}",
-        "checkpoint": str(path),
-        "split": config.split,
-        "seen_in_training": sum(case.row.image_sha256 in seen for case in cases),
-        "training": None,
-        "seed": None,
-        "config": dataclasses.asdict(config),
-    }
-    return write_evaluation(run_dir, lambda _: network, datamodule, cases, facts)
+        return evaluate_network(member.network, str(member.path), [member], config, trainer, run_dir)
+
+
+def load_member(path: Path) -> Member:
+    """The network of a checkpoint file or of a run directory."""
+    path = find_checkpoint(path)
+    network, description = load_network(path)
+    return Member(path, network, DataConfig.from_plain(description["data"]), frozenset(description["seen"]))
+
+
+def evaluate_network(
+    network: nn.Module, name: str, members: list[Member], config: EvaluateConfig, trainer: pl.Trainer, run_dir: Path
+) -> dict[str, Any]:
+    """Score a network, or the ensemble of its members, on the requested split and write the evaluation."""
+    datamodule = scoring_datamodule(config, members[0].data, config.split)
+    cases = score(network, datamodule, trainer)
+    seen: set[str] = set().union(*(member.seen for member in members))
+    title = evaluation_title(name, config.split, datamodule)
+    facts = evaluation_facts(title, [member.path for member in members], config.split, config)
+    facts["seen_in_training"] = sum(case.row.image_sha256 in seen for case in cases)
+    return write_evaluation(run_dir, datamodule, cases, facts)
 
 
 def evaluate_training(config: TrainConfig, fitted: Fitted) -> dict[str, Any]:
-    """Score a finished training's best network on the test split and complete its run directory.
+    """Score the best network of a finished training on the test split and complete its run directory.
 
     Returns:
-        What summary.json holds.
+        The content of summary.json.
     """
     run_dir = fitted.run_dir
     with translate_errors(f"the network is trained; score it with: python evaluate.py checkpoint={run_dir}"):
         cases = score(fitted.network, fitted.data, fitted.trainer)
-    facts: dict[str, Any] = {
-        "title": f"{config.data.name}: U-Net with {config.model.base_channels} base channels",
-        "checkpoint": str(fitted.best_checkpoint),
-        "split": "test",
-        "seen_in_training": 0,
-        "training": fitted.facts,
-        "seed": config.seed,
-        "config": dataclasses.asdict(config),
-    }
-    summary = write_evaluation(run_dir, lambda _: fitted.network, fitted.data, cases, facts)
+    title = f"{config.data.name}: U-Net with {config.model.base_channels} base channels"
+    facts = evaluation_facts(title, [fitted.best_checkpoint], "test", config)
+    facts |= {"training": fitted.facts, "seed": config.seed}
+    summary = write_evaluation(run_dir, fitted.data, cases, facts)
+    scores = summary["scores"]["all"]
+    metrics = {f"final/test_{name}": scores[name]["mean"] for name in ("dice", "accuracy", "bce")}
+    metrics["final/test_pooled_dice"] = scores["pooled_dice"]
+    metrics["final/validation_dice"] = fitted.facts["validation_dice"]
     for logger in fitted.trainer.loggers:
-        logger.log_hyperparams(flatten(facts["config"]), _final_metrics(summary))
+        logger.log_hyperparams(flatten(facts["config"]), metrics)
         logger.finalize("success")
     return summary
 
 
-def _final_metrics(summary: dict[str, Any]) -> dict[str, float]:
-    """What TensorBoard's HPARAMS page compares runs by."""
-    scores = summary["scores"]["all"]
+def evaluation_facts(
+    title: str, checkpoints: list[Path], split: str, config: EvaluateConfig | TrainConfig
+) -> dict[str, Any]:
+    """The part of summary.json that describes the network, as for one that has seen none of the cases."""
     return {
-        "final/validation_dice": summary["training"]["validation_dice"],
-        "final/test_dice": scores["dice"]["mean"],
-        "final/test_pooled_dice": scores["pooled_dice"],
-        "final/test_accuracy": scores["accuracy"]["mean"],
-        "final/test_bce": scores["bce"]["mean"],
+        "title": title,
+        "checkpoint": ", ".join(map(str, checkpoints)),
+        "split": split,
+        "seen_in_training": 0,
+        "training": None,
+        "seed": None,
+        "config": dataclasses.asdict(config),
     }
 
 
-def cases_to_score(config: EvaluateConfig, data: DataConfig, split: str) -> LungDataModule:
-    """The cases of a split, or of all, as they were prepared or varied as asked for."""
-    data = dataclasses.replace(data, synthetic_per_epoch=0)  # those are for training
+def evaluation_title(name: str, split: str, datamodule: LungDataModule) -> str:
+    """Title of the report: network, split, data, and the corruptions of a robustness test."""
+    return f"{name} on {split} of {datamodule.data.name}{corruption_suffix(datamodule.augmentation)}"
+
+
+def corruption_suffix(augmentation: AugmentationConfig) -> str:
+    """Corruptions with their strength; empty where the cases are unchanged.
+
+    >>> corruption_suffix(AugmentationConfig(noise=0.1))
+    ', corrupted (noise 0.1)'
+    """
+    corruptions = [f"{name} {value:g}" for name, value in vars(augmentation).items() if value]
+    return f", corrupted ({', '.join(corruptions)})" if corruptions else ""
+
+
+def scoring_datamodule(config: EvaluateConfig, trained: DataConfig, split: str) -> LungDataModule:
+    """The cases of a split, or of "all", unchanged or corrupted for a robustness test."""
+    data = dataclasses.replace(data_to_score(config.data, trained), synthetic_per_epoch=0)  # used in training only
     datamodule = LungDataModule(data, config.augmentation, seed=0)
     datamodule.test_augment = Augment(config.augmentation, data.image_size_px)
     datamodule.test_splits = SPLITS if split == "all" else (split,)
     return datamodule
 
 
-def corruption_suffix(augmentation: AugmentationConfig) -> str:
-    """What a title says of cases that are not as they were prepared."""
-    knobs = [f"{name} {value:g}" for name, value in dataclasses.asdict(augmentation).items() if value]
-    return f", varied ({', '.join(knobs)})" if knobs else ""
+def data_to_score(given: DataConfig, trained: DataConfig) -> DataConfig:
+    """The data to score, at the image size that the network was trained at.
+
+    Raises:
+        UserError: a setting would have no effect, since the cases are those of the training.
+    """
+    if given.source != AS_TRAINED:
+        return dataclasses.replace(given, image_size_px=trained.image_size_px, resize=trained.resize)
+    default = vars(DataConfig(name=AS_TRAINED, source=AS_TRAINED))
+    changes = {key: value for key, value in vars(given).items() if value != default[key]}
+    if without_effect := sorted(changes.keys() - RUNTIME_KEYS):
+        raise UserError(
+            f"data.{without_effect[0]} has no effect where the cases are those of the training.\n"
+            "Name the set to score as well, e.g. data=montgomery."
+        )
+    return dataclasses.replace(trained, **changes)
 
 
 def score(network: nn.Module, datamodule: LungDataModule, trainer: pl.Trainer) -> list[ScoredCase]:
-    """Score every case of the data module's test splits once."""
+    """Score every case of the data module's test splits once, in the order of the manifest."""
     scorer = CaseScorer(network)
     trainer.test(scorer, datamodule, verbose=False)
-    return [scored_case(datamodule.rows, case) for case in scorer.table]
+    counts, surfaces = scorer.table[:, 1 : 1 + len(COUNTS)], scorer.table[:, 1 + len(COUNTS) :]
+    columns = overlap_scores(counts) | dict(zip(SURFACE_SCORES, surfaces.T, strict=True))
+    cases = []
+    for index, position in enumerate(scorer.table[:, 0].int().tolist()):
+        scores = {name: float(column[index]) for name, column in columns.items()}
+        cases.append(ScoredCase(datamodule.rows[position], position, network, counts[index], scores))
+    return cases
 
 
 def write_evaluation(
-    run_dir: Path, network_of: NetworkOf, datamodule: LungDataModule, cases: list[ScoredCase], facts: dict[str, Any]
+    run_dir: Path, datamodule: LungDataModule, cases: list[ScoredCase], facts: dict[str, Any]
 ) -> dict[str, Any]:
-    """Summarise, and let the main process write cases.csv, summary.json, report.html and overlays/.
-
-    Args:
-        run_dir: where to.
-        network_of: which network scored the case of a manifest row.
-        datamodule: holds the cases.
-        cases: their scores.
-        facts: what else the summary holds.
+    """Summarise the scores; the main process writes cases.csv, summary.json, report.html and overlays/.
 
     Returns:
-        What summary.json holds.
+        The content of summary.json.
     """
     sizes = {split: sum(row.split == split for row in datamodule.rows) for split in SPLITS}
     summary = facts | {
@@ -176,71 +216,36 @@ def write_evaluation(
         "versions": versions(),
         "git_revision": git_revision(),
     }
-    if not is_main_process():
-        return summary
-    table = [_case_line(case) for case in cases]
-    overlays = _overlays(network_of, datamodule, cases)
-    for case_id, picture in overlays.items():
-        write_png(run_dir / "overlays" / f"{case_id}.png", picture)
-    write_text(run_dir / "cases.csv", _csv(table))
-    write_text(run_dir / "summary.json", json.dumps(summary, indent=1))
-    write_report(run_dir / "report.html", summary, table, read_epochs(run_dir / "metrics.csv"), overlays)
+    if is_main_process():
+        overlays = _overlays(datamodule, cases)
+        for case_id, picture in overlays.items():
+            write_png(run_dir / "overlays" / f"{case_id}.png", picture)
+        table = [_table_row(case) for case in cases]
+        with atomic_path(run_dir / "cases.csv") as path, path.open("w", newline="", encoding="utf-8") as file:
+            writer = csv.DictWriter(file, list(table[0]), lineterminator="\n")
+            writer.writeheader()
+            writer.writerows(table)
+        write_text(run_dir / "summary.json", json.dumps(summary, indent=1))
+        write_report(run_dir / "report.html", summary, table, read_epochs(run_dir / "metrics.csv"), overlays)
     return summary
 
 
-def _case_line(case: ScoredCase) -> dict[str, Any]:
+def _table_row(case: ScoredCase) -> dict[str, Any]:
     label = "" if case.row.tb_label is None else str(case.row.tb_label)
-    return {"case_id": case.row.case_id, "source": case.row.source, "tb_label": label} | case.scores
+    scores = {name: case.scores[name] for name in CASE_SCORES}
+    return {"case_id": case.row.case_id, "source": case.row.source, "tb_label": label} | scores
 
 
-def _csv(table: list[dict[str, Any]]) -> str:
-    text = io.StringIO()
-    writer = csv.DictWriter(text, CASE_COLUMNS, lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(table)
-    return text.getvalue()
-
-
-def _overlays(
-    network_of: NetworkOf, datamodule: LungDataModule, cases: list[ScoredCase]
-) -> dict[str, NDArray[np.uint8]]:
-    """Truth and prediction of the worst cases and the best ones, worst first."""
+def _overlays(datamodule: LungDataModule, cases: list[ScoredCase]) -> dict[str, Rgb]:
+    """Truth and prediction of the worst and the best cases by case_id, lowest Dice first."""
     ranked = sorted(cases, key=lambda case: case.scores["dice"])
     shown = ranked if len(ranked) <= 2 * SHOWN_CASES else ranked[:SHOWN_CASES] + ranked[-SHOWN_CASES:]
-    dataset = datamodule.dataset(*SPLITS, augment=datamodule.test_augment)
-    draw = {}
+    dataset = datamodule.dataset(*SPLITS, augment=datamodule.test_augment)  # all splits: indexed by manifest row
+    overlays = {}
     for case in shown:
-        sample = dataset[SampleIndex(0, case.position)]  # all splits: positions are the manifest's rows
-        network = network_of(case.position)
+        sample = dataset[SampleIndex(0, case.position)]
+        device = next(case.network.parameters()).device
         with torch.no_grad():
-            prediction = predict_mask(network(sample.image[None].to(next(network.parameters()).device)))
-        draw[case.row.case_id] = overlay(sample.image[0].numpy(), _to_numpy(prediction)[0], sample.mask[0].numpy())
-    return draw
-
-
-def data_to_score(given: DataConfig, trained: DataConfig) -> DataConfig:
-    """The data to score: always at the size the network was trained at.
-
-    Raises:
-        UserError: a setting would be without effect, since the cases are those of the training.
-    """
-    if given.source != AS_TRAINED:
-        return dataclasses.replace(given, image_size_px=trained.image_size_px, resize=trained.resize)
-    default = DataConfig(name=AS_TRAINED, source=AS_TRAINED)
-    changes = {
-        field.name: getattr(given, field.name)
-        for field in dataclasses.fields(given)
-        if getattr(given, field.name) != getattr(default, field.name)
-    }
-    if without_effect := sorted(changes.keys() - RUNTIME_KEYS):
-        raise UserError(
-            f"data.{without_effect[0]} has no effect where the cases are those of the training.\n"
-            "Name the set to score as well, e.g. data=montgomery."
-        )
-    return dataclasses.replace(trained, **changes)
-
-
-def _to_numpy(masks: Tensor) -> NDArray[np.bool_]:
-    """(N, 1, S, S) to (N, S, S) bool."""
-    array: NDArray[np.bool_] = masks[:, 0].cpu().numpy()
-    return array
+            prediction = predict_mask(case.network(sample.image[None].to(device)))[0, 0].cpu().numpy()
+        overlays[case.row.case_id] = overlay(sample.image[0].numpy(), prediction, sample.mask[0].numpy())
+    return overlays

@@ -1,4 +1,4 @@
-"""The report of a run: one HTML file that opens offline, on a phone, in the dark and on paper."""
+"""report.html: one file that opens offline, readable on a phone, in dark mode and on paper."""
 
 import base64
 import io
@@ -19,19 +19,19 @@ from lung_seg.prepared.manifest import TB_LABELS
 from lung_seg.raw.image_file import png_bytes
 from lung_seg.templates import template
 
-_OVERLAY_PX = 640  # twice the width it is shown at, for sharp screens
+_OVERLAY_PX = 640  # twice the displayed width, for high-resolution screens
 _TB_NAMES = {"" if label is None else str(label): name for label, name in TB_LABELS.items()}
 
 _Case = Mapping[str, Any]
 _Row = Mapping[str, float]
 
-# Stand-ins that become CSS variables, so that a chart follows the page into dark mode and onto paper.
+# Placeholder colours that become CSS variables, so that a chart follows the page into dark mode and onto paper.
 _INK, _MUTED, _LINE, _ACCENT = "#010203", "#010204", "#010205", "#010206"
 _CSS = {_INK: "var(--ink)", _MUTED: "var(--muted)", _LINE: "var(--line)", _ACCENT: "var(--accent)"}
 _STYLE: dict[Any, Any] = {
     "svg.fonttype": "none",
     "svg.hashsalt": "lung_seg",
-    "text.parse_math": False,  # a dollar sign in a source's name is a dollar sign
+    "text.parse_math": False,  # the name of a source may contain dollar signs
     "font.size": 9,
     "axes.edgecolor": _LINE,
     "axes.grid": True,
@@ -55,7 +55,7 @@ _CURVES = {
 
 
 class Chart(NamedTuple):
-    """One drawing and the (CSS colour, name) of each of its lines."""
+    """An SVG chart with the (CSS colour, name) of each of its lines."""
 
     title: str
     legend: list[tuple[str, str]]
@@ -72,33 +72,38 @@ def write_report(
     """Write the HTML report of a training or an evaluation.
 
     Args:
-        path: the HTML file; appears whole or not at all.
+        path: the HTML file, written atomically.
         summary: the content of summary.json.
         cases: the rows of cases.csv, at least one.
-        curves: the rows of metrics.csv; empty where nothing was trained.
-        overlays: case_id → RGB uint8 of the cases to show; the half with the lower Dice counts as worst.
+        curves: the rows of metrics.csv; empty without a training.
+        overlays: RGB uint8 by case_id; of these cases the half with the lower Dice is shown as the worst.
     """
     ordered = sorted(cases, key=lambda case: float(case["dice"]))
     shown = [(case, _data_url(overlays[case["case_id"]])) for case in ordered if case["case_id"] in overlays]
     half = (len(shown) + 1) // 2
+    scores = summary["scores"]
+    groups = [("all", "All cases", scores["all"])]
+    groups += [(kind, name, group) for kind in ("source", "tb_label") for name, group in scores[kind].items()]
+    with matplotlib.rc_context(_STYLE):
+        charts, dice_chart = list(_charts(curves)), _dice_chart(cases)
     page = template(Path(__file__).parent / "report.html.j2", number=_number, duration=_duration).render(
         summary=summary,
-        groups=list(_groups(summary["scores"])),
+        groups=[(kind, name, group) for kind, name, group in groups if group["cases"]],
         cases=ordered,
         worst=shown[:half],
         best=shown[half:][::-1],
-        charts=list(_charts(curves)),
-        dice_drawing=_dice_drawing(cases),
+        charts=charts,
+        dice_chart=dice_chart,
         tb_names=_TB_NAMES,
-        settings={name: "null" if value is None else str(value) for name, value in flatten(summary["config"]).items()},
-        truth_colour=_css_colour(draw.TRUTH_COLOUR),
-        prediction_colour=_css_colour(draw.PREDICTION_COLOUR),
+        settings=flatten(summary["config"]),
+        truth_colour="#" + bytes(draw.TRUTH_COLOUR).hex(),
+        prediction_colour="#" + bytes(draw.PREDICTION_COLOUR).hex(),
     )
     write_text(path, page)
 
 
 def _number(value: float, digits: int) -> str:
-    """A fixed number of decimals, or a dash where there is no number."""
+    """A fixed number of decimals; a dash for nan and infinity."""
     return f"{value:,.{digits}f}" if math.isfinite(value) else "–"
 
 
@@ -110,24 +115,17 @@ def _duration(seconds: float) -> str:
     return f"{minutes} min" if minutes < 100 else f"{minutes // 60} h {minutes % 60} min"
 
 
-def _css_colour(colour: draw.Colour) -> str:
-    return "#" + bytes(colour).hex()
-
-
 def _data_url(picture: draw.Rgb) -> str:
     content = png_bytes(draw.fit_within(picture, _OVERLAY_PX))
     return "data:image/png;base64," + base64.b64encode(content).decode("ascii")
 
 
-def _groups(scores: Mapping[str, Any]) -> Iterator[tuple[str, str, Mapping[str, Any]]]:
-    """(kind, name, scores) of every group that holds a case, all cases first."""
-    yield "all", "All cases", scores["all"]
-    for kind in ("source", "tb_label"):
-        yield from ((kind, name, group) for name, group in scores[kind].items() if group["cases"])
-
-
 def flatten(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Nested settings by their dotted keys, in the order they were composed."""
+    """Nested settings by their dotted keys, in the same order.
+
+    >>> flatten({"seed": 0, "model": {"depth": 4}})
+    {'seed': 0, 'model.depth': 4}
+    """
     flat: dict[str, Any] = {}
     for name, value in settings.items():
         flat |= flatten(value, f"{prefix}{name}.") if isinstance(value, Mapping) else {prefix + name: value}
@@ -135,59 +133,48 @@ def flatten(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 
 
 def _charts(curves: Sequence[_Row]) -> Iterator[Chart]:
-    """A chart of each quantity that was logged at least once."""
+    """A chart over the epochs of each quantity that was logged at least once."""
     for title, colours in _CURVES.items():
-        lines = {key: points for key in colours if (points := _points(curves, key))}
-        legend = [(_CSS[colours[key]], key.split("/")[0]) for key in lines if "/" in key]
-        if lines:
-            yield Chart(title, legend, _curve_drawing([(colours[key], lines[key]) for key in lines]))
-
-
-def _points(curves: Sequence[_Row], key: str) -> list[tuple[float, float]]:
-    """(epoch, value) of the rows that hold the key: training and validation may have rows of their own."""
-    found = ((row["epoch"], row.get(key, math.nan)) for row in curves)
-    return [(epoch, value) for epoch, value in found if math.isfinite(value)]
-
-
-def _curve_drawing(lines: Sequence[tuple[str, list[tuple[float, float]]]]) -> Markup:
-    """(colour, points) over the epochs, the last line on top."""
-    with matplotlib.rc_context(_STYLE):
         figure = Figure(figsize=(4.0, 2.5), layout="constrained")
         axes = figure.add_subplot()
-        for colour, points in lines:
-            marker, width = "o" if len(points) < 3 else "", 1.1 if colour == _MUTED else 1.8
-            axes.plot(*np.transpose(points), color=colour, marker=marker, markersize=4, linewidth=width)
+        legend = []
+        for key, colour in colours.items():
+            points = [(row["epoch"], row[key]) for row in curves if math.isfinite(row.get(key, math.nan))]
+            if points:
+                marker, width = "o" if len(points) < 3 else "", 1.1 if colour == _MUTED else 1.8
+                axes.plot(*np.transpose(points), color=colour, marker=marker, markersize=4, linewidth=width)
+                legend.append((_CSS[colour], key.split("/")[0]))
         axes.xaxis.set_major_locator(MaxNLocator(nbins=6, integer=True))
         axes.set_xlabel("epoch")
-        return _svg(figure)
+        if legend:
+            yield Chart(title, legend, _svg(figure))
 
 
-def _dice_drawing(cases: Sequence[_Case]) -> Markup:
-    """A dot for the Dice of every case, a row for every source, a bar at the row's mean."""
+def _dice_chart(cases: Sequence[_Case]) -> Markup:
+    """A dot for the Dice of every case, one row for each source, with a bar at the row's mean."""
     sources = sorted({str(case["source"]) for case in cases}, reverse=True)
-    scatter = np.random.default_rng(0)
-    with matplotlib.rc_context(_STYLE):
-        figure = Figure(figsize=(10.5, 0.8 + 0.6 * len(sources)), layout="constrained")
-        axes = figure.add_subplot()
-        for row, source in enumerate(sources):
-            dice = np.array([float(case["dice"]) for case in cases if str(case["source"]) == source])
-            heights = row + scatter.uniform(-0.25, 0.25, len(dice))
-            axes.scatter(dice, heights, s=14, color=_ACCENT, alpha=0.55, linewidths=0)
-            axes.vlines(dice.mean(), row - 0.38, row + 0.38, color=_INK, linewidth=1.6)
-        axes.set_yticks(range(len(sources)), sources)
-        axes.set_ylim(-0.6, len(sources) - 0.4)
-        axes.grid(visible=False, axis="y")
-        axes.spines["left"].set_visible(False)
-        axes.set_xlabel("Dice")
-        return _svg(figure)
+    jitter = np.random.default_rng(0)
+    figure = Figure(figsize=(10.5, 0.8 + 0.6 * len(sources)), layout="constrained")
+    axes = figure.add_subplot()
+    for row, source in enumerate(sources):
+        dice = np.array([float(case["dice"]) for case in cases if str(case["source"]) == source])
+        heights = row + jitter.uniform(-0.25, 0.25, len(dice))
+        axes.scatter(dice, heights, s=14, color=_ACCENT, alpha=0.55, linewidths=0)
+        axes.vlines(dice.mean(), row - 0.38, row + 0.38, color=_INK, linewidth=1.6)
+    axes.set_yticks(range(len(sources)), sources)
+    axes.set_ylim(-0.6, len(sources) - 0.4)
+    axes.grid(visible=False, axis="y")
+    axes.spines["left"].set_visible(False)
+    axes.set_xlabel("Dice")
+    return _svg(figure)
 
 
 def _svg(figure: Figure) -> Markup:
-    """The figure as an SVG element that takes its colours and its font from the page."""
+    """The figure as an SVG element that takes colours and font from the page."""
     buffer = io.StringIO()
-    nothing = dict.fromkeys(("Creator", "Date", "Format", "Type"))
-    figure.savefig(buffer, format="svg", transparent=True, metadata=nothing)
+    no_metadata = dict.fromkeys(("Creator", "Date", "Format", "Type"))
+    figure.savefig(buffer, format="svg", transparent=True, metadata=no_metadata)
     drawing = buffer.getvalue()
-    for stand_in, variable in _CSS.items():
-        drawing = drawing.replace(stand_in, variable)
-    return Markup(drawing[drawing.index("<svg") :])  # noqa: S704 - matplotlib escapes what it writes into a drawing
+    for colour, variable in _CSS.items():
+        drawing = drawing.replace(colour, variable)
+    return Markup(drawing[drawing.index("<svg") :])  # noqa: S704 - matplotlib escapes text in a drawing

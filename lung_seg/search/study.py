@@ -1,7 +1,6 @@
-"""What a search and its trainings share: Optuna's study, and whether a training is worth going on with."""
+"""The Optuna study that a search shares with its trainings, and the pruning of trainings."""
 
 from pathlib import Path
-from typing import Any
 
 import optuna
 import pytorch_lightning as pl
@@ -14,20 +13,16 @@ from lung_seg.config import SearchConfig
 from lung_seg.errors import UserError
 from lung_seg.training.epoch_table import MONITORED, read_epochs
 
-PRUNED = "pruned"  # what a trial says of itself when it was not worth going on
-FOLDER, REPLACES = "folder", "replaces"  # what a trial that goes on with an interrupted one says of it
+PRUNED = "pruned"  # user attribute of a trial that was stopped early
+FOLDER, REPLACES = "folder", "replaces"  # of a trial that resumes an interrupted one: its folder and its number
 UNPRUNED_TRIALS, UNPRUNED_EPOCHS = 4, 3  # before there is enough to compare with
 
 
 def open_study(settings: SearchConfig, folder: Path) -> optuna.Study:
-    """The study of a search, begun if there is none.
-
-    Args:
-        settings: with the study's name, and where it is stored.
-        folder: of the search, which holds the study unless it is stored elsewhere.
+    """The study of a search, created on first use; stored in the search's folder unless search.storage is set.
 
     Raises:
-        UserError: it is stored where it can't be reached.
+        UserError: the storage cannot be reached.
     """
     folder.mkdir(parents=True, exist_ok=True)
     storage = settings.storage or f"sqlite:///{folder / 'search.db'}"
@@ -43,37 +38,35 @@ def open_study(settings: SearchConfig, folder: Path) -> optuna.Study:
         ) from error
 
 
-def ended(study: optuna.Study) -> list[FrozenTrial]:
-    """The trials that came to an end, without the interrupted ones that another went on with."""
+def finished_trials(study: optuna.Study) -> list[FrozenTrial]:
+    """The trials that ended, without the interrupted ones that another trial resumed."""
     replaced = {trial.user_attrs.get(REPLACES) for trial in study.trials}
     return [trial for trial in study.trials if trial.state.is_finished() and trial.number not in replaced]
 
 
 class Pruning(pl.Callback):
-    """Tells the study each validation, and stops the training if it is worse than the others were by then.
+    """Reports each validation to the study, and stops a training that is worse than the others at the same epoch.
 
     Args:
         settings: of the search that this training belongs to.
         folder: of the search.
-        metrics: metrics.csv, with the validations before the training was interrupted.
+        metrics: metrics.csv, with the validations from before an interruption.
     """
 
     def __init__(self, settings: SearchConfig, folder: Path, metrics: Path):
         study = open_study(settings, folder)
         assert settings.trial is not None
-        self.trial = optuna.Trial(study, study.trials[settings.trial]._trial_id)  # Optuna has no other way to it
+        self.trial = optuna.Trial(study, study.trials[settings.trial]._trial_id)  # there is no public way to it
         for row in read_epochs(metrics):
             if MONITORED in row:
                 self.trial.report(row[MONITORED], int(row["epoch"]))
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Ask one process for all; an epoch that is over stays saved."""
-        worse = trainer.is_global_zero and self._is_worse(trainer.current_epoch, trainer.callback_metrics)
+        """The main process decides for all; the epoch's checkpoint is still written."""
+        worse = False
+        if trainer.is_global_zero:
+            self.trial.report(float(trainer.callback_metrics[MONITORED]), trainer.current_epoch)
+            worse = self.trial.should_prune()
+            if worse:
+                self.trial.set_user_attr(PRUNED, True)
         trainer.should_stop |= bool(trainer.strategy.broadcast(worse))
-
-    def _is_worse(self, epoch: int, scores: dict[str, Any]) -> bool:
-        self.trial.report(float(scores[MONITORED]), epoch)
-        worse = self.trial.should_prune()
-        if worse:
-            self.trial.set_user_attr(PRUNED, True)
-        return worse

@@ -46,7 +46,7 @@ def cases(split: str) -> list[str]:
 
 
 @pytest.mark.usefixtures("prepared")
-def test_of_a_whole_set_nothing_is_said(run):
+def test_an_intact_set_has_no_findings(run):
     outcome = check(run)
 
     assert (outcome.code, findings()) == (0, [])
@@ -71,7 +71,7 @@ def test_missing_changed_and_extra_files_are_named(prepared, run):
             ("extra", "stranger", "True"),
         ]
     )
-    assert f"images/{gone}.png is not there" in outcome.out
+    assert f"images/{gone}.png is missing" in outcome.out
     assert "cannot be trusted: 4 of 4 findings are errors" in outcome.err
 
 
@@ -105,7 +105,7 @@ def test_an_image_of_another_shape_is_wrong_and_the_others_are_looked_at(prepare
 
 
 @pytest.mark.parametrize("change", ["a pixel", "brighter", "jpeg"])
-def test_one_film_in_two_splits_is_found_by_its_pixels(workplace, run, change):
+def test_one_radiograph_in_two_splits_is_found_by_its_pixels(workplace, run, change):
     """As another file of another patient: neither names nor hashes tell."""
     first = sorted((workplace / "raw/MontgomerySet/CXR_png").glob("*.png"))[0]
     image = np.asarray(Image.open(first).convert("L"))
@@ -113,12 +113,12 @@ def test_one_film_in_two_splits_is_found_by_its_pixels(workplace, run, change):
         image = (image * 0.8 + 30).astype(np.uint8)
     if change == "jpeg":
         image = cv2.imdecode(cv2.imencode(".jpg", image, (cv2.IMWRITE_JPEG_QUALITY, 60))[1], cv2.IMREAD_GRAYSCALE)
-    for number in range(21, 29):  # so many copies that some come to another split
+    for number in range(21, 29):  # enough copies that some are in another split
         for folder in ("CXR_png", "ManualMask/leftMask", "ManualMask/rightMask"):
             source = workplace / "raw/MontgomerySet" / folder / first.name
             shutil.copy(source, source.with_name(f"MCUCXR_{number:04d}_0.png"))
         copy = image.copy()
-        copy[:4, :4] = 8 * number  # pixels that are the same count as one patient's, and never get apart
+        copy[:4, :4] = 8 * number  # equal pixels would count as one patient and stay in one split
         write_png(first.with_name(f"MCUCXR_{number:04d}_0.png"), copy)
     run("prepare_data", *SET)
 
@@ -128,7 +128,7 @@ def test_one_film_in_two_splits_is_found_by_its_pixels(workplace, run, change):
     assert {kind for kind, _, _ in findings()} == {"leak"}
     copies = {first.stem, *(f"MCUCXR_{number:04d}_0" for number in range(21, 29))}
     assert {case_id for _, case_id, _ in findings()} <= copies
-    assert "the same film as" in outcome.out
+    assert "the same radiograph as" in outcome.out
 
 
 def test_a_patient_in_two_splits_is_found(prepared, run):

@@ -114,7 +114,7 @@ def test_the_report_needs_nothing_from_the_network(tmp_path: Path) -> None:
 def test_the_verdict_says_what_was_trained_on_what_and_how_it_scored(tmp_path: Path) -> None:
     text = " ".join(Page(write(tmp_path)).text.split())
     assert "Trained on 9 radiographs of two-256 for 2 epochs in 13 min" in text
-    assert "On 4 test cases of two-256, which played no part in training" in text
+    assert "On 4 test cases of two-256, which were not used in training" in text
     assert re.search(r"mean Dice of 0\.93[45] \(95\s% interval 0\.92[45] to 0\.94[45]\)", text)
     assert "the worst case, bad, has a Dice of 0.431" in text
     assert "Not a medical device." in text
@@ -166,7 +166,7 @@ def test_an_evaluation_has_no_training_section(tmp_path: Path) -> None:
     page = Page(write(tmp_path, summary=evaluation(), curves=[]))
     assert page.tags.count("svg") == 1
     assert "Trained on" not in page.text
-    assert "played no part" not in page.text
+    assert "were not used" not in page.text
 
 
 def test_one_case_has_neither_interval_in_its_verdict_nor_a_worst_case(tmp_path: Path) -> None:

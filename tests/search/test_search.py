@@ -1,4 +1,4 @@
-"""A search goes on where it was stopped, stops what is hopeless, and leaves its best settings and a page to look at."""
+"""A search resumes, prunes trainings, and leaves its best settings and a page."""
 
 import shutil
 from functools import partial
@@ -11,7 +11,7 @@ from optuna.trial import TrialState
 
 from lung_seg.cli.schema import register, settings
 from lung_seg.config import SearchConfig, TrainConfig
-from lung_seg.search import search_report
+from lung_seg.search import report
 from lung_seg.search.study import open_study
 from lung_seg.training.lightning_module import LungSegmenter
 from tests.conftest import SMALL, Run
@@ -27,8 +27,8 @@ FOLDER = Path("runs/search/mine")
 def conf(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A copy of conf/ for the best settings."""
     folder = tmp_path / "conf"
-    shutil.copytree(search_report.CONF_DIR, folder)
-    monkeypatch.setattr(search_report, "CONF_DIR", folder)
+    shutil.copytree(report.CONF_DIR, folder)
+    monkeypatch.setattr(report, "CONF_DIR", folder)
     return folder
 
 
@@ -36,7 +36,7 @@ def trials(name: str = "mine") -> list[optuna.trial.FrozenTrial]:
     return open_study(SearchConfig(name=name), Path("runs/search") / name).trials
 
 
-def test_a_search_that_was_killed_goes_on_with_the_same_command(trained: Path, run: Run, conf: Path) -> None:
+def test_the_same_command_resumes_a_search_that_was_killed(trained: Path, run: Run, conf: Path) -> None:
     command = ("--multirun", *SMALL, *GRID, "trainer.max_epochs=2")
     assert train_and_die(partial(at_call, 10, LungSegmenter, "training_step"), *command)
     finished_before = (FOLDER / "0/summary.json").read_bytes()
@@ -66,7 +66,7 @@ def test_a_search_that_was_killed_goes_on_with_the_same_command(trained: Path, r
 
 def test_the_best_settings_of_an_experiment_are_an_experiment(conf: Path) -> None:
     overrides = ["experiment=release", "trainer=cpu", "+optimizer.amsgrad=true", "data.raw_dir='my films'", "seed=3"]
-    assert search_report.write_best("mine", overrides) == conf / "experiment/mine_best.yaml"
+    assert report.write_best("mine", overrides) == conf / "experiment/mine_best.yaml"
     register()
     with initialize_config_dir(str(conf), version_base="1.3"):
         repeated, by_hand = (
@@ -75,7 +75,7 @@ def test_the_best_settings_of_an_experiment_are_an_experiment(conf: Path) -> Non
     assert repeated == by_hand
 
 
-def test_a_hopeless_training_is_stopped(trained: Path, run: Run) -> None:
+def test_a_training_worse_than_the_others_is_pruned(trained: Path, run: Run) -> None:
     study = open_study(SearchConfig(name="lr"), Path("runs/search/lr"))
     for _ in range(4):
         trial = study.ask()
@@ -95,7 +95,7 @@ def test_a_hopeless_training_is_stopped(trained: Path, run: Run) -> None:
     [
         (["search=own", "search.name=mine"], ["search.name=mine varies nothing", "Give a key a range"]),
         (["search=own", "model.dept=interval(1,2)"], ["model.dept is no key", "Did you mean model.depth?"]),
-        (["search=own", "search.sampler=grid", "optimizer.lr=interval(1,2)"], ["optimizer.lr has no end of values"]),
+        (["search=own", "search.sampler=grid", "optimizer.lr=interval(1,2)"], ["optimizer.lr is a continuous range"]),
         (["search=own", "search.name=a/b", "seed=1,2"], ["search.name=a/b must be letters"]),
         (["search=lr", "search.storage=sqlite:////no/such/folder/x.db"], ["search.storage=", "cannot be reached"]),
         (["search=lr", "search.storage=nonsense"], ["search.storage=nonsense cannot be reached", "Give an SQL URL"]),

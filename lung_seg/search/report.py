@@ -1,4 +1,4 @@
-"""What a search leaves: the best settings as a configuration, and a page about all of them."""
+"""The results of a search: its best settings as an experiment, and search.html about all trainings."""
 
 import warnings
 from pathlib import Path
@@ -17,19 +17,19 @@ from optuna.visualization import (
 )
 
 from lung_seg.files import write_text
-from lung_seg.search.study import ended
+from lung_seg.search.study import finished_trials
 from lung_seg.templates import template
 
 CONF_DIR = Path(__file__).resolve().parents[2] / "conf"
-PAGE, SCORE = "search.html", "validation Dice"
+SCORE = "validation Dice"
 
 
 def write_best(name: str, overrides: list[str]) -> Path:
     """Write overrides as ``conf/experiment/<name>_best.yaml``."""
     groups = dict(line.split("=", 1) for line in overrides if (CONF_DIR / line.partition("=")[0]).is_dir())
     values = [line.removeprefix("+") for line in overrides if line.partition("=")[0] not in groups]
-    begun_from = [groups.pop("experiment")] if "experiment" in groups else []
-    defaults = [*begun_from, *({f"override /{group}": choice} for group, choice in groups.items())]
+    base = [groups.pop("experiment")] if "experiment" in groups else []
+    defaults = [*base, *({f"override /{group}": choice} for group, choice in groups.items())]
     content = OmegaConf.merge({"defaults": defaults} if defaults else {}, OmegaConf.from_dotlist(values))
     path = CONF_DIR / "experiment" / f"{name}_best.yaml"
     write_text(path, f"# @package _global_\n# The best settings of search.name={name}.\n{OmegaConf.to_yaml(content)}")
@@ -37,28 +37,28 @@ def write_best(name: str, overrides: list[str]) -> Path:
 
 
 def write_page(study: optuna.Study, folder: Path) -> Path:
-    """Write search.html: all trainings, and Optuna's drawings of them; it opens offline."""
-    trials = sorted(ended(study), key=lambda trial: -1.0 if trial.value is None else trial.value, reverse=True)
-    keys = sorted({key for trial in trials for key in trial.params})
-    page = template(
-        Path(__file__).parent / "search.html.j2",
-        number=lambda value: f"{value:.4g}" if isinstance(value, float) else value,
+    """Write search.html, which opens offline: a table of all trainings, and Optuna's plots of them."""
+    trials = sorted(
+        finished_trials(study), key=lambda trial: -1.0 if trial.value is None else trial.value, reverse=True
     )
-    write_text(folder / PAGE, page.render(name=study.study_name, trials=trials, keys=keys, drawings=_drawings(study)))
-    return folder / PAGE
+    keys = sorted({key for trial in trials for key in trial.params})
+    page = template(Path(__file__).parent / "search.html.j2")
+    path = folder / "search.html"
+    write_text(path, page.render(name=study.study_name, trials=trials, keys=keys, plots=_plots(study)))
+    return path
 
 
-def _drawings(study: optuna.Study) -> list[Markup]:
-    """Optuna's drawings; the first brings plotly's own code along."""
+def _plots(study: optuna.Study) -> list[Markup]:
+    """Optuna's plots; the first contains plotly's JavaScript."""
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # a drawing that is new to Optuna, or says little since trainings are few
+        warnings.simplefilter("ignore")  # experimental plots, and plots of too few trainings
         figures = [
             plot_optimization_history(study, target_name=SCORE),
             plot_intermediate_values(study),
             plot_parallel_coordinate(study, target_name=SCORE),
             plot_slice(study, target_name=SCORE),
         ]
-        if len(study.get_trials(states=(TrialState.COMPLETE,))) > 2:  # of fewer nothing can be said
+        if len(study.get_trials(states=(TrialState.COMPLETE,))) > 2:  # fewer have no importances
             figures.insert(2, plot_param_importances(study, evaluator=PedAnovaImportanceEvaluator(), target_name=SCORE))
     pages = [figure.to_html(full_html=False, include_plotlyjs=number == 0) for number, figure in enumerate(figures)]
-    return [Markup(page) for page in pages]  # noqa: S704 - plotly escapes what it writes
+    return [Markup(page) for page in pages]  # noqa: S704 - plotly escapes its text

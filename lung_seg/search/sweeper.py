@@ -1,0 +1,206 @@
+"""Run trainings whose settings Optuna chooses; the same command resumes an interrupted search."""
+
+import itertools
+import json
+import logging
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import optuna
+from filelock import FileLock, Timeout
+from hydra.core.config_loader import ConfigLoader
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override
+from hydra.core.utils import JobReturn
+from hydra.plugins.launcher import Launcher
+from omegaconf import DictConfig, OmegaConf
+from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
+from optuna.samplers import RandomSampler, TPESampler
+from optuna.trial import FrozenTrial, Trial, TrialState
+
+from lung_seg.config import SearchConfig
+from lung_seg.errors import UserError
+from lung_seg.search.report import write_best, write_page
+from lung_seg.search.study import FOLDER, PRUNED, REPLACES, finished_trials, open_study
+
+SearchSpace = dict[str, BaseDistribution]
+
+log = logging.getLogger(__name__)
+
+
+def run_search(config: DictConfig, arguments: list[str], loader: ConfigLoader, launcher: Launcher) -> None:
+    """Run trainings up to the requested number, then report the best and write a page about all of them.
+
+    Raises:
+        UserError: nothing is varied, the search was begun with other settings, or its storage cannot be reached.
+    """
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    settings: SearchConfig = OmegaConf.to_object(config.search)  # type: ignore[assignment]
+    arguments = [*(f"{key}={value}" for key, value in settings.params.items()), *arguments]
+    fixed, space = _split_overrides(OverridesParser.create(config_loader=loader).parse_overrides(arguments))
+    if not space:
+        raise UserError(
+            f"search.name={settings.name} varies nothing.\n"
+            "Give a key a range, e.g. 'optimizer.lr=tag(log,interval(1e-4,1e-2))'."
+        )
+    # Composed once to refuse a misspelt key before anything is written.
+    loader.load_sweep_config(config, [*fixed, *(f"{key}={example_value(values)}" for key, values in space.items())])
+
+    folder = Path(config.hydra.sweep.dir)
+    study = open_study(settings, folder)
+    _refuse_other_settings(study, fixed, space, folder)
+    seed = config.seed + len(study.trials)  # a resumed search must not draw the same values again
+    study.sampler = TPESampler(seed=seed, multivariate=True) if settings.sampler == "tpe" else RandomSampler(seed=seed)
+    requeue_interrupted(study, folder)
+    trials = _enqueue_grid(study, space) if settings.sampler == "grid" else settings.trials
+    try:
+        while count_started(study) < trials:
+            _run_trial(study, study.ask(space), fixed, folder, launcher)
+    except KeyboardInterrupt:
+        raise KeyboardInterrupt("resume the search with the same command.") from None
+    _report_best(study, fixed, folder)
+
+
+def _split_overrides(overrides: list[Override]) -> tuple[list[str], SearchSpace]:
+    """The overrides that all trainings share, and the ranges; of a key that is given twice the last one counts."""
+    fixed: dict[str, str] = {}
+    space: SearchSpace = {}
+    for override in overrides:
+        key = override.get_key_element()
+        fixed.pop(key, None)
+        space.pop(key, None)
+        if override.is_sweep_override():
+            space[key] = _distribution(override)
+        else:
+            fixed[key] = str(override.input_line)
+    return list(fixed.values()), space
+
+
+def _distribution(override: Override) -> BaseDistribution:
+    """Optuna's form of Hydra's interval, choice or range."""
+    if override.is_discrete_sweep():
+        return CategoricalDistribution([_parse_number(text) for text in override.sweep_string_iterator()])
+    interval: Any = override.value()
+    is_int = isinstance(interval.start, int) and isinstance(interval.end, int)  # int(interval(1,4))
+    return (IntDistribution if is_int else FloatDistribution)(interval.start, interval.end, log="log" in interval.tags)
+
+
+def _parse_number(text: str) -> str | float:
+    """Numbers as such, so that Optuna's plots sort them."""
+    for kind in (int, float):
+        with suppress(ValueError):
+            return kind(text)
+    return text
+
+
+def example_value(values: BaseDistribution) -> Any:
+    """One value of a range."""
+    return values.choices[0] if isinstance(values, CategoricalDistribution) else values.low  # type: ignore[attr-defined]
+
+
+def _refuse_other_settings(study: optuna.Study, fixed: list[str], space: SearchSpace, folder: Path) -> None:
+    """Refuse to mix trainings that cannot be compared; only the number of trials may change."""
+    now = {"fixed": sorted(_training_overrides(fixed)), "ranges": {key: str(space[key]) for key in sorted(space)}}
+    begun = study.user_attrs.get("begun")
+    if begun is None:
+        study.set_user_attr("begun", json.dumps(now))
+    elif json.loads(begun) != now:
+        raise UserError(
+            f"The search in {folder} was begun with other settings: {json.loads(begun)}.\n"
+            "Resume it with the same command, or begin another one with search.name=<name>."
+        )
+
+
+def _training_overrides(fixed: list[str]) -> list[str]:
+    """The overrides without those of the search itself."""
+    return [line for line in fixed if not line.startswith(("search=", "search."))]
+
+
+def _enqueue_grid(study: optuna.Study, space: SearchSpace) -> int:
+    """Enqueue all combinations that are not in the study yet; returns the number of all."""
+    for key, values in space.items():
+        if not isinstance(values, CategoricalDistribution):
+            raise UserError(f"{key} is a continuous range.\nFor search.sampler=grid list its values: {key}=choice(…)")
+    combinations = list(itertools.product(*(values.choices for values in space.values())))  # type: ignore[attr-defined]
+    for combination in combinations:
+        study.enqueue_trial(dict(zip(space, combination, strict=True)), skip_if_exists=True)
+    return len(combinations)
+
+
+def requeue_interrupted(study: optuna.Study, folder: Path) -> None:
+    """Enqueue trainings whose process was killed, to be resumed; those of live processes are left alone."""
+    replaced = {trial.user_attrs.get(REPLACES) for trial in study.trials}
+    for trial in study.get_trials(states=(TrialState.RUNNING,)):
+        path = _lock_path(folder, trial.number)
+        if not path.is_file():  # runs on a machine with another folder
+            continue
+        try:
+            with FileLock(path, timeout=0):
+                if trial.number not in replaced:
+                    attributes = {FOLDER: _folder_name(trial), REPLACES: trial.number}
+                    study.enqueue_trial(trial.params, user_attrs=attributes)
+                study.tell(trial.number, state=TrialState.FAIL)
+        except Timeout:
+            continue
+        path.unlink(missing_ok=True)
+
+
+def count_started(study: optuna.Study) -> int:
+    """The number of trainings that finished or run, here or on another machine."""
+    return len(finished_trials(study)) + len(study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)))
+
+
+def _run_trial(study: optuna.Study, trial: Trial, fixed: list[str], folder: Path, launcher: Launcher) -> None:
+    """Train with the settings of a trial and report the result to the study."""
+    path = _lock_path(folder, trial.number)
+    name = _folder_name(trial)
+    can_resume = (folder / name / "checkpoints" / "last.ckpt").is_file()
+    overrides = [
+        *fixed,
+        *(f"{key}={value}" for key, value in trial.params.items()),
+        *([f"resume={folder / name}"] if can_resume else []),
+        f"search.trial={trial.number}",
+        f"hydra.sweep.subdir={name}",
+    ]
+    with FileLock(path):
+        (result,) = launcher.launch([overrides], initial_job_idx=trial.number)
+        report_result(study, trial, result)
+    path.unlink(missing_ok=True)
+
+
+def report_result(study: optuna.Study, trial: Trial, result: JobReturn) -> None:
+    """Report a training's value to the study, or that it failed or was pruned."""
+    value = result.return_value  # raises an unexpected error of the training
+    if value is None:
+        study.tell(trial, state=TrialState.FAIL)
+    elif study.trials[trial.number].user_attrs.get(PRUNED):
+        study.tell(trial, state=TrialState.PRUNED)
+    else:
+        study.tell(trial, value)
+
+
+def _report_best(study: optuna.Study, fixed: list[str], folder: Path) -> None:
+    """Log the best training and how to repeat it."""
+    if not study.get_trials(states=(TrialState.COMPLETE,)):
+        log.info("\nNo training of %s was completed.", folder)
+        return
+    best = study.best_trial
+    overrides = [*_training_overrides(fixed), *(f"{key}={value}" for key, value in best.params.items())]
+    saved, page = write_best(study.study_name, overrides), write_page(study, folder)
+    count = len(finished_trials(study))
+    log.info("\nBest of %d trainings: %s, validation Dice %.4f.", count, _folder_name(best), best.value)
+    log.info("To repeat it: python train.py %s", " ".join(overrides))
+    log.info("The same, as %s: python train.py experiment=%s", saved, saved.stem)
+    log.info("All trainings: %s; their curves: tensorboard --logdir %s", page, folder)
+
+
+def _lock_path(folder: Path, number: int) -> Path:
+    """A file locked by the process that runs a training."""
+    (folder / "locks").mkdir(parents=True, exist_ok=True)
+    return folder / "locks" / str(number)
+
+
+def _folder_name(trial: Trial | FrozenTrial) -> str:
+    """The number of the trial, or the folder of the interrupted trial that it resumes."""
+    return str(trial.user_attrs.get(FOLDER, trial.number))
