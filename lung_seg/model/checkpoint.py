@@ -28,16 +28,9 @@ FORMAT_KEY = "lung_seg"  # where a checkpoint holds the description
 DATA_KEY = "LungDataModule"  # where Lightning puts the data module's state
 # What reading another or a damaged file raises, in torch.load and in the look-ups that follow.
 READ_ERRORS = (
-    pickle.UnpicklingError,
-    SafetensorError,
-    RuntimeError,
-    LookupError,
-    TypeError,
-    ValueError,
-    AttributeError,
-    EOFError,
-    OSError,
-)
+    pickle.UnpicklingError, SafetensorError, RuntimeError, LookupError, TypeError, ValueError, AttributeError,
+    EOFError, OSError,
+)  # fmt: skip
 
 Content = tuple[dict[str, torch.Tensor], dict[str, Any]]  # weights by name, description
 

@@ -116,7 +116,8 @@ class Opacity(A.ImageOnlyTransform):  # type: ignore[misc]  # albumentations has
     def apply(self, img: Array, opacity: Array, **_: Any) -> Array:
         """Brighten what is darker than soft tissue."""
         soft_tissue = np.quantile(img[::4, ::4], 0.85)
-        return (img + opacity * np.maximum(soft_tissue - img.astype(np.float32), 0)).astype(np.uint8)
+        brightened: Array = img + opacity * np.maximum(soft_tissue - img.astype(np.float32), 0)
+        return brightened.astype(np.uint8)
 
 
 class ToneCurve(A.ImageOnlyTransform):  # type: ignore[misc]  # albumentations has no types
