@@ -1,0 +1,5 @@
+"""Plain PyTorch: network, loss, metrics, precision and checkpoints.
+
+In: images (N, 1, S, S) and masks. Out: logits, losses, scores per case, and networks read from checkpoints.
+Imports no room, only files at the root of the package; works without Hydra, Lightning and albumentations.
+"""

@@ -5,7 +5,7 @@ from torch import Tensor, nn
 
 
 class Ensemble(nn.Module):
-    """The mean of the probabilities of several networks, as logits.
+    """Mean probability of several networks, as logits.
 
     Args:
         networks: from images (N, 1, S, S) uint8 to logits (N, 1, S, S).
@@ -18,4 +18,4 @@ class Ensemble(nn.Module):
     def forward(self, image: Tensor) -> Tensor:
         """Logits (N, 1, S, S) of images (N, 1, S, S)."""
         probability = torch.stack([network(image).float().sigmoid() for network in self.networks]).mean(0)
-        return probability.logit(eps=1e-7)  # float32 tells no probability nearer to 1
+        return probability.logit(eps=1e-7)  # closer to 1 float32 has no more values

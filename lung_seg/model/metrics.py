@@ -1,4 +1,4 @@
-"""What a good score is.
+"""Metrics of overlap: pixel counts of each case, and the scores that follow from them.
 
 Everything is counted per case and averaged at the end, so that a score depends neither on the batch size nor on the
 number of devices. torchmetrics gathers the cases of all devices, but does not score them: in version 1.9 its DiceScore
@@ -26,27 +26,32 @@ def overlap_counts(logits: Tensor, mask: Tensor) -> Tensor:
         logits: (N, 1, H, W).
         mask: (N, 1, H, W) bool.
     """
-    prediction = predict_mask(logits)
-    both, predicted, lung = (area.flatten(1).sum(1) for area in (prediction & mask, prediction, mask))
-    pixels = mask[0].numel()
+    prediction, truth = predict_mask(logits).flatten(1), mask.flatten(1)
+    tp = (prediction & truth).sum(1)
+    fp, fn = prediction.sum(1) - tp, truth.sum(1) - tp
+    tn = truth.shape[1] - tp - fp - fn
     bce = F.binary_cross_entropy_with_logits(logits.float(), mask.float(), reduction="none").flatten(1).mean(1)
-    return torch.stack([both, predicted - both, pixels - predicted - lung + both, lung - both, bce], dim=1).float()
+    return torch.stack([tp, fp, tn, fn, bce], dim=1)
 
 
 def overlap_scores(counts: Tensor) -> dict[str, Tensor]:
     """The ``OVERLAP_SCORES`` of each case from its counts, (N,) each.
 
-    Where a score is a fraction of nothing it is 1 if nothing was wrong and 0 otherwise: Dice is 1 where truth and
-    prediction are both empty, 0 where one of them is.
+    Where the denominator is 0 a score is 1 if no pixel is wrong and 0 otherwise: Dice is 1 if truth and prediction are
+    both empty, and 0 if only one of them is.
     """
     tp, fp, tn, fn, bce = counts.unbind(1)
-    clean = (fp + fn == 0).double()
+    perfect = (fp + fn == 0).double()
+
+    def ratio(part: Tensor, whole: Tensor) -> Tensor:
+        return torch.where(whole > 0, part / whole.clamp_min(1), perfect)
+
     return {
         "accuracy": (tp + tn) / (tp + fp + tn + fn),
-        "dice": _fraction(2 * tp, 2 * tp + fp + fn, clean),
-        "iou": _fraction(tp, tp + fp + fn, clean),
-        "precision": _fraction(tp, tp + fp, clean),
-        "recall": _fraction(tp, tp + fn, clean),
+        "dice": ratio(2 * tp, 2 * tp + fp + fn),
+        "iou": ratio(tp, tp + fp + fn),
+        "precision": ratio(tp, tp + fp),
+        "recall": ratio(tp, tp + fn),
         "bce": bce,
     }
 
@@ -55,7 +60,3 @@ def pooled_dice(counts: Tensor) -> float:
     """Dice of all pixels of all cases together."""
     tp, fp, _, fn, _ = counts.sum(0).tolist()
     return 2 * tp / (2 * tp + fp + fn) if tp + fp + fn else 1.0
-
-
-def _fraction(part: Tensor, whole: Tensor, of_nothing: Tensor) -> Tensor:
-    return torch.where(whole > 0, part / whole.clamp_min(1), of_nothing)

@@ -1,4 +1,4 @@
-"""In which arithmetic a network runs: bf16 where the hardware multiplies it, else float32."""
+"""Numeric precision that a network runs in: bf16 where the hardware multiplies it, else float32."""
 
 from contextlib import AbstractContextManager, nullcontext
 
@@ -9,24 +9,19 @@ from lung_seg.errors import UserError
 TYPES = {"32-true": torch.float32, "bf16-mixed": torch.bfloat16, "16-mixed": torch.float16}  # by Lightning's names
 
 
-def choose_precision(asked: str, accelerator: str) -> str:
-    """The precision that was asked for, and for "auto" the fastest.
+def choose_precision(requested: str, accelerator: str) -> str:
+    """The requested precision; for "auto" bf16-mixed where the hardware multiplies bf16, else 32-true.
+
+    On a CPU that only emulates bf16 the mixed precision is slower than float32.
 
     Raises:
         UserError: there is no such precision.
     """
-    if asked == "auto":
-        return fastest_precision(accelerator)
-    if asked not in TYPES:
-        raise UserError(f"precision={asked} must be one of auto | {' | '.join(TYPES)}.\nauto takes the fastest here.")
-    return asked
-
-
-def fastest_precision(accelerator: str) -> str:
-    """bf16-mixed where the hardware multiplies bf16 itself, else 32-true.
-
-    On a CPU that only emulates bf16 the mixed precision is slower than float32.
-    """
+    if requested in TYPES:
+        return requested
+    if requested != "auto":
+        rule = f"must be one of auto | {' | '.join(TYPES)}"
+        raise UserError(f"precision={requested} {rule}.\nauto takes the fastest of this machine.")
     if accelerator != "cpu" and torch.cuda.is_available():
         native = torch.cuda.is_bf16_supported(including_emulation=False)
     elif accelerator in ("cpu", "auto") and not torch.backends.mps.is_available():
@@ -37,5 +32,5 @@ def fastest_precision(accelerator: str) -> str:
 
 
 def autocast(device_type: str, precision: str) -> AbstractContextManager[object]:
-    """Have the operations that allow it run in this precision, on this type of device."""
+    """Run the operations that allow it in this precision on this type of device."""
     return nullcontext() if precision == "32-true" else torch.autocast(device_type, TYPES[precision])

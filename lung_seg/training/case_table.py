@@ -7,9 +7,9 @@ from torchmetrics.utilities import dim_zero_cat
 
 
 class CaseTable(Metric):
-    """One row of numbers per case, gathered from all batches and devices; each case once, whoever saw it how often.
+    """One row of numbers per case, gathered from all batches and devices.
 
-    The distributed sampler repeats cases to give every device as many; scores must not count them twice.
+    Each case is counted once, although the distributed sampler repeats cases to give every device the same number.
 
     Args:
         columns: how many numbers each case has.

@@ -1,4 +1,4 @@
-"""How and when a training is saved, so that nothing is lost when it is killed or asked to end."""
+"""How and when checkpoints are written, so that nothing is lost when a training is killed or asked to end."""
 
 import io
 import signal
@@ -14,18 +14,18 @@ from pytorch_lightning.callbacks import ModelCheckpoint
 
 from lung_seg.files import atomic_path
 
-STOP_CHECK_INTERVAL = 10  # batches: to ask each other whether to end costs several devices a wait
+STOP_CHECK_INTERVAL = 10  # batches between two checks of several devices, each of which makes them wait
 
 
 class AtomicCheckpointIO(TorchCheckpointIO):
-    """Checkpoints that appear whole or not at all.
+    """Writes checkpoints atomically.
 
     Lightning's own are written to the system's temporary folder and moved. Where that is another disk, moving is
-    copying, and a process killed meanwhile leaves half a file in the place of the last good one.
+    copying, and a process killed meanwhile leaves half a file in place of the last good one.
     """
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
-        """Write a file beside its place, then move it there."""
+        """Write a temporary file in the same folder, then rename it."""
         content = io.BytesIO()
         torch.save(checkpoint, content)
         with atomic_path(Path(path)) as temporary:
@@ -33,70 +33,66 @@ class AtomicCheckpointIO(TorchCheckpointIO):
 
 
 class RelocatableModelCheckpoint(ModelCheckpoint):
-    """A ModelCheckpoint that still knows its best score when the run directory was moved between two parts of a run."""
+    """A ModelCheckpoint that keeps its best score if the run directory was moved before the training resumed."""
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Take over the scores, the files being looked for where they lie now."""
+        """Restore the scores, with all paths in the present folder."""
 
-        def here(path: str) -> str:
-            return str(Path(str(self.dirpath)) / Path(path).name) if path else path
+        def relocate(path: str) -> str:
+            return path and str(Path(str(self.dirpath), Path(path).name))
 
-        paths = ("best_model_path", "kth_best_model_path", "last_model_path")
-        moved = {name: here(state_dict[name]) for name in paths} | {"dirpath": self.dirpath}
-        best = {here(path): score for path, score in state_dict["best_k_models"].items()}
-        super().load_state_dict(state_dict | moved | {"best_k_models": best})
+        paths = {name: relocate(value) for name, value in state_dict.items() if name.endswith("_path")}
+        best = {relocate(path): score for path, score in state_dict["best_k_models"].items()}
+        super().load_state_dict(state_dict | paths | {"best_k_models": best, "dirpath": self.dirpath})
 
 
 class PreemptionCheckpoint(pl.Callback):
-    """Writes last.ckpt within an epoch too: every so many steps, and when the process is asked to end.
+    """Writes last.ckpt within an epoch: every few steps, and when the process receives SIGTERM or SIGUSR1.
 
-    Clusters and shutdowns ask by SIGTERM, SLURM also by SIGUSR1 some time before the end. Lightning's own way with them
-    saves nothing, and of several processes it leaves some waiting for the others.
+    Clusters and shutdowns send SIGTERM, SLURM also SIGUSR1 some time before the end. Lightning's own handling saves
+    nothing, and leaves some of several processes waiting for the others.
 
     Args:
         path: of last.ckpt.
-        every_n_steps: optimizer steps between two checkpoints; None writes none but the one before the end.
+        every_n_steps: optimizer steps between two checkpoints; None writes only the one before the end.
     """
 
     def __init__(self, path: Path, every_n_steps: int | None):
         self.path = path
         self.every_n_steps = every_n_steps
-        self.asked = False
+        self.stop_requested = False
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Listen; Lightning puts back what was there before itself when the training ends."""
+        """Install the signal handlers; Lightning restores the previous ones when the training ends."""
         if threading.current_thread() is not threading.main_thread():
-            return  # signals reach only that one
+            return  # no other thread may
         for name in ("SIGTERM", "SIGUSR1"):  # Windows lacks the second
             if hasattr(signal, name):
-                signal.signal(getattr(signal, name), self._note)
+                signal.signal(getattr(signal, name), self._request_stop)
 
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Save after a step if it is time; after an epoch's last one the epoch's own checkpoints follow."""
-        done, of = batch_idx + 1, int(trainer.num_training_batches)
-        if done == of or done % trainer.accumulate_grad_batches:  # gradients are not saved
+        """Save after a step if it is time; the last step of an epoch is followed by the epoch's own checkpoints."""
+        done = batch_idx + 1
+        if done == trainer.num_training_batches or done % trainer.accumulate_grad_batches:  # gradients are not saved
             return
-        leaving = (trainer.world_size == 1 or done % STOP_CHECK_INTERVAL == 0) and self._all_asked(trainer)
-        if leaving or (self.every_n_steps and trainer.global_step % self.every_n_steps == 0):
+        stop = (trainer.world_size == 1 or done % STOP_CHECK_INTERVAL == 0) and self._any_stop_requested(trainer)
+        if stop or (self.every_n_steps and trainer.global_step % self.every_n_steps == 0):
             trainer.save_checkpoint(self.path)
-        if leaving:
+        if stop:
             raise SystemExit
 
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Leave after a whole epoch, which is saved."""
-        if self._all_asked(trainer):
+        """Stop after an epoch, which is saved."""
+        if self._any_stop_requested(trainer):
             raise SystemExit
 
-    def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Leave after the last epoch; the scores are left to a resumed run."""
-        if self._all_asked(trainer):
-            raise SystemExit
+    on_train_end = on_train_epoch_start  # the resumed run scores the network
 
-    def _note(self, signum: int, frame: FrameType | None) -> None:
-        self.asked = True
+    def _request_stop(self, signum: int, frame: FrameType | None) -> None:
+        self.stop_requested = True
 
-    def _all_asked(self, trainer: pl.Trainer) -> bool:
-        """Whether any process was asked to end: then all do, after the same step."""
-        return trainer.strategy.reduce_boolean_decision(self.asked, all=False)
+    def _any_stop_requested(self, trainer: pl.Trainer) -> bool:
+        """Whether any process was asked to stop: then all stop after the same step."""
+        return trainer.strategy.reduce_boolean_decision(self.stop_requested, all=False)

@@ -22,17 +22,17 @@ from lung_seg.prepared.store import prepared_folder
 from lung_seg.training.augment import Augment
 from lung_seg.training.dataset import EpochSampler, LungDataset, ResumableLoader, Sample, SampleIndex, WithSynthetic
 
-MOST_WORKERS = 8  # a core augments a 512 px sample in a few ms: eight feed a GPU
-MANY_CASES = 2000  # more say no more about what lungs look like, and each takes half a millisecond
+MAX_WORKERS = 8  # a core augments a 512 px sample in a few ms: eight feed a GPU
+MAX_RANGE_CASES = 2000  # enough for the reference ranges; each takes half a millisecond
 
 
 class LungDataModule(pl.LightningDataModule):
-    """Prepares the set where it is missing, and batches its splits.
+    """Prepares the set if it is missing, and batches its splits.
 
     Args:
         data: where the cases come from, how they are prepared, split and batched.
-        augmentation: how training samples are varied.
-        seed: order of the cases and augmentation follow from it.
+        augmentation: how training samples are augmented.
+        seed: determines the order of the cases and their augmentation.
     """
 
     def __init__(self, data: DataConfig, augmentation: AugmentationConfig, seed: int):
@@ -42,10 +42,10 @@ class LungDataModule(pl.LightningDataModule):
         self.augmentation = augmentation
         self.seed = seed
         self.cache: PixelCache | None = None
-        self.phantoms: PixelCache | None = None  # to train on beside the cases
+        self.phantoms: PixelCache | None = None  # to train on in addition to the cases
         self.rows: list[Row] = []
         self.test_splits: tuple[str, ...] = ("test",)  # an evaluation may score others
-        self.test_augment: Augment | None = None  # and vary them, to see what a network stands
+        self.test_augment: Augment | None = None  # and augment them, to measure a network's robustness
 
     @property
     def folder(self) -> Path:
@@ -53,38 +53,38 @@ class LungDataModule(pl.LightningDataModule):
         return prepared_folder(self.data)
 
     def prepare_data(self) -> None:
-        """Prepare and pack the set; only one process of a run does."""
-        if not self.cache:  # Lightning asks again before the test that follows a training
+        """Prepare the set and its memory map; Lightning calls this in one process of a run."""
+        if not self.cache:  # Lightning calls it again before the test that follows a training
             self.cache = build_cache(prepare(self.data))
             if self.data.synthetic_per_epoch:
                 self.phantoms = build_cache(prepare(_phantom_set(self.data)))
 
     def setup(self, stage: str) -> None:
-        """Take the set as the one process found it, and deal the folds when asked.
+        """Take over the set that the one process prepared, and assign folds if requested.
 
-        All processes keep to it from the training to the test, even if another run prepares the folder anew.
+        All processes keep this set from training to test, even if another run prepares the folder anew.
         """
         if self.rows:
             return
-        prepared = (self.cache, self.phantoms)
-        cache, self.phantoms = self.trainer.strategy.broadcast(prepared) if self.trainer else prepared
+        caches = (self.cache, self.phantoms)
+        cache, self.phantoms = self.trainer.strategy.broadcast(caches) if self.trainer else caches
         assert cache is not None  # Lightning has the main process prepare the data first
         self.pixels, self.rows, self.manifest_sha256 = cache
-        for read in filter(None, (cache, self.phantoms)):
-            weakref.finalize(self, open_in_use(read.path).close)
+        for used in filter(None, (cache, self.phantoms)):
+            weakref.finalize(self, open_in_use(used.path).close)
         if self.data.folds:
             self.rows = assign_folds(self.rows, self.data.folds, self.data.fold, self.data.split_seed)
 
     def state_dict(self) -> dict[str, Any]:
-        """Kept in each checkpoint: SHA-256 of the prepared radiographs of each split, and what their lungs look like.
+        """Kept in each checkpoint: SHA-256 of the prepared radiographs of each split, and the reference ranges.
 
-        By the hashes an evaluation can tell which cases a network has seen, and a resumed training that nothing
-        changed; by the ranges of the lungs' features a prediction can tell what is no chest.
+        The hashes let an evaluation find the cases that a network has seen, and a resumed training find changed data;
+        the ranges of the lungs' features let a prediction detect what is no chest.
         """
         return self._hashes() | {"ranges": self._ranges}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Refuse to go on with other cases than the training began with.
+        """Refuse to resume with other cases.
 
         Raises:
             UserError: the splits differ.
@@ -100,83 +100,71 @@ class LungDataModule(pl.LightningDataModule):
         """The cases of some splits."""
         return LungDataset(self.pixels, self.rows, splits, augment, self.seed)
 
+    def case_id(self, row: int) -> str:
+        """The case or phantom of a sample."""
+        rows = self.rows + (self.phantoms.rows if self.phantoms else [])
+        return rows[row].case_id
+
     def train_dataloader(self) -> DataLoader[Sample]:
-        """Augmented batches in a new order each epoch; a last batch that is not full is left out.
+        """Augmented batches in a new order each epoch; the last batch is dropped if it is not full.
 
         Raises:
             UserError: there are fewer training cases than one batch on each device takes.
         """
-        dataset = self._training_samples()
-        needed = self.data.batch_size * self._world_size
-        if len(dataset) < needed:
-            devices = f" on {self._world_size} devices" if self._world_size > 1 else ""
+        augment = Augment(self.augmentation, self.data.image_size_px)
+        dataset: LungDataset | WithSynthetic
+        dataset = cases = self.dataset("train", augment=augment)
+        if self.phantoms:
+            phantoms = LungDataset(self.phantoms.path, self.phantoms.rows, SPLITS, augment, self.seed)
+            dataset = WithSynthetic(cases, phantoms, self.data.synthetic_per_epoch, first_row=len(self.rows))
+        loader = self._loader(dataset, training=True)
+        devices = loader.sampler.num_replicas
+        if len(dataset) < self.data.batch_size * devices:
+            on_devices = f" on {devices} devices" if devices > 1 else ""
             raise UserError(
-                f"data.batch_size={self.data.batch_size}{devices} exceeds the {len(dataset)} training cases in "
+                f"data.batch_size={self.data.batch_size}{on_devices} exceeds the {len(dataset)} training cases in "
                 f"{self.folder}.\nLower data.batch_size or prepare more cases."
             )
-        return self._loader(dataset, shuffle=True)
-
-    def case_id(self, row: int) -> str:
-        """The case of a sample, or the phantom."""
-        rows = self.rows + (self.phantoms.rows if self.phantoms else [])
-        return rows[row].case_id
+        return loader
 
     def val_dataloader(self) -> DataLoader[Sample]:
         """The validation cases as they were prepared."""
-        return self._loader(self.dataset("validation"), shuffle=False)
+        return self._loader(self.dataset("validation"))
 
     def test_dataloader(self) -> DataLoader[Sample]:
-        """The cases of ``test_splits``, as they were prepared or varied by ``test_augment``."""
-        return self._loader(self.dataset(*self.test_splits, augment=self.test_augment), shuffle=False)
+        """The cases of ``test_splits``, augmented by ``test_augment`` if there is one."""
+        return self._loader(self.dataset(*self.test_splits, augment=self.test_augment))
 
-    def workers(self, device: str) -> int:
-        """How many processes load and augment for a kind of device."""
-        if self.data.workers is not None:
-            return self.data.workers
-        return min(MOST_WORKERS, usable_cores()) if device == "cuda" else 0
+    def _loader(self, dataset: LungDataset | WithSynthetic, training: bool = False) -> ResumableLoader:
+        trainer = self.trainer
+        world_size, rank = (trainer.world_size, trainer.global_rank) if trainer else (1, 0)
+        on_gpu = trainer is not None and trainer.strategy.root_device.type == "cuda"
+        workers = self.data.workers
+        if workers is None:
+            workers = min(MAX_WORKERS, usable_cores()) if on_gpu else 0
+        return ResumableLoader(
+            dataset,
+            self.data.batch_size,
+            sampler=EpochSampler(dataset, world_size, rank, training, self.seed, drop_last=training),
+            num_workers=workers,
+            pin_memory=on_gpu,
+            drop_last=training,
+            persistent_workers=workers > 0,  # where they are spawned, each start takes seconds
+        )
 
     def _hashes(self) -> dict[str, list[str]]:
         return {split: [row.image_sha256 for row in self.rows if row.split == split] for split in SPLITS}
 
     @cached_property
     def _ranges(self) -> ReferenceRanges:
-        """Of each feature of the lungs, over the training cases as they were prepared, or some thousands of them."""
         dataset = self.dataset("train")
-        every = max(1, len(dataset) // MANY_CASES)
+        every = max(1, len(dataset) // MAX_RANGE_CASES)
         samples = (dataset[SampleIndex(0, position)] for position in range(0, len(dataset), every))
         return reference_ranges((sample.image[0].numpy(), sample.mask[0].numpy()) for sample in samples)
 
-    def _training_samples(self) -> LungDataset | WithSynthetic:
-        augment = Augment(self.augmentation, self.data.image_size_px)
-        cases = self.dataset("train", augment=augment)
-        if not self.phantoms:
-            return cases
-        phantoms = LungDataset(self.phantoms.path, self.phantoms.rows, SPLITS, augment, self.seed)
-        return WithSynthetic(cases, phantoms, self.data.synthetic_per_epoch, first_row=len(self.rows))
-
-    def _loader(self, dataset: LungDataset | WithSynthetic, shuffle: bool) -> DataLoader[Sample]:
-        trainer = self.trainer
-        rank = trainer.global_rank if trainer else 0
-        on_gpu = trainer is not None and trainer.strategy.root_device.type == "cuda"
-        workers = self.workers("cuda" if on_gpu else "cpu")
-        sampler = EpochSampler(dataset, self._world_size, rank, shuffle, self.seed, drop_last=shuffle)
-        return ResumableLoader(
-            dataset,
-            self.data.batch_size,
-            sampler=sampler,
-            num_workers=workers,
-            pin_memory=on_gpu,
-            drop_last=shuffle,
-            persistent_workers=workers > 0,  # where they are spawned, each start takes seconds
-        )
-
-    @property
-    def _world_size(self) -> int:
-        return self.trainer.world_size if self.trainer else 1
-
 
 def _phantom_set(data: DataConfig) -> DataConfig:
-    """The phantoms to train on beside the cases, drawn at least as large as those are prepared."""
+    """The phantoms to train on in addition to the cases, drawn at least at the size of the network input."""
     phantom = dataclasses.replace(data.phantom, size_px=max(data.phantom.size_px, data.image_size_px))
     return DataConfig(
         name=f"phantoms_beside-{phantom.cases}-seed{phantom.seed}",

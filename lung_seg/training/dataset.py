@@ -1,6 +1,7 @@
 """The samples of a prepared set, read from its memory map, and their order."""
 
 from collections.abc import Iterator
+from functools import cached_property
 from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -16,9 +17,9 @@ from lung_seg.training.augment import Augment
 
 
 class Sample(NamedTuple):
-    """One case, or with a batch dimension in front, several."""
+    """One case, or a batch of N cases."""
 
-    image: Tensor  # (1, S, S) uint8
+    image: Tensor  # (1, S, S) uint8; (N, 1, S, S) in a batch
     mask: Tensor  # (1, S, S) bool
     row: Tensor  # int64, the case's row in the manifest
 
@@ -31,14 +32,14 @@ class SampleIndex(NamedTuple):
 
 
 class LungDataset(Dataset[Sample]):
-    """The cases of one split.
+    """The cases of some splits.
 
     Args:
-        path: the set's memory map, see ``packed``.
+        path: the set's memory map, see ``PixelCache``.
         rows: the set's whole manifest.
         splits: which of its cases.
-        augment: how a training sample is varied; None leaves it as it was prepared.
-        seed: with the epoch and the case's row it decides each variation, whatever the number of workers.
+        augment: how samples are augmented; None leaves them as they were prepared.
+        seed: together with the epoch and the case's row it determines the augmentation, for any number of workers.
     """
 
     def __init__(self, path: Path, rows: list[Row], splits: tuple[str, ...], augment: Augment | None, seed: int):
@@ -46,38 +47,36 @@ class LungDataset(Dataset[Sample]):
         self.row_numbers = [number for number, row in enumerate(rows) if row.split in splits]
         self.augment = augment
         self.seed = seed
-        self._pixels: NDArray[np.uint8] | None = None
 
     def __len__(self) -> int:
         return len(self.row_numbers)
 
-    def __getitem__(self, draw: SampleIndex) -> Sample:
-        row = self.row_numbers[draw.position]
-        image, mask = self.pixels[row].copy()
+    def __getitem__(self, index: SampleIndex) -> Sample:
+        row = self.row_numbers[index.position]
+        image, mask = np.array(self.pixels[row])
         if self.augment is not None:
-            image, mask = self.augment(image, mask, seed=(self.seed, draw.epoch, row))
+            image, mask = self.augment(image, mask, seed=(self.seed, index.epoch, row))
         return Sample(torch.from_numpy(image[None]), torch.from_numpy(mask[None].view(np.bool_)), torch.tensor(row))
 
-    @property
+    @cached_property
     def pixels(self) -> NDArray[np.uint8]:
-        """The memory map, opened at the first use in each process."""
-        if self._pixels is None:
-            self._pixels = np.asarray(np.load(self.path, mmap_mode="r"))  # plain, for a memmap takes 5 µs to be sliced
-        return self._pixels
+        """The memory map, opened on first use in each process."""
+        pixels: NDArray[np.uint8] = np.load(self.path, mmap_mode="r")
+        return pixels
 
     def __getstate__(self) -> dict[str, Any]:
-        """A pickled memory map would be copied whole to every worker; each opens its own."""
-        return self.__dict__ | {"_pixels": None}
+        """Without the memory map: pickled, it would be copied whole to every worker."""
+        return {name: value for name, value in self.__dict__.items() if name != "pixels"}
 
 
 class WithSynthetic(Dataset[Sample]):
-    """Training cases, and beside them in each epoch some phantoms of a larger set, others each time.
+    """Training cases, and in each epoch the next few phantoms of a larger set.
 
     Args:
         cases: the training cases.
-        phantoms: what to take from.
-        per_epoch: how many.
-        first_row: the row that the phantoms count from, above those of all cases.
+        phantoms: the phantoms to choose from.
+        per_epoch: phantoms in each epoch.
+        first_row: row number of the first phantom, above those of all cases.
     """
 
     def __init__(self, cases: LungDataset, phantoms: LungDataset, per_epoch: int, first_row: int):
@@ -89,51 +88,51 @@ class WithSynthetic(Dataset[Sample]):
     def __len__(self) -> int:
         return len(self.cases) + self.per_epoch
 
-    def __getitem__(self, draw: SampleIndex) -> Sample:
-        beyond = draw.position - len(self.cases)
-        if beyond < 0:
-            return self.cases[draw]
-        number = (draw.epoch * self.per_epoch + beyond) % len(self.phantoms)
-        phantom = self.phantoms[SampleIndex(draw.epoch, number)]
+    def __getitem__(self, index: SampleIndex) -> Sample:
+        if index.position < len(self.cases):
+            return self.cases[index]
+        number = index.epoch * self.per_epoch + index.position - len(self.cases)
+        phantom = self.phantoms[SampleIndex(index.epoch, number % len(self.phantoms))]
         return phantom._replace(row=phantom.row + self.first_row)
 
 
 class EpochSampler(DistributedSampler[SampleIndex]):
-    """Draws each case once per epoch, in an order that follows from seed and epoch alone.
+    """Each case once per epoch, in an order that depends on seed and epoch only.
 
-    Several devices share the cases; the last ones are repeated where they do not divide evenly, and the metrics count
-    each case once all the same.
+    Several devices share the cases. Where they do not divide evenly the last ones are repeated; the metrics count each
+    case once.
     """
 
-    resume_from: tuple[int, int] = (0, 0)  # an epoch, and how many of its cases a resumed training has seen already
+    resume_from = (0, 0)  # an epoch, and how many of its samples a resumed training has seen
 
     def __iter__(self) -> Iterator[SampleIndex]:
+        indices = (SampleIndex(self.epoch, int(position)) for position in super().__iter__())  # type: ignore[call-overload]
+        return islice(indices, self.samples_seen, None)
+
+    @property
+    def samples_seen(self) -> int:
+        """Samples of this epoch that are left out because a resumed training has seen them."""
         epoch, seen = self.resume_from
-        draws = (SampleIndex(self.epoch, int(position)) for position in super().__iter__())  # type: ignore[call-overload]
-        return islice(draws, seen if self.epoch == epoch else 0, None)
+        return seen if self.epoch == epoch else 0
 
 
 class ResumableLoader(DataLoader[Sample]):
-    """A DataLoader over an ``EpochSampler`` that a resumed training goes on with in the middle of an epoch.
-
-    Lightning keeps its state in each checkpoint.
-    """
+    """A DataLoader over an ``EpochSampler`` that can resume within an epoch; Lightning saves its state."""
 
     sampler: EpochSampler
     batch_size: int
-    batches_yielded = 0  # batches of this epoch
+    batches_yielded = 0  # of this epoch
 
     def __iter__(self) -> Iterator[Sample]:  # type: ignore[override]
-        epoch, seen = self.sampler.resume_from
-        self.batches_yielded = seen // self.batch_size if self.sampler.epoch == epoch else 0
+        self.batches_yielded = self.sampler.samples_seen // self.batch_size
         for batch in super().__iter__():
             self.batches_yielded += 1
             yield batch
 
     def state_dict(self) -> dict[str, int]:
-        """How far the epoch is."""
+        """The position within the epoch."""
         return {"epoch": self.sampler.epoch, "batches": self.batches_yielded}
 
     def load_state_dict(self, state: dict[str, int]) -> None:
-        """Leave out in that epoch what it has given already."""
+        """Skip the samples of that epoch that were yielded before."""
         self.sampler.resume_from = state["epoch"], state["batches"] * self.batch_size

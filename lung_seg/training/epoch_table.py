@@ -1,49 +1,37 @@
 """metrics.csv: one row of scores per epoch."""
 
 import csv
-import io
 from pathlib import Path
-from typing import Any
 
 import pytorch_lightning as pl
 from pytorch_lightning.callbacks import Checkpoint
-from pytorch_lightning.loggers import TensorBoardLogger
 from pytorch_lightning.utilities import rank_zero_only
 
-from lung_seg.files import write_text
+from lung_seg.files import atomic_path
 
 MONITORED = "validation/dice"  # the score that the best checkpoint is chosen by
 
 
 class EpochTable(Checkpoint):
-    """Logs an epoch's scores, and keeps metrics.csv: one row per epoch, which a resumed training goes on with.
+    """Logs an epoch's scores and writes metrics.csv, to which a resumed training appends.
 
-    Lightning itself logs them after its checkpoints are written, and a run killed in between would lack an epoch.
-    Callbacks of this kind come last, in their order: this one belongs before those that write checkpoints.
+    Lightning's CSVLogger deletes metrics.csv when a run resumes, and Lightning logs an epoch's scores only after it has
+    written the checkpoints, so that a run killed in between would lack an epoch. Lightning calls checkpoint callbacks
+    last, in their order: place this one before those that write checkpoints.
     """
 
     def __init__(self, path: Path):
         self.path = path
         self.epochs = {int(row["epoch"]): row for row in read_epochs(path)}
-        self.splits = ["train"]
-
-    def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Not validated yet."""
-        self.splits = ["train"]
-
-    def on_validation_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Lightning keeps the scores of a validation for the epochs that follow: only this one is to have them."""
-        self.splits = ["train", "validation"]
 
     @rank_zero_only
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Log all scores of the epoch, whole on the disk when this returns."""
-        scores = {
-            name: float(value)
-            for name, value in trainer.callback_metrics.items()
-            if name.partition("/")[0] in self.splits
-        }
+        """Log all scores of the epoch; they are on disk when this returns."""
         epoch, last_step = trainer.current_epoch, trainer.global_step - 1
+        # Lightning also keeps the scores of the last validation, which may be that of an earlier epoch.
+        validated = (epoch + 1) % int(trainer.check_val_every_n_epoch or 1) == 0
+        splits = ("train/", "validation/") if validated else "train/"
+        scores = {name: float(value) for name, value in trainer.callback_metrics.items() if name.startswith(splits)}
         log_scores(trainer, scores | {"epoch": epoch}, last_step)
         self.epochs[epoch] = {"epoch": epoch, "step": last_step, **scores}
         self._write()
@@ -51,15 +39,14 @@ class EpochTable(Checkpoint):
     def _write(self) -> None:
         rows = [self.epochs[epoch] for epoch in sorted(self.epochs)]
         columns = ["epoch", "step", *sorted({name for row in rows for name in row} - {"epoch", "step"})]
-        text = io.StringIO()
-        writer = csv.DictWriter(text, columns, lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(rows)
-        write_text(self.path, text.getvalue())
+        with atomic_path(self.path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
+            writer = csv.DictWriter(file, columns, lineterminator="\n")
+            writer.writeheader()
+            writer.writerows(rows)
 
 
 def read_epochs(path: Path) -> list[dict[str, float]]:
-    """The rows of metrics.csv, values that an epoch lacks left out; none where there is no such file."""
+    """The rows of metrics.csv without empty values; an empty list if there is no such file."""
     if not path.is_file():
         return []
     with path.open(newline="", encoding="utf-8") as file:
@@ -68,13 +55,7 @@ def read_epochs(path: Path) -> list[dict[str, float]]:
 
 
 def log_scores(trainer: pl.Trainer, scores: dict[str, float], step: int) -> None:
-    """Draw points of curves, on the disk when this returns; only the main process does."""
+    """Log to TensorBoard from the main process; the points are on disk when this returns."""
     for logger in trainer.loggers:
         logger.log_metrics(scores, step)
-    if trainer.is_global_zero:
-        tensorboard_writer(trainer).flush()
-
-
-def tensorboard_writer(trainer: pl.Trainer) -> Any:
-    """TensorBoard's own writer."""
-    return next(logger for logger in trainer.loggers if isinstance(logger, TensorBoardLogger)).experiment
+        logger.save()

@@ -1,4 +1,4 @@
-"""Training: data, network, loss, trainer, callbacks and loggers, built in plain sight."""
+"""Training: data, network, loss, callbacks, logger and trainer are built here."""
 
 import dataclasses
 from collections.abc import Iterable, Sequence
@@ -19,10 +19,10 @@ from torch.optim.lr_scheduler import LRScheduler
 from lung_seg.config import Recipe, TrainConfig
 from lung_seg.errors import UserError
 from lung_seg.files import remove_parts
-from lung_seg.model.checkpoint import describe, load_network, start_from, steps_done
+from lung_seg.model.checkpoint import load_network, start_from, steps_done
 from lung_seg.model.losses import SegmentationLoss
 from lung_seg.model.unet import UNet
-from lung_seg.training.callbacks import DivergenceGuard, LossCurve, Throughput, ValidationPanels
+from lung_seg.training.callbacks import DivergenceGuard, Throughput, ValidationPanels
 from lung_seg.training.checkpointing import PreemptionCheckpoint, RelocatableModelCheckpoint
 from lung_seg.training.datamodule import LungDataModule
 from lung_seg.training.epoch_table import MONITORED, EpochTable, read_epochs
@@ -37,7 +37,7 @@ class Fitted:
     """A finished training.
 
     Attributes:
-        run_dir: where it lies; processes that a cluster started share that of the first one.
+        run_dir: the run directory; processes that a cluster started share that of the first one.
         network: the best one by validation Dice, ready to predict.
         data: what it was trained on.
         trainer: to evaluate with, on the same devices.
@@ -59,7 +59,7 @@ class Fitted:
 
 
 def fit(config: TrainConfig, run_dir: Path, extra_callbacks: Sequence[Callback] = ()) -> Fitted:
-    """Train a network and leave checkpoints, curves and metrics.csv in the run directory.
+    """Train a network and write checkpoints, curves and metrics.csv to the run directory.
 
     Args:
         config: the recipe, and what to resume or to start from.
@@ -69,98 +69,83 @@ def fit(config: TrainConfig, run_dir: Path, extra_callbacks: Sequence[Callback] 
     Raises:
         UserError: the settings do not fit the data or the hardware.
     """
-    checkpoints = run_dir / "checkpoints"
+    checkpoints, metrics = run_dir / "checkpoints", run_dir / "metrics.csv"
     last = checkpoints / "last.ckpt"
-    if last.exists() and is_restarted():
-        config = dataclasses.replace(config, resume=str(run_dir))
-    if last.exists() and not config.resume:
+    resume = bool(config.resume) or (last.exists() and is_restarted())
+    if last.exists() and not resume:
         raise UserError(
             f"{run_dir} holds a training already, and two would mix.\n"
             f"Resume it by resume={run_dir}, or choose another hydra.run.dir."
         )
     remove_parts(checkpoints)
     pl.seed_everything(config.seed, verbose=False)
+
     data = LungDataModule(config.data, config.augmentation, config.seed)
-    shape = dataclasses.asdict(config.model)
-    network, seen_before = start_from(Path(config.init), shape) if config.init else (UNet(**shape), [])
+    arguments = dataclasses.asdict(config.model)
+    network, seen_before = start_from(Path(config.init), arguments) if config.init else (UNet(**arguments), [])
     segmenter = make_segmenter(config, network, seen_before)
-    callbacks = [*_callbacks(config, run_dir), *extra_callbacks]
-    # What a killed run drew after its last checkpoint is drawn again: TensorBoard drops it.
-    drawn = steps_done(last) if config.resume else 0
-    tensorboard = TensorBoardLogger(run_dir / "tensorboard", "", "", default_hp_metric=False, purge_step=drawn)
+
+    # Two, since one with save_last=True writes last.ckpt only when the epoch is also the best one.
+    model_checkpoint = partial(
+        RelocatableModelCheckpoint, checkpoints, save_on_train_epoch_end=True, enable_version_counter=False
+    )
+    every_n_epochs = config.trainer.check_val_every_n_epoch
+    keep_best = model_checkpoint(filename="best", monitor=MONITORED, mode="max", every_n_epochs=every_n_epochs)
+    keep_last = model_checkpoint(filename="last")
+    callbacks: list[Callback] = [
+        DivergenceGuard(),
+        Throughput(),
+        ValidationPanels(),
+        PreemptionCheckpoint(last, config.checkpoint_every_n_steps),
+        EpochTable(metrics),  # before the checkpoints that include its epoch
+        keep_best,
+        keep_last,
+        *extra_callbacks,
+    ]
+    if config.patience_epochs:
+        callbacks.append(EarlyStopping(MONITORED, mode="max", patience=config.patience_epochs))
+    # The steps that a killed run logged after its last checkpoint are repeated: TensorBoard drops the earlier points.
+    purge_step = steps_done(last) if resume else 0
+    tensorboard = TensorBoardLogger(run_dir / "tensorboard", "", "", default_hp_metric=False, purge_step=purge_step)
+
     trainer = make_trainer(config.trainer, callbacks, [tensorboard])
     with translate_errors(f"from the last checkpoint go on with: python train.py resume={run_dir}"):
-        trainer.fit(segmenter, data, ckpt_path=last if config.resume else None, weights_only=True)
+        trainer.fit(segmenter, data, ckpt_path=last if resume else None, weights_only=True)
 
-    # Processes that a cluster started have a run_dir of their own each; Lightning broadcast that of the first one.
-    shared = next(
-        Path(str(keeper.dirpath)).parent for keeper in callbacks if isinstance(keeper, RelocatableModelCheckpoint)
-    )
+    # Processes that a cluster started have a run_dir each; Lightning broadcast that of the first one.
+    shared = Path(str(keep_last.dirpath)).parent
     run_dir = run_dir if run_dir.resolve() == shared else shared
     best_network, _ = load_network(run_dir / "checkpoints" / "best.ckpt")
     facts = _training_facts(read_epochs(run_dir / "metrics.csv"), trainer.global_step)
     return Fitted(run_dir, best_network, data, trainer, facts, seen_before)
 
 
-def _callbacks(config: TrainConfig, run_dir: Path) -> list[Callback]:
-    """What accompanies the training; curves and table come before the checkpoints that vouch for them."""
-    checkpoints, metrics = run_dir / "checkpoints", run_dir / "metrics.csv"
-    # Two that keep, since with save_last=True a last.ckpt is only written when the epoch is also the best one.
-    every_epoch = partial(
-        RelocatableModelCheckpoint, checkpoints, save_on_train_epoch_end=True, enable_version_counter=False
-    )
-    callbacks: list[Callback] = [
-        DivergenceGuard(),
-        Throughput(),
-        LossCurve(config.trainer.log_every_n_steps),
-        ValidationPanels(),
-        PreemptionCheckpoint(checkpoints / "last.ckpt", config.checkpoint_every_n_steps),
-        EpochTable(metrics),
-        every_epoch(
-            filename="best",
-            monitor=MONITORED,
-            mode="max",
-            every_n_epochs=config.trainer.check_val_every_n_epoch,
-        ),
-        every_epoch(filename="last"),
-    ]
-    if config.patience_epochs:
-        callbacks.append(EarlyStopping(MONITORED, mode="max", patience=config.patience_epochs))
-    return callbacks
-
-
 def make_segmenter(recipe: Recipe, network: UNet, seen_before: list[str]) -> LungSegmenter:
-    """A network, and all that trains it.
+    """A network with its loss, optimizer and scheduler.
 
     Args:
-        recipe: what it is trained with.
-        network: of the shape that the recipe says.
+        recipe: what it is trained with; a scheduler argument that is null becomes the number of optimizer steps.
+        network: with the arguments of ``recipe.model``.
         seen_before: SHA-256 of the radiographs that it was trained on before.
     """
     if recipe.compile:
         network.compile()
-    return LungSegmenter(
-        network,
-        SegmentationLoss(**dataclasses.asdict(recipe.loss)),
-        partial(make_optimizer, recipe.optimizer),
-        partial(_scheduler, recipe.scheduler),
-        describe(dataclasses.asdict(recipe.model), dataclasses.asdict(recipe.data), recipe.seed, seen_before),
-    )
 
+    def make_optimizer(parameters: Iterable[nn.Parameter]) -> Optimizer:
+        return _instantiate("optimizer", Optimizer, recipe.optimizer, params=list(parameters))
 
-def make_optimizer(settings: dict[str, Any], parameters: Iterable[nn.Parameter]) -> Optimizer:
-    """The optimizer of the settings.
+    def make_scheduler(optimizer: Optimizer, steps: int) -> LRScheduler:
+        settings = {name: steps if value is None else value for name, value in recipe.scheduler.items()}
+        return _instantiate("scheduler", LRScheduler, settings, optimizer=optimizer)
 
-    Raises:
-        UserError: there is none of that name, or it refuses its settings.
-    """
-    return _instantiate("optimizer", Optimizer, settings, params=list(parameters))
-
-
-def _scheduler(settings: dict[str, Any], optimizer: Optimizer, steps: int) -> LRScheduler:
-    """The scheduler of the settings; a setting left null is the number of optimizer steps."""
-    filled = {name: steps if value is None else value for name, value in settings.items()}
-    return _instantiate("scheduler", LRScheduler, filled, optimizer=optimizer)
+    description = {
+        "network": dataclasses.asdict(recipe.model),
+        "data": dataclasses.asdict(recipe.data),
+        "seed": recipe.seed,
+        "seen_before": seen_before,
+    }
+    loss = SegmentationLoss(**dataclasses.asdict(recipe.loss))
+    return LungSegmenter(network, loss, make_optimizer, make_scheduler, description)
 
 
 def _instantiate(group: str, kind: type[KindT], settings: dict[str, Any], **arguments: Any) -> KindT:
@@ -183,7 +168,7 @@ def _instantiate(group: str, kind: type[KindT], settings: dict[str, Any], **argu
 
 
 def _training_facts(epochs: list[dict[str, float]], steps: int) -> dict[str, Any]:
-    """How long the training was, all its parts if it was resumed, and how well it validated."""
+    """Duration, speed and best validation score of the whole training, with the parts before it was resumed."""
     best = max(epochs, key=lambda epoch: epoch.get(MONITORED, -1.0))
     return {
         "epochs": len(epochs),

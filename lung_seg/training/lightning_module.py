@@ -14,15 +14,19 @@ from lung_seg.errors import UserError
 from lung_seg.model.checkpoint import FORMAT_KEY
 from lung_seg.model.metrics import COUNTS, overlap_counts, overlap_scores, pooled_dice
 from lung_seg.training.case_table import CaseTable
+from lung_seg.training.dataset import Sample
+from lung_seg.training.epoch_table import log_scores
 
-STEPS_KEY = "planned_steps"  # where a checkpoint holds how many optimizer steps its schedule was made for
+STEPS_KEY = "planned_steps"  # where a checkpoint holds the optimizer steps that its schedule was made for
 CASES_KEY = "train_cases"  # where one written within an epoch holds the scores of the epoch's cases so far
-
-Batch = tuple[Tensor, Tensor, Tensor]  # image (N, 1, S, S) uint8, mask (N, 1, S, S) bool, row in the manifest (N,)
+DIVERGED = (
+    "the training diverged.\n"
+    "Lower optimizer.lr, or limit trainer.gradient_clip_val; the checkpoints of earlier epochs are kept."
+)
 
 
 class LungSegmenter(pl.LightningModule):
-    """Trains and validates a network on batches of image, mask and manifest row.
+    """Trains and validates a network.
 
     Args:
         network: from images (N, 1, S, S) uint8 to logits (N, 1, S, S).
@@ -47,7 +51,7 @@ class LungSegmenter(pl.LightningModule):
         self.make_optimizer = make_optimizer
         self.make_scheduler = make_scheduler
         self.description = description
-        self.planned_steps: int | None = None  # of the checkpoint that training goes on from
+        self.planned_steps: int | None = None  # those of the resumed checkpoint
         self.train_cases = CaseTable(len(COUNTS) + 1)
         self.validation_cases = CaseTable(len(COUNTS) + 1)
 
@@ -62,12 +66,12 @@ class LungSegmenter(pl.LightningModule):
         Raises:
             UserError: a resumed training would take more or fewer steps than its schedule was made for.
         """
-        # Lightning's own estimate would make the loader before a resumed training knows which epoch it is in.
+        # Lightning's own estimate would make the loader before a resumed training knows its epoch.
         batches = len(self.trainer.datamodule.train_dataloader())  # type: ignore[attr-defined]
         steps = math.ceil(batches / self.trainer.accumulate_grad_batches) * int(self.trainer.max_epochs or 0)
         if self.planned_steps not in (None, steps):
             raise UserError(
-                f"The training to go on with was planned for {self.planned_steps} optimizer steps, now for {steps}.\n"
+                f"The resumed training was planned for {self.planned_steps} optimizer steps, now for {steps}.\n"
                 "Resume it without changing its length or data; on other devices keep data.batch_size times devices."
             )
         self.planned_steps = steps
@@ -75,18 +79,24 @@ class LungSegmenter(pl.LightningModule):
         scheduler = self.make_scheduler(optimizer, steps)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
 
-    def training_step(self, batch: Batch) -> Tensor:
+    def training_step(self, batch: Sample) -> Tensor:
         """Mean loss of a batch."""
         loss = self._count(batch, self.train_cases).mean()
-        self.log("loss", loss.detach(), prog_bar=True, logger=False)  # ``LossCurve`` does
+        self.log("loss", loss.detach(), prog_bar=True, logger=False)
         return loss
+
+    def on_before_optimizer_step(self, optimizer: Optimizer) -> None:
+        """Log the loss; Lightning would do so after a callback may have saved the step and ended the run."""
+        step = self.trainer.global_step
+        if (step + 1) % self.trainer.log_every_n_steps == 0:  # type: ignore[attr-defined]
+            log_scores(self.trainer, {"loss": float(self.trainer.callback_metrics["loss"])}, step)
 
     def on_train_epoch_end(self) -> None:
         """Log the epoch's scores on the augmented training samples."""
         self._log_scores("train", self.train_cases)
         self.log("train/learning_rate", self.trainer.optimizers[0].param_groups[0]["lr"], logger=False)
 
-    def validation_step(self, batch: Batch) -> None:
+    def validation_step(self, batch: Sample) -> None:
         """Count a batch."""
         self._count(batch, self.validation_cases)
 
@@ -95,51 +105,48 @@ class LungSegmenter(pl.LightningModule):
         self._log_scores("validation", self.validation_cases)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Add what rebuilds the network, and what is known of an epoch that isn't over."""
+        """Add what rebuilds the network, and the scores of an unfinished epoch."""
         checkpoint[FORMAT_KEY] = self.description
         checkpoint[STEPS_KEY] = self.planned_steps
         if self.train_cases.update_called:
             checkpoint[CASES_KEY] = self.train_cases.compute()
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Before going on, refuse another network or seed than the training began with; take over a begun epoch.
+        """Refuse to resume with another network or seed; restore the scores of an unfinished epoch.
 
         Raises:
             UserError: they differ.
         """
-        theirs, ours = (
-            saved["network"] | {"seed": saved["seed"]} for saved in (checkpoint[FORMAT_KEY], self.description)
+        saved, ours = (
+            description["network"] | {"seed": description["seed"]}
+            for description in (checkpoint[FORMAT_KEY], self.description)
         )
-        changed = [key for key in ours if ours[key] != theirs.get(key)]
-        if changed:
-            key = changed[0]
-            raise UserError(
-                f"{'' if key == 'seed' else 'model.'}{key}={ours[key]}, but it began with {theirs.get(key)}.\n"
-                "Resume it as it was, or start a new run."
-            )
+        for key, value in ours.items():
+            if value != saved.get(key):
+                raise UserError(
+                    f"{'' if key == 'seed' else 'model.'}{key}={value}, but it began with {saved.get(key)}.\n"
+                    "Resume it with the same settings, or start a new run."
+                )
         self.planned_steps = checkpoint[STEPS_KEY]
-        if CASES_KEY in checkpoint:  # of all devices, on each of them: a case is counted once all the same
+        if CASES_KEY in checkpoint:  # of all devices, on each of them; the table counts a case once
             cases = checkpoint[CASES_KEY]
             self.train_cases.update(cases[:, 0].long(), cases[:, 1:].float())
 
-    def _count(self, batch: Batch, table: CaseTable) -> Tensor:
-        """Loss of each case of a batch, (N,), its counts noted in a table."""
-        image, mask, row = batch
-        logits = self(image)
-        loss: Tensor = self.loss(logits, mask)
-        table.update(row, torch.cat([overlap_counts(logits.detach(), mask), loss.detach()[:, None]], dim=1))
+    def _count(self, batch: Sample, table: CaseTable) -> Tensor:
+        """Loss of each case of a batch, (N,); its counts are added to a table."""
+        logits = self(batch.image)
+        loss: Tensor = self.loss(logits, batch.mask)
+        counts = overlap_counts(logits.detach(), batch.mask)
+        table.update(batch.row, torch.cat([counts, loss.detach()[:, None]], dim=1))
         return loss
 
     def _log_scores(self, split: str, table: CaseTable) -> None:
-        """Mean of each score over the cases of a split, and their pooled Dice; for ``EpochTable``, which logs them."""
+        """Mean of each score over the cases of a split, and their pooled Dice; ``EpochTable`` writes them."""
         cases = table.compute()
         table.reset()
         counts, loss = cases[:, 1:-1], cases[:, -1]
         if not loss.isfinite().all():
-            raise UserError(
-                f"The {split} loss is {loss.mean():.4g} in epoch {self.current_epoch}: the training diverged.\n"
-                "Lower optimizer.lr, or limit trainer.gradient_clip_val; the checkpoints of earlier epochs are kept."
-            )
+            raise UserError(f"The {split} loss is {loss.mean():.4g} in epoch {self.current_epoch}: {DIVERGED}")
         for name, score in (overlap_scores(counts) | {"loss": loss}).items():
             self.log(f"{split}/{name}", score.mean().float(), prog_bar=name == "dice", logger=False)
         self.log(f"{split}/pooled_dice", pooled_dice(counts), logger=False)

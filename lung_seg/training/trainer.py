@@ -1,4 +1,4 @@
-"""The Trainer that the settings and this machine allow."""
+"""The Trainer, restarted processes, and errors that only a running training meets."""
 
 import dataclasses
 import logging
@@ -10,14 +10,13 @@ from typing import Any
 
 import pytorch_lightning as pl
 import torch
+import torch.distributed as dist
 from lightning_fabric.plugins.environments.slurm import SLURMEnvironment
 from lightning_fabric.plugins.environments.torchelastic import TorchElasticEnvironment
 from lightning_fabric.utilities.exceptions import MisconfigurationException
 from pytorch_lightning.callbacks import Callback
 from pytorch_lightning.loggers import Logger
 from pytorch_lightning.utilities import rank_zero_only
-from torch.distributed.distributed_c10d import PrefixStore
-from torch.distributed.rendezvous import rendezvous
 
 from lung_seg.config import TrainerConfig
 from lung_seg.errors import FailureError, UserError
@@ -31,8 +30,8 @@ def is_restarted() -> bool:
 
 
 def is_main_process() -> bool:
-    """Whether this is the one process of a run that writes files and speaks."""
-    rank: int | None = getattr(rank_zero_only, "rank", None)  # set by Lightning once a Trainer knows its place
+    """Whether this is the one process of a run that writes files and prints."""
+    rank: int | None = getattr(rank_zero_only, "rank", None)  # Lightning sets it when it makes a Trainer
     return not rank
 
 
@@ -42,23 +41,23 @@ def make_trainer(
     """A Trainer with these settings, callbacks and loggers.
 
     Raises:
-        UserError: the machine lacks the hardware asked for.
+        UserError: the machine lacks the requested hardware.
     """
     silence_warnings()
     precision = choose_precision(settings.precision, settings.accelerator)
-    arguments = dataclasses.asdict(settings) | {"precision": precision}
-    if TorchElasticEnvironment.detect() and is_restarted():
-        _find_each_other_again(settings.accelerator)
     plugins: list[Any] = [AtomicCheckpointIO()]
-    if SLURMEnvironment.detect() and not TorchElasticEnvironment.detect():
-        plugins.append(SLURMEnvironment(auto_requeue=False))  # else it leaves checkpoints of its own in this folder
+    if TorchElasticEnvironment.detect():
+        if is_restarted():
+            reinit_process_group(settings.accelerator)
+    elif SLURMEnvironment.detect():
+        plugins.append(SLURMEnvironment(auto_requeue=False))  # else Lightning writes checkpoints to the present folder
     try:
         return pl.Trainer(
-            **arguments,
+            **dataclasses.asdict(settings) | {"precision": precision},
             callbacks=list(callbacks),
             logger=list(loggers),
             plugins=plugins,
-            use_distributed_sampler=False,  # EpochSampler shares the cases itself
+            use_distributed_sampler=False,  # EpochSampler distributes the cases
             num_sanity_val_steps=0,
             enable_model_summary=False,
             enable_checkpointing=any(isinstance(callback, pl.callbacks.Checkpoint) for callback in callbacks),
@@ -70,21 +69,23 @@ def make_trainer(
         ) from error
 
 
-def _find_each_other_again(accelerator: str) -> None:
-    """Connect processes that torchrun started again.
+def reinit_process_group(accelerator: str) -> None:
+    """Connect processes that torchrun restarted.
 
-    Its store still holds the addresses of those that died, and a process that reads them before they are written anew
-    waits for ever: under a name of their own they are not found.
+    torchrun keeps its key-value store when it restarts them, with --standalone and c10d too (torch 2.6 to 2.13). A
+    process that reads the address of a dead one from it fails or waits forever; a prefix for each restart hides those.
     """
-    store, rank, world_size = next(rendezvous("env://"))
-    attempt = PrefixStore(f"restart_{os.environ['TORCHELASTIC_RESTART_COUNT']}", store)
+    address, port, rank, world_size, restart = (
+        os.environ[name] for name in ("MASTER_ADDR", "MASTER_PORT", "RANK", "WORLD_SIZE", "TORCHELASTIC_RESTART_COUNT")
+    )
+    store = dist.PrefixStore(f"restart_{restart}", dist.TCPStore(address, int(port)))  # type: ignore[attr-defined]
     backend = "nccl" if accelerator != "cpu" and torch.cuda.is_available() else "gloo"
-    torch.distributed.init_process_group(backend, store=attempt, rank=rank, world_size=world_size)
+    dist.init_process_group(backend, store=store, rank=int(rank), world_size=int(world_size))
 
 
 @contextmanager
 def translate_errors(hint: str) -> Iterator[None]:
-    """Tells how to go on when the block is left early.
+    """Replace errors of Lightning and of torch's workers by ones that end with a hint how to continue.
 
     Raises:
         KeyboardInterrupt: by Ctrl-C, of which Lightning makes a bare SystemExit.
@@ -94,24 +95,24 @@ def translate_errors(hint: str) -> Iterator[None]:
         yield
     except SystemExit as leaving:
         raise KeyboardInterrupt(hint) from leaving
-    except RuntimeError as error:  # torch's own, for everything
-        if "DataLoader worker" in str(error):
-            raise FailureError(
-                f"{str(error).splitlines()[0].rstrip('. ')}; most often memory, or /dev/shm, was full.\n"
-                f"Lower data.workers (0: the main process loads the cases) or data.batch_size, and {hint}"
-            ) from error
-        raise
+    except RuntimeError as error:  # torch has no more specific class
+        if "DataLoader worker" not in str(error):
+            raise
+        raise FailureError(
+            f"{str(error).splitlines()[0].rstrip('. ')}; most often memory, or /dev/shm, was full.\n"
+            f"Lower data.workers (0: the main process loads the cases) or data.batch_size, and {hint}"
+        ) from error
 
 
 def silence_warnings() -> None:
-    """Keep off the screen what no user of this project can act on."""
+    """Hide messages that no user of this project can act on."""
     logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)  # greetings and advertisements
     for message in (
-        r".*isinstance\(treespec, LeafSpec\)",  # Lightning calls an old function of torch
-        "The number of training batches",  # a small set has epochs of a few batches: nothing is lost
+        r".*isinstance\(treespec, LeafSpec\)",  # Lightning calls a deprecated function of torch
+        "The number of training batches",  # a small set has epochs of a few batches
         ".*does not have many workers",  # a CPU has no core to spare for them
-        ".*GPU available but not used",  # trainer=cpu was asked for
-        "Checkpoint directory .* exists and is not empty",  # a resumed run goes on in its own; others are refused
+        ".*GPU available but not used",  # trainer=cpu was requested
+        "Checkpoint directory .* exists and is not empty",  # a resumed run; fit refuses others
         ".*It is recommended to use `self.log",  # every device logs the same score, gathered from all of them
     ):
         warnings.filterwarnings("ignore", message)

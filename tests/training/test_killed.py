@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 import torch
 
-from lung_seg.training import callbacks
+from lung_seg.training import epoch_table
 from lung_seg.training.lightning_module import LungSegmenter
 from tests.conftest import SMALL, Run, fork
 from tests.test_pipeline import events, table
@@ -67,7 +67,7 @@ MOMENTS: dict[str, tuple[Moment, bool, tuple[str, ...]]] = {
     "in an epoch": (partial(at_call, 5, LungSegmenter, "training_step"), True, ()),
     "in an epoch, each step being saved": (partial(at_call, 6, LungSegmenter, "training_step"), True, EVERY_STEP),
     "in a validation": (partial(at_call, 2, LungSegmenter, "validation_step"), True, ()),
-    "writing the table": (partial(at_call, 2, callbacks, "write_text"), True, ()),
+    "writing the table": (partial(at_call, 2, epoch_table, "atomic_path"), True, ()),
     "writing a checkpoint": (partial(at_checkpoint, 3), True, ()),
 }
 

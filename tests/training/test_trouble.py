@@ -13,8 +13,8 @@ import pytest
 import torch
 from torch.utils.data import get_worker_info
 
+from lung_seg.training.callbacks import Throughput
 from lung_seg.training.dataset import LungDataset
-from lung_seg.training.epoch_table import EpochTable
 from lung_seg.training.lightning_module import LungSegmenter
 from tests.conftest import SMALL, Run
 from tests.training.test_killed import assert_as_if_never_stopped, at_call
@@ -100,8 +100,8 @@ def test_the_cases_go_away(trained: Path, run: Run, monkeypatch: pytest.MonkeyPa
     """On Linux a file that is open outlives its name: the process that opens it next is the one to miss it."""
     (pixels,) = trained.glob("data/segmentation/*/pixels-*.npy")
     with monkeypatch.context() as patch:
-        patch.setattr(EpochTable, "on_train_epoch_start", EpochTable.on_train_epoch_start)
-        at_call(2, EpochTable, "on_train_epoch_start", pixels.unlink)
+        patch.setattr(Throughput, "on_train_epoch_start", Throughput.on_train_epoch_start)
+        at_call(2, Throughput, "on_train_epoch_start", pixels.unlink)
         outcome = run("train", *SMALL, TROUBLED, "data.workers=1")
 
     assert outcome.code == 1

@@ -1,0 +1,40 @@
+"""torchrun restarts the processes of a training."""
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+SCRIPT = """
+import os, signal, sys, torch
+from lung_seg.training.trainer import is_restarted, reinit_process_group
+torch.distributed.init_process_group("gloo") if not is_restarted() else reinit_process_group("cpu")
+total = torch.ones(1)
+torch.distributed.all_reduce(total)
+if not is_restarted():
+    if os.environ["RANK"] == "0":
+        os.kill(os.getpid(), signal.SIGKILL)
+    signal.pause()
+print("restart", os.environ["TORCHELASTIC_RESTART_COUNT"], "total", int(total), flush=True)
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not hasattr(signal, "pause"), reason="needs signal.pause")
+def test_restarted_processes_connect_at_the_first_restart(tmp_path: Path) -> None:
+    (tmp_path / "script.py").write_text(SCRIPT)
+    torchrun = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node=2", "--max-restarts=1"]
+    outcome = subprocess.run(
+        [*torchrun, str(tmp_path / "script.py")],
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+        env=os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)},
+    )
+    assert outcome.returncode == 0, outcome.stderr
+    assert outcome.stdout.count("restart 1 total 2") == 2
