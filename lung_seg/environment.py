@@ -78,3 +78,7 @@ def keep_freed_memory() -> None:
         libc.mallopt(M_MMAP_THRESHOLD, 2**30)
         libc.mallopt(M_TRIM_THRESHOLD, NEVER)
         libc.mallopt(M_TOP_PAD, TOP_PAD_BYTES)
+
+
+_INSTALLED_CONF = Path(__file__).parent / "conf"  # a wheel holds conf/ inside the package
+CONF_DIR = _INSTALLED_CONF if _INSTALLED_CONF.is_dir() else Path(__file__).resolve().parents[1] / "conf"
