@@ -25,6 +25,9 @@ PACKAGES = (
     "scipy",
 )
 
+_INSTALLED_CONF = Path(__file__).parent / "conf"  # a wheel holds conf/ inside the package
+CONF_DIR = _INSTALLED_CONF if _INSTALLED_CONF.is_dir() else Path(__file__).resolve().parents[1] / "conf"
+
 # Parameters of glibc's mallopt(3), by their numbers in malloc.h.
 M_TRIM_THRESHOLD, M_TOP_PAD, M_MMAP_THRESHOLD = -1, -2, -3
 

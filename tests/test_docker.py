@@ -1,4 +1,4 @@
-"""The Dockerfile, as far as can be told without an engine: what it copies, installs and starts."""
+"""The Dockerfile, as far as it can be checked without Docker: what it copies, installs and starts."""
 
 import json
 import os
@@ -6,6 +6,7 @@ import re
 import shlex
 import subprocess
 import sys
+import tomllib
 from fnmatch import fnmatch
 from pathlib import Path, PurePosixPath
 
@@ -22,15 +23,17 @@ PINS = dict(
     if re.match(r"\w", line)
 )
 
-# Runs predict.py where the distributions named first cannot be imported.
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+
+# Runs lung-seg where the distributions in the first argument cannot be imported.
 WITHOUT = """
 import importlib.metadata, re, sys
-lacking, sys.argv = set(sys.argv[1].split()), ["predict.py", *sys.argv[2:]]
+missing, sys.argv = set(sys.argv[1].split()), ["lung-seg", *sys.argv[2:]]
 for module, distributions in importlib.metadata.packages_distributions().items():
-    if lacking.issuperset(re.sub(r"[-_.]+", "-", name).lower() for name in distributions):
+    if missing.issuperset(re.sub(r"[-_.]+", "-", name).lower() for name in distributions):
         sys.modules[module] = None
-import predict
-predict.main()
+from lung_seg.cli.main import main
+main()
 """
 
 
@@ -44,11 +47,21 @@ def copied() -> list[str]:
     return [source for words in instructions("COPY") for source in words[:-1]]
 
 
+def distribution(requirement: str) -> str:
+    return re.split(r"[\[<>=~! ]", requirement)[0]
+
+
+def pip_commands() -> list[list[str]]:
+    commands = [command.split() for words in instructions("RUN") for command in " ".join(words).split("&&")]
+    return [command for command in commands if command[0] == "pip"]
+
+
 def installed() -> set[str]:
-    """Names of the distributions that the pip commands ask for."""
-    (words,) = instructions("RUN")
-    commands = [command.split() for command in " ".join(words).split("&&")]
-    return {word for first, *rest in commands if first == "pip" for word in rest[1:] if not word.startswith("-")}
+    """Names of the distributions that the pip commands install, those that the package requires included."""
+    named = {word for _, _, *words in pip_commands() for word in words if not word.startswith("-")}
+    assert ".[dicom]" in named
+    requirements = PROJECT["dependencies"] + PROJECT["optional-dependencies"]["dicom"]
+    return named - {".[dicom]"} | {distribution(requirement) for requirement in requirements}
 
 
 def is_ignored(path: str) -> bool:
@@ -69,23 +82,29 @@ def test_what_is_copied_is_there_and_reaches_the_build(source: str) -> None:
 
 def test_the_build_gets_the_weights_and_nothing_else() -> None:
     assert not is_ignored("lung_seg/weights/lungs.safetensors")
-    assert is_ignored("lung_seg/data/__pycache__")
+    assert is_ignored("lung_seg/raw/__pycache__")
     assert {path.name for path in ROOT.iterdir() if not is_ignored(path.name)} == set(copied())
 
 
 def test_it_starts_predict_as_an_ordinary_user() -> None:
-    (app,), (films,) = instructions("WORKDIR")
-    assert "predict.py" in copied()
-    assert films == "/films"
+    *_, films = instructions("WORKDIR")
+    assert films == ["/films"]
     (entry,) = re.findall(r"^ENTRYPOINT (.+)", (ROOT / "Dockerfile").read_text(encoding="utf-8"), re.MULTILINE)
-    assert json.loads(entry) == ["python", f"{app}/predict.py"]
+    assert json.loads(entry) == ["lung-seg", "predict"]
+    assert "lung-seg" in PROJECT["scripts"]
     assert instructions("USER") == [["1000"]]
 
 
+def test_what_the_package_is_built_from_is_copied() -> None:
+    sources = {PROJECT["readme"], *PROJECT["license-files"], "pyproject.toml", "lung_seg", "hydra_plugins", "conf"}
+    assert sources < set(copied())
+
+
 def test_what_is_installed_has_a_version() -> None:
-    (words,) = instructions("RUN")
+    words = [word for line in instructions("RUN") for word in line]
     assert {"requirements.txt", "requirements-dev.txt"} < set(words)
-    assert words.count("--constraint=pins.txt") == words.count("--no-cache-dir") == words.count("install")
+    for command in pip_commands():
+        assert {"install", "--no-cache-dir", "--constraint=pins.txt"} < set(command)
     assert installed() < PINS.keys()
     assert {"torch", "pydicom"} < installed()
 
@@ -94,9 +113,9 @@ def test_predicting_needs_no_more_than_is_installed(tmp_path: Path) -> None:
     image = draw_chest(1, 80, 64)[0]
     write_image(tmp_path / "films" / "one.png", image)
     write_dicom(tmp_path / "films" / "two.dcm", image.astype(np.uint16))
-    lacking = " ".join(name.lower() for name in PINS.keys() - installed())
-    assert "pytorch-lightning" in lacking
-    command = [sys.executable, "-c", WITHOUT, lacking, f"input={tmp_path / 'films'}", f"output={tmp_path / 'out'}"]
+    missing = " ".join(name.lower() for name in PINS.keys() - installed())
+    assert "pytorch-lightning" in missing
+    command = [sys.executable, "-c", WITHOUT, missing, "predict", str(tmp_path / "films"), f"output={tmp_path / 'out'}"]
     environment = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
     environment.pop("HOME", None)  # with --user there may be none
     done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)

@@ -1,4 +1,4 @@
-"""What the top-level scripts share: from arguments to plain settings, one function called, errors told."""
+"""What all commands share: arguments to settings, one function called, errors reported, exit code."""
 
 import json
 import os
@@ -18,86 +18,99 @@ from hydra.errors import HydraException
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
-from lung_seg.cli.error_messages import FAILURE, config_group_error, format_error, is_expected
-from lung_seg.cli.multirun_table import note_failure
+from lung_seg.cli.error_messages import FAILURE, format_error, is_expected
+from lung_seg.cli.multirun_table import write_failure
 from lung_seg.cli.schema import ConfigT, key_names, register, settings
+from lung_seg.environment import CONF_DIR
 from lung_seg.errors import FailureError, UserError
 
-CONF_DIR = Path(__file__).resolve().parents[2] / "conf"
-RANKS = ("RANK", "SLURM_PROCID", "LOCAL_RANK")  # where torchrun, SLURM and Lightning put the number of a process
+RANK_VARIABLES = ("RANK", "SLURM_PROCID", "LOCAL_RANK")  # set by torchrun, SLURM and Lightning
+# Options of Hydra that the next argument belongs to.
+OPTIONS_WITH_VALUE = (
+    *("-c", "--cfg", "-p", "--package", "-i", "--info"),
+    *("-cp", "--config-path", "-cn", "--config-name", "-cd", "--config-dir"),
+)
 
 Function = Callable[[ConfigT, Path], float | None]
 
 
 def command(
-    name: str, of: type[ConfigT], as_typed: tuple[str, ...] = ()
+    name: str, schema: type[ConfigT], main_key: str, verbatim_keys: tuple[str, ...] = ()
 ) -> Callable[[Function[ConfigT]], Callable[[], None]]:
-    """Make a script of a function: it is called with the settings of ``conf/<name>.yaml`` and the run directory.
+    """Turn a function into a command: it is called with the settings of ``conf/<name>.yaml`` and the run directory.
 
-    What the function returns is the value that a sweep compares its jobs by. The values of the keys ``as_typed`` may
-    hold any character: a file's name may have commas and brackets, which mean something to Hydra.
+    A sweep compares its jobs by the value that the function returns.
+
+    Args:
+        name: of the command and its YAML file.
+        schema: dataclass of its settings.
+        main_key: the key that an argument without "=" sets.
+        verbatim_keys: keys whose value is taken literally: a file name may hold commas and brackets, which Hydra's
+            grammar would read as a list.
     """
 
     def decorate(function: Function[ConfigT]) -> Callable[[], None]:
-        codes: list[int] = []  # of the jobs that failed
-        composed_once: list[bool] = []
+        exit_codes: list[int] = []  # of failed jobs
 
         @hydra.main(version_base="1.3", config_path=str(CONF_DIR), config_name=name)
         def job(composed: DictConfig) -> float | None:
-            composed_once.append(True)
             context = HydraConfig.get()
             sweeping = context.mode == RunMode.MULTIRUN
             try:
                 if sweeping and OmegaConf.select(composed, "trainer.strategy") not in (None, "auto"):
                     return _run_in_subprocess(name, context)
-                return function(settings(composed, of), _relative_path(Path(context.runtime.output_dir)))
-            except Exception as error:  # of a sweep the other jobs go on
+                return function(settings(composed, schema), _relative_path(Path(context.runtime.output_dir)))
+            except Exception as error:  # the other jobs of a sweep still run
                 if not is_expected(error):
                     raise
-                codes.append(_report_error(error, of, f"Job {context.job.num}: " if sweeping else ""))
-                if sweeping:  # perhaps on another machine, where nobody sees what is printed
-                    note_failure(Path(context.runtime.output_dir), format_error(error, key_names(of))[1])
+                exit_codes.append(_report_error(error, schema, f"Job {context.job.num}: " if sweeping else ""))
+                if sweeping:  # stderr of a job on another machine is not seen
+                    write_failure(Path(context.runtime.output_dir), format_error(error, key_names(schema))[1])
                 return None
 
         def script() -> None:
-            os.environ["HYDRA_FULL_ERROR"] = "1"  # errors come here instead of to Hydra's own page of them
-            os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")  # else its import calls the package index
+            os.environ["HYDRA_FULL_ERROR"] = "1"  # errors are raised here, instead of printed by Hydra
+            os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")  # its import would query the package index
             register()
             threading.excepthook = _thread_excepthook
-            codes.clear()
-            composed_once.clear()
+            exit_codes.clear()
             try:
                 _check_in_one_line(sys.argv[1:])
-                sys.argv[1:] = [_quote(argument, as_typed) for argument in resumed_arguments(sys.argv[1:])]
+                arguments = resumed_arguments(_name_main_value(sys.argv[1:], main_key))
+                sys.argv[1:] = [_quote(argument, verbatim_keys) for argument in arguments]
                 job()
-            except KeyboardInterrupt as error:
-                codes.append(_report_error(error, of))
-            except Exception as error:
-                if isinstance(error, ValueError) and not composed_once and not is_expected(error):
-                    error = config_group_error(error)
+            except (Exception, KeyboardInterrupt) as error:
                 if not is_expected(error):
                     raise
-                codes.append(_report_error(error, of))
-            except SystemExit as leaving:  # the table of a sweep whose jobs failed on other machines
-                codes.append(int(leaving.code or 0))
+                exit_codes.append(_report_error(error, schema))
+            except SystemExit as error:  # raised by the table of a sweep with failed jobs on other machines
+                exit_codes.append(int(error.code or 0))
             finally:
                 GlobalHydra.instance().clear()
-            if codes:
-                raise SystemExit(max(codes))
+            if exit_codes:
+                raise SystemExit(max(exit_codes))
 
         return script
 
     return decorate
 
 
-def resumed_arguments(arguments: list[str]) -> list[str]:
-    """With ``resume=<run dir>``: that run's own overrides, then the new ones, in the run's own directory.
+def _name_main_value(arguments: list[str], main_key: str) -> list[str]:
+    """The first argument without "=" becomes the value of the main key: ``predict.py xray.png``."""
+    for index, argument in enumerate(arguments):
+        is_option_value = index > 0 and arguments[index - 1] in OPTIONS_WITH_VALUE
+        if "=" not in argument and not argument.startswith(("-", "~")) and not is_option_value:
+            return [*arguments[:index], f"{main_key}={argument}", *arguments[index + 1 :]]
+    return arguments
 
-    The overrides are those that Hydra saved with the run, so a resumed run composes the same configuration; a key
-    given again wins.
+
+def resumed_arguments(arguments: list[str]) -> list[str]:
+    """With ``resume=<run dir>``: the overrides saved with that run, then the new ones, in the same run directory.
+
+    A resumed run thus composes the same configuration; a key that is given again wins.
 
     Raises:
-        UserError: the directory holds no training to go on with.
+        UserError: the directory holds no training that can be resumed.
     """
     given = _by_key(arguments)
     run_dir = Path(given.get("resume", "").partition("=")[2])
@@ -106,20 +119,21 @@ def resumed_arguments(arguments: list[str]) -> list[str]:
     overrides = run_dir / ".hydra" / "overrides.yaml"
     if not (run_dir / "checkpoints" / "last.ckpt").is_file() or not overrides.is_file():
         raise UserError(
-            f"resume={run_dir} holds no training to go on with: checkpoints/last.ckpt or .hydra/ is missing.\n"
+            f"resume={run_dir} holds no training to resume: checkpoints/last.ckpt or .hydra/ is missing.\n"
             "Give the run directory of a training that finished at least one epoch, e.g. resume=runs/train/<time>."
         )
     saved = _by_key([str(line) for line in OmegaConf.load(overrides)])
-    flags = [argument for argument in arguments if argument.startswith("-")]
-    # Without output_subdir Hydra leaves the run's own overrides as they were, should the new ones be refused.
-    place = _by_key([f"hydra.run.dir={run_dir}", "hydra.output_subdir=null"])
-    return [*(saved | given | place).values(), *flags]
+    options = [argument for argument in arguments if argument.startswith("-")]
+    # Without output_subdir Hydra does not overwrite the saved overrides, in case the new ones are refused.
+    directory = _by_key([f"hydra.run.dir={run_dir}", "hydra.output_subdir=null"])
+    return [*(saved | given | directory).values(), *options]
 
 
-def _quote(argument: str, keys: tuple[str, ...]) -> str:
-    """The argument, its value in quotes if it is one of the keys' or one Hydra has no reading for, as /home/Zoë (2)."""
+def _quote(argument: str, verbatim_keys: tuple[str, ...]) -> str:
+    """Quote the value of a verbatim key, and one that Hydra's grammar cannot read, such as /home/Zoë (2)."""
     key, _, value = argument.partition("=")
-    if argument.startswith("-") or value[:1] in ("", "'", '"') or (key not in keys and _is_readable(argument)):
+    is_quoted = value[:1] in ("", "'", '"')
+    if argument.startswith("-") or is_quoted or (key not in verbatim_keys and _is_readable(argument)):
         return argument
     escaped = re.sub(r"(\\*)('|$)", lambda found: 2 * found[1] + (found[2] and r"\'"), value)
     return f"{key}='{escaped}'"
@@ -134,25 +148,25 @@ def _is_readable(override: str) -> bool:
 
 
 def _check_in_one_line(arguments: list[str]) -> None:
-    """Raise a UserError if an argument has a line break, which every message that repeats it would have too."""
+    """Refuse line breaks, which would end up in every message that repeats the argument."""
     for argument in arguments:
         if "".join(argument.splitlines()) != argument:
             raise UserError(f"{argument!r} has a line break.\nGive each argument in one line.")
 
 
 def _run_in_subprocess(name: str, context: HydraConf) -> float | None:
-    """Run a sweep's job that starts a process per device; in this process each of them would start the sweep again.
+    """Run a sweep's job that starts one process per device; in this process each of them would repeat the sweep.
 
     Returns:
-        What the sweep compares its jobs by.
+        The value that the sweep compares its jobs by.
 
     Raises:
-        FailureError: it failed, and has said why.
+        FailureError: the job failed; it has printed why.
     """
     run_dir = Path(context.runtime.output_dir)
-    alone = [_quote(f"hydra.run.dir={run_dir}", ("hydra.run.dir",)), "hydra.mode=RUN"]
+    single_run = [_quote(f"hydra.run.dir={run_dir}", ("hydra.run.dir",)), "hydra.mode=RUN"]
     finished = subprocess.run(
-        [sys.executable, str(CONF_DIR.parent / f"{name}.py"), *context.overrides.task, *alone], check=False
+        [sys.executable, "-m", f"lung_seg.cli.{name}", *context.overrides.task, *single_run], check=False
     )
     if finished.returncode:
         raise FailureError(f"its processes ended with code {finished.returncode}.")
@@ -161,27 +175,30 @@ def _run_in_subprocess(name: str, context: HydraConf) -> float | None:
 
 
 def _relative_path(folder: Path) -> Path:
-    """A folder as one would type it from here."""
+    """Relative to the current folder if it is inside, as a user would type it."""
     return folder.relative_to(Path.cwd()) if folder.is_relative_to(Path.cwd()) else folder
 
 
 def _by_key(overrides: list[str]) -> dict[str, str]:
-    """Overrides by the keys they set, add (+) or delete (~), the last one winning."""
+    """Overrides by the key they set, add (+) or delete (~); the last of each key wins."""
     return {line.partition("=")[0].lstrip("+~"): line for line in overrides if not line.startswith("-")}
 
 
-def _report_error(error: BaseException, of: type[ConfigT], job_name: str = "") -> int:
-    """Print an error in one or two lines and return the exit code; of several processes only the first speaks."""
-    code, message = format_error(error, key_names(of))
-    rank = next((os.environ[name] for name in RANKS if name in os.environ), "0")
+def _report_error(error: BaseException, schema: type[ConfigT], job_name: str = "") -> int:
+    """Print an error and return its exit code.
+
+    Every process of a distributed training meets the same user mistake, so only the first one reports it.
+    """
+    code, message = format_error(error, key_names(schema))
+    rank = next((os.environ[name] for name in RANK_VARIABLES if name in os.environ), "0")
     if rank == "0":
         sys.stderr.write(f"{job_name}{message}\n")
-    elif code == FAILURE:  # the others meet the user's mistakes all alike, and their troubles apart
+    elif code == FAILURE:
         sys.stderr.write(f"Process {rank}: {message}\n")
     return code
 
 
 def _thread_excepthook(failure: threading.ExceptHookArgs) -> None:
-    """TensorBoard writes in a thread of its own; of a full disk the main thread tells, which meets the error too."""
+    """Ignore I/O errors of TensorBoard's writer thread: the main thread meets a full disk too, and reports it."""
     if not issubclass(failure.exc_type, OSError):
         threading.__excepthook__(failure)

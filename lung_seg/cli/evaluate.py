@@ -9,10 +9,10 @@ from lung_seg.cli.command import command
 from lung_seg.config import EvaluateConfig
 
 
-@command("evaluate", EvaluateConfig)
+@command("evaluate", EvaluateConfig, main_key="checkpoint")
 def main(config: EvaluateConfig, run_dir: Path) -> float:
     """Score; a sweep compares its jobs by the mean Dice."""
-    from lung_seg.evaluation.cross_validation import evaluate_several  # these import torch: not needed for --help
+    from lung_seg.evaluation.cross_validation import evaluate_several
     from lung_seg.evaluation.evaluate import evaluate
     from lung_seg.training.trainer import is_main_process
 
@@ -20,8 +20,9 @@ def main(config: EvaluateConfig, run_dir: Path) -> float:
     for folder, summary in summaries.items():
         if is_main_process():
             print("\n".join(_table(summary)))
-            report, cases = (run_dir / folder / name for name in ("report.html", "cases.csv"))
-            print(f"\nThe report is {report}, every case's scores {cases}.")
+            print(
+                f"\nReport: {run_dir / folder / 'report.html'}\nScores of each case: {run_dir / folder / 'cases.csv'}"
+            )
     return float(next(iter(summaries.values()))["scores"]["all"]["dice"]["mean"])
 
 
@@ -41,4 +42,8 @@ def _table(summary: dict[str, Any]) -> Iterator[str]:
         each = ", ".join(f"{dice:.4f}" for dice in folds)
         yield f"\nDice of the folds: {each}; mean {statistics.mean(folds):.4f} ± {statistics.stdev(folds):.4f}."
     if summary["seen_in_training"]:
-        yield f"\nBeware: the networks saw {summary['seen_in_training']} of these cases when they were trained."
+        yield f"\nBeware: {summary['seen_in_training']} of these cases were in the networks' training data."
+
+
+if __name__ == "__main__":
+    main()

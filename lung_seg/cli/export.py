@@ -6,14 +6,10 @@ from lung_seg.cli.command import command
 from lung_seg.config import ExportConfig
 
 
-@command("export", ExportConfig)
+@command("export", ExportConfig, main_key="checkpoint")
 def main(config: ExportConfig, run_dir: Path) -> None:
-    """Export, and say how close to PyTorch each file is."""
-    from lung_seg.prediction.export import (  # imports torch: not needed for --help and refused settings
-        CARD,
-        FILES,
-        export,
-    )
+    """Export, and print how far each file is from PyTorch."""
+    from lung_seg.prediction.export import CARD, FILES, export
     from lung_seg.prediction.predictor import SHIPPED
 
     checkpoint = Path(config.checkpoint) if config.checkpoint else SHIPPED
@@ -23,4 +19,8 @@ def main(config: ExportConfig, run_dir: Path) -> None:
             f"{file.path} ({file.path.stat().st_size / 1e6:.2f} MB): probability at most {file.difference:.1e} off "
             f"PyTorch's, Dice of the masks at least {file.dice:.5f}"
         )
-    print(f"The model card is {run_dir / CARD}.")
+    print(f"Model card: {run_dir / CARD}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,4 +1,4 @@
-"""The table at the end of a sweep (``--multirun``): its jobs, best validation Dice first, and which of them failed."""
+"""The table at the end of a sweep (``--multirun``): its jobs, best validation Dice first, and those that failed."""
 
 import csv
 import io
@@ -13,7 +13,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from lung_seg.files import write_text
 
-SUMMARY = "summary.json"  # in the folder of a job that came to its end
+SUMMARY = "summary.json"  # in the folder of a job that finished
 ERROR = "error.txt"  # in the folder of a job that failed
 COLUMNS = ("validation_dice", "test_dice", "seconds", "job", "overrides")
 
@@ -21,13 +21,13 @@ log = logging.getLogger(__name__)
 
 
 class SweepTable(Callback):
-    """Hydra calls it when all jobs are done."""
+    """Writes and logs the table when all jobs have ended."""
 
     def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
-        """Write sweep.csv into the sweep's directory and log its lines.
+        """Write sweep.csv into the sweep's directory and log its rows.
 
         Raises:
-            SystemExit: jobs failed, perhaps on other machines; Hydra lets no other error through.
+            SystemExit: jobs failed, perhaps on other machines; Hydra suppresses every other error of a callback.
         """
         folder = Path(config.hydra.sweep.dir)
         table = sweep_table(folder)
@@ -37,25 +37,20 @@ class SweepTable(Callback):
         writer.writerows(table)
         write_text(folder / "sweep.csv", text.getvalue())
         log.info("\nJobs by validation Dice (%s):\n%s", folder / "sweep.csv", _aligned(table))
-        failed = failures(folder)
+        failed = sorted(path.parent.name for path in folder.glob(f"*/{ERROR}") if not (path.parent / SUMMARY).exists())
         if failed:
-            log.info("\nFailed, as %s of each says: %s", ERROR, ", ".join(f"job {name}" for name in failed))
+            log.info("\nFailed (the reason is in %s): %s", ERROR, ", ".join(f"job {name}" for name in failed))
             raise SystemExit(1)
 
 
-def note_failure(job_folder: Path, reason: str) -> None:
-    """Leave the reason in a job's folder, for whoever started the sweep."""
+def write_failure(job_folder: Path, reason: str) -> None:
+    """Write the reason into the job's folder."""
     with suppress(OSError):  # a full disk may be the reason
         write_text(job_folder / ERROR, f"{reason}\n")
 
 
-def failures(folder: Path) -> list[str]:
-    """The jobs of a sweep that failed."""
-    return sorted(path.parent.name for path in folder.glob(f"*/{ERROR}") if not (path.parent / SUMMARY).exists())
-
-
 def sweep_table(folder: Path) -> list[dict[str, Any]]:
-    """A row for each job that finished, best validation Dice first."""
+    """One row per finished job, best validation Dice first."""
     rows = [_job_row(summary) for summary in folder.glob(f"*/{SUMMARY}")]
     return sorted(rows, key=lambda row: row["validation_dice"], reverse=True)
 
@@ -73,7 +68,7 @@ def _job_row(path: Path) -> dict[str, Any]:
 
 
 def _aligned(table: list[dict[str, Any]]) -> str:
-    """The rows, without the overrides that all jobs share."""
+    """The rows without the overrides that all jobs share."""
     shared = set.intersection(*(set(row["overrides"].split()) for row in table)) if len(table) > 1 else set()
     lines = ["validation Dice  test Dice  seconds  job  overrides"]
     for row in table:

@@ -1,4 +1,4 @@
-"""Find the lungs of radiographs: ``python predict.py --help`` lists the settings."""
+"""Segment the lungs of radiographs: ``python predict.py --help`` lists the settings."""
 
 from pathlib import Path
 
@@ -7,22 +7,26 @@ from lung_seg.config import PredictConfig
 from lung_seg.errors import FailureError
 
 
-@command("predict", PredictConfig, as_typed=("input", "output"))
+@command("predict", PredictConfig, main_key="input", verbatim_keys=("input", "output"))
 def main(config: PredictConfig, output: Path) -> None:
-    """Predict each radiograph; one that cannot be read does not keep the others from it."""
-    from lung_seg.prediction.batch import TABLE, predict  # imports torch: not needed for --help and refused settings
+    """Predict each radiograph; one that cannot be read does not stop the others."""
+    from lung_seg.prediction.batch import TABLE, predict
 
     outcome = predict(config, output)
-    print(f"\nPredicted {_counted(outcome.predicted, 'radiograph')}: masks, overlays and {TABLE} are in {output}.")
+    print(f"\nPredicted {_count(outcome.predicted, 'radiograph')}: masks, overlays and {TABLE} are in {output}.")
     if outcome.skipped:
-        print(f"Left alone {_counted(outcome.skipped, 'radiograph')} that had been predicted before.")
+        print(f"Left alone {_count(outcome.skipped, 'radiograph')} predicted by an earlier run.")
     if outcome.warned:
-        print(f"To be looked at: {_counted(outcome.warned, 'mask')}; the column warning of {TABLE} says why.")
+        print(f"Check {_count(outcome.warned, 'mask')}: the column warning of {TABLE} says why.")
     if outcome.failed:
         raise FailureError(
-            f"{_counted(outcome.failed, 'file')} could not be used; the column error of {output / TABLE} says why."
+            f"{_count(outcome.failed, 'file')} could not be used; the column error of {output / TABLE} says why."
         )
 
 
-def _counted(number: int, noun: str) -> str:
+def _count(number: int, noun: str) -> str:
     return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
+if __name__ == "__main__":
+    main()

@@ -1,4 +1,4 @@
-"""Between Hydra and the settings: what the keys of ``conf/`` are held against, and the pages of ``--help``.
+"""The schemas that Hydra checks ``conf/`` against, and the ``--help`` pages made from them.
 
 The composed configuration becomes plain dataclasses at once, so a misspelt key, a wrong type and a value out of range
 are refused before any work starts.
@@ -25,7 +25,7 @@ Several values and --multirun run one job for each: data.batch_size=8,16 --multi
 
 
 def register() -> None:
-    """Make the schemas and their help pages known to Hydra; ``conf/*.yaml`` name them."""
+    """Register the schemas and help pages with Hydra, under the names that ``conf/*.yaml`` use."""
     store = ConfigStore.instance()
     for name, schema in (
         ("train", TrainConfig),
@@ -38,53 +38,51 @@ def register() -> None:
         store.store(group="hydra/help", name=f"{name}_help", node={"app_name": name, "template": _help(name, schema)})
 
 
-def settings(composed: DictConfig, of: type[ConfigT]) -> ConfigT:
-    """The composed configuration as plain dataclasses, every rule held.
+def settings(composed: DictConfig, schema: type[ConfigT]) -> ConfigT:
+    """The composed configuration as validated dataclasses.
 
     Raises:
-        UserError: a value is out of its range or missing, or a key was added that nothing reads.
+        UserError: a value is out of its range or missing, or a key is not in the schema.
     """
-    added = sorted(_added_keys(composed, of))
+    added = sorted(_added_keys(composed, schema))
     if added:
         raise UserError(f"{added[0]} is no key of this program.\n--help lists the keys and what they mean.")
     missing = sorted(OmegaConf.missing_keys(composed))
     if missing:
         raise UserError(f"{missing[0]} is not set and has no default.\nGive it on the command line: {missing[0]}=…")
     result = OmegaConf.to_object(composed)
-    assert isinstance(result, of)
+    assert isinstance(result, schema)
     return result
 
 
-def _added_keys(composed: DictConfig, of: type[ConfigGroup], prefix: str = "") -> Iterator[str]:
-    """Keys that `+key=value` put beside the schema's."""
-    groups = dict(_groups(of))
-    yield from (prefix + str(name) for name in set(composed) - {field.name for field in dataclasses.fields(of)})
-    for name, inner in groups.items():
-        yield from _added_keys(composed[name], inner, f"{prefix}{name}.")
+def _added_keys(composed: DictConfig, schema: type[ConfigGroup], prefix: str = "") -> Iterator[str]:
+    """Keys that ``+key=value`` added to those of the schema."""
+    yield from (prefix + str(name) for name in set(composed) - {field.name for field in dataclasses.fields(schema)})
+    for name, group in _groups(schema):
+        yield from _added_keys(composed[name], group, f"{prefix}{name}.")
 
 
-def _groups(of: type[ConfigGroup]) -> Iterator[tuple[str, type[ConfigGroup]]]:
-    """The groups inside a group."""
-    for field in dataclasses.fields(of):
-        inner: Any = field.default_factory
-        if isinstance(inner, type) and issubclass(inner, ConfigGroup):
-            yield field.name, inner
+def _groups(schema: type[ConfigGroup]) -> Iterator[tuple[str, type[ConfigGroup]]]:
+    """The nested groups by name."""
+    for field in dataclasses.fields(schema):
+        group: Any = field.default_factory
+        if isinstance(group, type) and issubclass(group, ConfigGroup):
+            yield field.name, group
 
 
-def key_names(of: type[ConfigGroup], prefix: str = "") -> list[str]:
+def key_names(schema: type[ConfigGroup], prefix: str = "") -> list[str]:
     """Every key of a schema, dotted."""
-    inner = dict(_groups(of))
-    own = [prefix + field.name for field in dataclasses.fields(of) if field.name not in inner]
-    return own + [name for group_name, group in inner.items() for name in key_names(group, f"{prefix}{group_name}.")]
+    groups = dict(_groups(schema))
+    own = [prefix + field.name for field in dataclasses.fields(schema) if field.name not in groups]
+    return own + [name for group_name, group in groups.items() for name in key_names(group, f"{prefix}{group_name}.")]
 
 
 def _help(script: str, schema: type[ConfigGroup]) -> str:
     """The page of ``python <script>.py --help``."""
-    summary = (schema.__doc__ or "").strip()
     keys = "\n".join(_help_lines(schema))
     has_groups = any(_groups(schema))
     usage = f"python {script}.py {'[group=name] ' if has_groups else ''}[key=value] ..."
-    return f"""{summary}
+    return f"""{(schema.__doc__ or "").strip()}
 
   {usage}
 {GROUPS_HELP if has_groups else ""}
@@ -96,19 +94,19 @@ def _help(script: str, schema: type[ConfigGroup]) -> str:
 
 
 def _help_lines(schema: type[ConfigGroup], prefix: str = "") -> Iterator[str]:
-    """A line per key: name, default, meaning and range."""
+    """One line per key: name, default, meaning and range."""
     for field in dataclasses.fields(schema):
         if field.metadata:
             rules = rule_text(field.metadata["rules"])
             assignment = f"{prefix}{field.name}={_default_text(field.default)}"
             yield f"  {assignment:38} {field.metadata['meaning']}" + (f" ({rules})" if rules else "")
-    for name, inner in _groups(schema):
-        yield f"\n{prefix}{name}: {(inner.__doc__ or '').strip()}"
-        yield from _help_lines(inner, f"{prefix}{name}.")
+    for name, group in _groups(schema):
+        yield f"\n{prefix}{name}: {(group.__doc__ or '').strip()}"
+        yield from _help_lines(group, f"{prefix}{name}.")
 
 
 def _default_text(default: Any) -> str:
-    """A default as one would type it; of one that follows another key, that key."""
+    """A default as it is typed; "…" for a required key, the name of the other key for one that follows it."""
     if default in (None, MISSING, dataclasses.MISSING):
         return "null" if default is None else "…"
     return str(default).lower() if isinstance(default, bool) else str(default).strip("${}")

@@ -7,37 +7,37 @@ from lung_seg.cli.command import command
 from lung_seg.config import TrainConfig
 from lung_seg.environment import keep_freed_memory
 
-ON_REAL_DATA = """These radiographs were generated. On real ones, with the folder that holds MontgomerySet:
+NEXT_STEP = """These radiographs were generated. To train on real ones, give the folder that holds MontgomerySet:
   python train.py data=montgomery data.raw_dir=<folder>   (or data.download=true to fetch it)
 """
 
 
-@command("train", TrainConfig)
+@command("train", TrainConfig, main_key="data")
 def main(config: TrainConfig, run_dir: Path) -> float:
     """Train; a sweep compares its jobs by the best validation Dice."""
-    from lung_seg.evaluation.evaluate import evaluate_training  # these import torch: not needed for --help
+    from lung_seg.evaluation.evaluate import evaluate_training
     from lung_seg.training.fit import fit
     from lung_seg.training.trainer import is_main_process
 
     keep_freed_memory()
     summary = evaluate_training(config, fit(config, run_dir, _search_callbacks(config, run_dir)))
     if is_main_process():
-        print(_what_was_done(summary, run_dir))
+        print(_report(summary, run_dir))
         if config.data.source == "phantom":
-            print(ON_REAL_DATA)
+            print(NEXT_STEP)
     return float(summary["training"]["validation_dice"])
 
 
 def _search_callbacks(config: TrainConfig, run_dir: Path) -> list[Any]:
-    """The pruning of a search, if this training belongs to one."""
+    """Pruning, if this training belongs to a search."""
     if config.search.trial is None:
         return []
-    from lung_seg.search.study import Pruning  # Optuna is installed for searches only
+    from lung_seg.search.study import Pruning  # needs Optuna
 
     return [Pruning(config.search, run_dir.parent, run_dir / "metrics.csv")]
 
 
-def _what_was_done(summary: dict[str, Any], run_dir: Path) -> str:
+def _report(summary: dict[str, Any], run_dir: Path) -> str:
     training, cases = summary["training"], summary["data"]["cases"]
     scores = summary["scores"]["all"]
     dice = scores["dice"]
@@ -46,6 +46,11 @@ Trained {summary["title"]} on {cases["train"]} radiographs, {training["epochs"]}
 Best Dice on {cases["validation"]} validation cases: {training["validation_dice"]:.4f} (epoch {training["best_epoch"]}).
 On {cases["test"]} test cases: Dice {dice["mean"]:.4f} (95 % interval {dice["low"]:.4f} to {dice["high"]:.4f}), \
 accuracy {scores["accuracy"]["mean"]:.4f}, BCE {scores["bce"]["mean"]:.4f}.
-The report is {run_dir / "report.html"}, the network {summary["checkpoint"]};
-curves and pictures: tensorboard --logdir {run_dir / "tensorboard"}
+Report: {run_dir / "report.html"}
+Checkpoint: {summary["checkpoint"]}
+Curves and images: tensorboard --logdir {run_dir / "tensorboard"}
 """
+
+
+if __name__ == "__main__":
+    main()

@@ -1,4 +1,4 @@
-"""Every shipped configuration composes, holds its rules and does what its name says."""
+"""Every configuration file composes, follows the rules of its schema and does what its name says."""
 
 import re
 from pathlib import Path
@@ -11,18 +11,18 @@ from omegaconf import OmegaConf
 
 from lung_seg.cli.schema import key_names, register, settings
 from lung_seg.config import EvaluateConfig, ExportConfig, PredictConfig, PrepareConfig, TrainConfig
+from lung_seg.environment import CONF_DIR
 
-CONF = Path(__file__).parents[2] / "conf"
-GROUPS = sorted(path for path in CONF.glob("*/*.yaml"))
+GROUPS = sorted(path for path in CONF_DIR.glob("*/*.yaml"))
 
 
 def composed(name: str, schema: Any, *overrides: str) -> Any:
     register()
-    with initialize_config_dir(str(CONF), version_base="1.3"):
+    with initialize_config_dir(str(CONF_DIR), version_base="1.3"):
         return settings(compose(name, list(overrides)), schema)
 
 
-def test_there_are_files_to_test() -> None:
+def test_the_configuration_files_are_found() -> None:
     assert len(GROUPS) > 20
 
 
@@ -34,7 +34,7 @@ def test_every_file_composes(path: Path) -> None:
 
 
 @pytest.mark.parametrize("path", GROUPS, ids=lambda path: f"{path.parent.name}={path.stem}")
-def test_every_file_says_what_it_is_for(path: Path) -> None:
+def test_every_file_begins_with_a_comment(path: Path) -> None:
     assert path.read_text().startswith("# ")
 
 
@@ -42,7 +42,6 @@ def test_every_file_says_what_it_is_for(path: Path) -> None:
     ("name", "schema", "needed"),
     [
         ("train", TrainConfig, []),
-        ("benchmark", []),
         ("evaluate", EvaluateConfig, ["checkpoint=runs/train/one"]),
         ("export", ExportConfig, []),
         ("prepare_data", PrepareConfig, []),
@@ -54,8 +53,8 @@ def test_every_script_has_its_configuration(name: str, schema: Any, needed: list
 
 
 @pytest.mark.parametrize("name", ["train", "evaluate", "predict", "export"])
-def test_runs_that_start_in_the_same_second_have_folders_of_their_own(name: str) -> None:
-    times = re.findall(r"\$\{now:(.*?)\}", (CONF / f"{name}.yaml").read_text(encoding="utf-8"))
+def test_runs_that_start_in_the_same_second_have_separate_folders(name: str) -> None:
+    times = re.findall(r"\$\{now:(.*?)\}", (CONF_DIR / f"{name}.yaml").read_text(encoding="utf-8"))
     assert times
     assert all(time.endswith("%S-%f") for time in times), "microseconds"
 
@@ -71,7 +70,7 @@ def test_every_key_is_explained() -> None:
 
 @pytest.mark.parametrize("group", ["optimizer", "scheduler"])
 def test_targets_exist(group: str) -> None:
-    for path in (CONF / group).glob("*.yaml"):
+    for path in (CONF_DIR / group).glob("*.yaml"):
         assert get_class(OmegaConf.load(path)._target_)
 
 
@@ -82,7 +81,7 @@ def test_the_defaults_of_the_field() -> None:
     assert (montgomery.test_cases, both.test_cases) == (50, 100)
 
 
-def test_the_length_of_a_training_follows_the_data_unless_it_is_given() -> None:
+def test_the_number_of_epochs_depends_on_the_data_unless_it_is_given() -> None:
     assert composed("train", TrainConfig, "data=montgomery_shenzhen").trainer.max_epochs == 60
     assert composed("train", TrainConfig, "data=montgomery_shenzhen", "trainer.max_epochs=3").trainer.max_epochs == 3
 
@@ -92,6 +91,6 @@ def test_the_release_is_the_small_network_on_both_sets() -> None:
     assert composed("train", TrainConfig, "experiment=release_plain") == composed("train", TrainConfig, *by_hand)
     further = composed("train", TrainConfig, "experiment=release")
     assert further.init == "runs/train/release_plain"
-    assert further.trainer.check_val_every_n_epoch == further.trainer.max_epochs, "the last epoch is the one that ships"
+    assert further.trainer.check_val_every_n_epoch == further.trainer.max_epochs, "the last epoch is kept"
     strong = ("augmentation=strong", "augmentation.horizontal_flip=0.1")
     assert further.augmentation == composed("train", TrainConfig, *strong).augmentation

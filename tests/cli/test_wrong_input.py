@@ -1,4 +1,4 @@
-"""A user's mistakes: two lines at the most, exit code 2, and what was there stays untouched."""
+"""User mistakes: at most two lines, exit code 2, and existing files stay unchanged."""
 
 import os
 import random
@@ -60,6 +60,7 @@ def assert_refused(outcome: object, *words: str) -> None:
         (["data=folder"], ["data.name", "not set"]),
         (["data.batch_size=["], ["data.batch_size='['", "Integer"]),
         (["data.name=two\nlines"], [r"data.name=two\nlines", "one line"]),
+        (["montgomerry"], ["data/montgomerry", "montgomery"]),
         (["data batch_size=1"], ["data batch_size", "key=value", "--help"]),
         (["resume=runs/nowhere"], ["resume=runs/nowhere"]),
         (["data=as_trained"], ["as_trained", "evaluate.py"]),
@@ -76,9 +77,9 @@ def test_train_refuses(workplace: Path, run: Run, arguments: list[str], words: l
     assert_refused(run("train", *arguments, ALWAYS), *words)
 
 
-@pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has the GPU that the test asks for in vain")
+@pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has the GPU whose absence is tested")
 @pytest.mark.parametrize("trainer", ["gpu", "ddp", "slurm", "mps"])
-def test_a_gpu_asked_for_where_there_is_none(workplace: Path, run: Run, trainer: str) -> None:
+def test_a_requested_gpu_that_is_missing(workplace: Path, run: Run, trainer: str) -> None:
     if trainer == "mps" and torch.backends.mps.is_available():
         pytest.skip("this machine has an Apple GPU")
     assert_refused(run("train", *SMALL, f"trainer={trainer}", ALWAYS), "trainer.accelerator", "trainer=cpu")
@@ -181,8 +182,8 @@ def test_other_patients_for_a_prepared_set_are_refused(
     assert_refused(run("prepare_data", *data, patients), "data.folder", "another data.name")
 
 
-def test_overrides_of_any_characters_are_refused_in_plain_words(workplace: Path, run: Run) -> None:
-    """Drawn from what Hydra's grammar and YAML give a meaning to; without a checkpoint none can be accepted."""
+def test_overrides_of_any_characters_are_refused_in_two_lines(workplace: Path, run: Run) -> None:
+    """Made of characters that mean something in Hydra's grammar or YAML; all refused, as the checkpoint is missing."""
     rng = random.Random(0)
     keys = [*key_names(EvaluateConfig), "data", "trainer", "hydra.run.dir", "", "+new.key", "~data", "a b", "é"]
     pieces = [
@@ -203,7 +204,6 @@ def test_overrides_of_any_characters_are_refused_in_plain_words(workplace: Path,
         "{",
         "}",
         "${",
-        "}",
         ":",
         ",",
     ]

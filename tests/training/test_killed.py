@@ -133,7 +133,7 @@ def test_a_killed_training_goes_on_as_if_it_had_never_stopped(name: str, trained
 
     again = ["resume=runs/killed"] if resumable else [*SMALL, "hydra.run.dir=runs/killed"]
     if not resumable:
-        assert "holds no training to go on with" in run("train", "resume=runs/killed").err
+        assert "holds no training to resume" in run("train", "resume=runs/killed").err
     outcome = run("train", *again)
 
     assert outcome.code == 0, outcome.err
