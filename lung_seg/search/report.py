@@ -16,11 +16,11 @@ from optuna.visualization import (
     plot_slice,
 )
 
+from lung_seg.environment import CONF_DIR
 from lung_seg.files import write_text
 from lung_seg.search.study import finished_trials
 from lung_seg.templates import template
 
-CONF_DIR = Path(__file__).resolve().parents[2] / "conf"
 SCORE = "validation Dice"
 
 
