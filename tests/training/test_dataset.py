@@ -58,15 +58,15 @@ def prepared(tmp_path_factory: pytest.TempPathFactory) -> DataConfig:
     return data
 
 
-def make_datamodule(data: DataConfig, knobs: AugmentationConfig = STRONG, seed: int = 0, **changes) -> LungDataModule:
-    module = LungDataModule(dataclasses.replace(data, **changes), knobs, seed)
+def make_datamodule(data: DataConfig, params: AugmentationConfig = STRONG, seed: int = 0, **changes) -> LungDataModule:
+    module = LungDataModule(dataclasses.replace(data, **changes), params, seed)
     module.prepare_data()
     module.setup("fit")
     return module
 
 
-def make_dataset(data: DataConfig, knobs: AugmentationConfig | None = STRONG, seed: int = 0) -> LungDataset:
-    return make_datamodule(data, seed=seed).dataset("train", augment=knobs and Augment(knobs, SIZE_PX))
+def make_dataset(data: DataConfig, params: AugmentationConfig | None = STRONG, seed: int = 0) -> LungDataset:
+    return make_datamodule(data, seed=seed).dataset("train", augment=params and Augment(params, SIZE_PX))
 
 
 def epochs(module: LungDataModule, count: int) -> list[list[Sample]]:
@@ -88,8 +88,8 @@ def same(first: Sample, second: Sample) -> bool:
 
 
 def test_samples_are_uint8_images_and_bool_masks(prepared):
-    for knobs in (None, STRONG):
-        image, mask, row = make_dataset(prepared, knobs)[SampleIndex(0, 2)]
+    for params in (None, STRONG):
+        image, mask, row = make_dataset(prepared, params)[SampleIndex(0, 2)]
 
         assert image.shape == mask.shape == (1, SIZE_PX, SIZE_PX)
         assert (image.dtype, mask.dtype, row.dtype) == (torch.uint8, torch.bool, torch.int64)
@@ -239,42 +239,40 @@ def bright_shape() -> tuple[np.ndarray, np.ndarray]:
     return mask * np.uint8(255), mask
 
 
-def variations(count: int = 24, **knobs: float) -> list[tuple[np.ndarray, np.ndarray]]:
-    augment = Augment(AugmentationConfig(**knobs), 96)
+def variations(count: int = 24, **params: float) -> list[tuple[np.ndarray, np.ndarray]]:
+    augment = Augment(AugmentationConfig(**params), 96)
     return [augment(*bright_shape(), seed=(0, epoch, 0)) for epoch in range(count)]
 
 
 def test_the_mask_moves_with_the_image_and_stays_binary():
-    for image, mask in variations(**{knob: getattr(STRONG, knob) for knob in GEOMETRY}):
+    for image, mask in variations(**{param: getattr(STRONG, param) for param in GEOMETRY}):
         assert set(np.unique(mask)) <= {0, 1}
         contour = ndimage.binary_dilation(mask) ^ ndimage.binary_erosion(mask)
         assert np.array_equal((image > 127)[~contour], mask[~contour] > 0)
         assert np.count_nonzero((image > 127) != mask) < 0.06 * np.count_nonzero(mask)
 
 
-@pytest.mark.parametrize("knob", GEOMETRY)
-def test_each_geometric_knob_alone_changes_image_and_mask_and_not_every_time_alike(knob):
-    corruption_suffix = variations(**{knob: getattr(STRONG, knob)})
+@pytest.mark.parametrize("param", GEOMETRY)
+def test_each_geometric_param_alone_changes_image_and_mask_and_not_every_time_alike(param):
+    augmented = variations(**{param: getattr(STRONG, param)})
 
-    assert len({image.tobytes() for image, _ in corruption_suffix}) >= (2 if knob == "horizontal_flip" else 8)
-    assert len({mask.tobytes() for _, mask in corruption_suffix}) >= (2 if knob == "horizontal_flip" else 8)
-    assert {(image.dtype, mask.dtype) for image, mask in corruption_suffix} == {
-        (np.dtype(np.uint8), np.dtype(np.uint8))
-    }
+    assert len({image.tobytes() for image, _ in augmented}) >= (2 if param == "horizontal_flip" else 8)
+    assert len({mask.tobytes() for _, mask in augmented}) >= (2 if param == "horizontal_flip" else 8)
+    assert {(image.dtype, mask.dtype) for image, mask in augmented} == {(np.dtype(np.uint8), np.dtype(np.uint8))}
 
 
-@pytest.mark.parametrize("knob", EXPOSURE)
-def test_each_exposure_knob_alone_changes_the_image_and_never_the_mask(knob):
+@pytest.mark.parametrize("param", EXPOSURE)
+def test_each_exposure_param_alone_changes_the_image_and_never_the_mask(param):
     image, mask = layouts.draw_chest(0, 96, 96)[0], bright_shape()[1]
-    augment = Augment(AugmentationConfig(**{knob: getattr(STRONG, knob)}), 96)
+    augment = Augment(AugmentationConfig(**{param: getattr(STRONG, param)}), 96)
 
-    corruption_suffix = [augment(image, mask, seed=(0, epoch, 0)) for epoch in range(16)]
+    augmented = [augment(image, mask, seed=(0, epoch, 0)) for epoch in range(16)]
 
-    assert len({image.tobytes() for image, _ in corruption_suffix}) >= (2 if knob in ("invert", "opacity") else 6)
-    assert all(np.array_equal(other, mask) for _, other in corruption_suffix)
+    assert len({image.tobytes() for image, _ in augmented}) >= (2 if param in ("invert", "opacity") else 6)
+    assert all(np.array_equal(other, mask) for _, other in augmented)
 
 
-def test_no_knob_at_all_is_the_identity():
+def test_default_params_are_the_identity():
     image, mask = bright_shape()
 
     for varied_image, varied_mask in variations(4):
@@ -282,7 +280,7 @@ def test_no_knob_at_all_is_the_identity():
         assert np.array_equal(varied_mask, mask)
 
 
-def test_knobs_are_drawn_apart_from_each_other():
+def test_transforms_are_drawn_independently():
     """Albumentations seeds the transforms of a pipeline alike: then just the flipped films would be inverted."""
     combinations = {
         (bool(mask[:, 60:75].sum() > mask[:, 20:36].sum()), bool(image[0, 0] > 127))
@@ -333,21 +331,21 @@ def test_elastic_displacement_is_a_fraction_of_the_size_and_smooth():
     assert 8 < sum(bool(field.any()) for field in moved) < 32, "some samples stay as they are"
 
 
-def test_opacities_veil_patches_of_what_is_darker_than_soft_tissue():
+def test_opacities_brighten_patches_of_what_is_darker_than_soft_tissue():
     image = np.full((96, 96), 40, np.uint8)
     image[:, 60:], image[:4] = 180, 250  # a lung, soft tissue, bone
     augment = Augment(AugmentationConfig(opacity=1.0), 96)
 
-    veils = [augment(image, image, seed=(0, epoch, 0))[0].astype(int) - image for epoch in range(40)]
+    added = [augment(image, image, seed=(0, epoch, 0))[0].astype(int) - image for epoch in range(40)]
 
-    for veil in veils:
-        assert veil[image == 250].max() == 0
-        assert veil.min() >= 0
-        assert (image + veil)[image == 40].max() <= 180
-        assert np.abs(np.diff(veil[8:, :56], axis=0)).max() < 50, "soft edges"
-    covered = [np.mean(veil[8:, :56] > 10) for veil in veils]
+    for one in added:
+        assert one[image == 250].max() == 0
+        assert one.min() >= 0
+        assert (image + one)[image == 40].max() <= 180
+        assert np.abs(np.diff(one[8:, :56], axis=0)).max() < 50, "soft edges"
+    covered = [np.mean(one[8:, :56] > 10) for one in added]
     assert 0.1 < np.mean(covered) < 0.8
-    assert max(veil.max() for veil in veils) > 110, "some are dense"
+    assert max(one.max() for one in added) > 110, "some are dense"
 
 
 def test_a_tone_curve_keeps_what_is_brighter_brighter_and_some_contrast():
@@ -378,16 +376,16 @@ def test_shading_multiplies_smoothly_by_at_most_its_factor():
 
 
 @pytest.mark.parametrize(
-    ("knob", "expected"),
+    ("param", "expected"),
     [
         ("brightness", (100 - 0.2 * 255, 100 + 0.2 * 255)),
         ("contrast", (100 * 0.8, 100 * 1.2)),
         ("gamma", (255 * (100 / 255) ** 1.2, 255 * (100 / 255) ** 0.8)),
     ],
 )
-def test_exposure_knobs_reach_both_ends_of_their_range(knob, expected):
+def test_exposure_params_reach_both_ends_of_their_range(param, expected):
     grey = np.full((8, 8), 100, np.uint8)
-    augment = Augment(AugmentationConfig(**{knob: 0.2}), 8)
+    augment = Augment(AugmentationConfig(**{param: 0.2}), 8)
 
     levels = [float(augment(grey, grey, seed=(0, epoch, 0))[0].mean()) for epoch in range(150)]
 
@@ -419,18 +417,16 @@ def test_blur_has_at_most_its_standard_deviation_in_pixels():
     assert min(sigmas) == 0, "some samples stay sharp"
 
 
-@pytest.mark.parametrize(("knob", "share"), [("horizontal_flip", 0.3), ("invert", 0.7), ("tone_curve", 0.4)])
-def test_flip_inversion_and_tone_curve_are_probabilities(knob, share):
+@pytest.mark.parametrize(("param", "share"), [("horizontal_flip", 0.3), ("invert", 0.7), ("tone_curve", 0.4)])
+def test_flip_inversion_and_tone_curve_are_probabilities(param, share):
     image, _ = bright_shape()
 
-    changed = [
-        not np.array_equal(corruption_suffix, image) for corruption_suffix, _ in variations(200, **{knob: share})
-    ]
+    changed = [not np.array_equal(augmented, image) for augmented, _ in variations(200, **{param: share})]
 
     assert np.mean(changed) == pytest.approx(share, abs=0.1)
 
 
-def test_other_phantoms_stand_beside_the_cases_in_each_epoch(prepared: DataConfig) -> None:
+def test_other_phantoms_are_added_to_the_cases_in_each_epoch(prepared: DataConfig) -> None:
     data = make_datamodule(prepared, synthetic_per_epoch=4, phantom=PhantomConfig(cases=10), batch_size=5)
     cases = {number for number, row in enumerate(data.rows) if row.split == "train"}
     drawn = [order(epoch) for epoch in epochs(data, 3)]
@@ -441,7 +437,7 @@ def test_other_phantoms_stand_beside_the_cases_in_each_epoch(prepared: DataConfi
     assert data.case_id(16) == data.phantoms.rows[0].case_id
 
 
-def test_phantoms_beside_the_cases_are_neither_validated_nor_tested(prepared: DataConfig) -> None:
+def test_added_phantoms_are_neither_validated_nor_tested(prepared: DataConfig) -> None:
     alone, beside = (
         make_datamodule(prepared),
         make_datamodule(prepared, synthetic_per_epoch=4, phantom=PhantomConfig(cases=10)),
