@@ -1,5 +1,6 @@
-"""Measure how fast this machine prepares, reads, trains and predicts, and what limits its training,
-for example: python benchmarks/throughput.py --seconds 4 trainer=gpu model=unet
+"""Measure how fast this machine prepares, reads, trains and predicts, and what limits its training.
+
+Example: python benchmarks/throughput.py --seconds 4 trainer=gpu model=unet
 """
 
 import argparse
@@ -45,7 +46,6 @@ from lung_seg.training.trainer import make_trainer  # noqa: E402
 
 DEFAULTS = ("data.image_size_px=256", "data.phantom.cases=200", "model=unet_small", "trainer.enable_progress_bar=false")
 WARM_UP_STEPS = 2  # of a training, not measured: they choose algorithms and fill caches
-NOTABLE_SHARE = 0.1  # of a step's time: below it the network is the limit
 UNLIMITED = 10_000  # epochs: the stopwatch ends a training
 MATRIX_SIZE, COPY_BYTES, REPEATS = 2048, 256 * 2**20, 5  # to measure the machine's rates; larger than any cache
 TRAINING, WAITING, BARE_LOOP = "training (images/s)", "waiting for cases (%)", "bare PyTorch loop (images/s)"
@@ -283,15 +283,15 @@ def findings(values: Values, batch_size: int, roofline: dict[str, float]) -> lis
     ratio = median(rate / bare_rate for rate, bare_rate in zip(values[TRAINING], values[BARE_LOOP], strict=True))
     arithmetic_s = roofline["flops"] / roofline["flops_per_s"]
     memory_s = roofline["moved_bytes"] / roofline["bytes_per_s"]
-    shares = {
+    shares = {  # of a step's time; the network is the limit where neither of the others has a tenth
         "waiting for cases: raise data.workers or choose a lighter augmentation": median(values[WAITING]) / 100,
         "what surrounds the network: Lightning, metrics, callbacks": 1 - ratio,
-        f"the network, and there by {'arithmetic' if arithmetic_s >= memory_s else 'memory'}": NOTABLE_SHARE,
+        f"the network, and there by {'arithmetic' if arithmetic_s >= memory_s else 'memory'}": 0.1,
     }
     return [
         f"Training reaches {ratio:.2f} of the bare loop's rate (median of the rounds' ratios).",
-        f"A step takes {batch_size / median(values[TRAINING]):.3g} s; its arithmetic takes {arithmetic_s:.3g} s at the rate of "
-        f"matrix multiplication, its memory traffic without caches {memory_s:.3g} s at that of copying.",
+        f"A step takes {batch_size / median(values[TRAINING]):.3g} s; its arithmetic takes {arithmetic_s:.3g} s at the "
+        f"rate of matrix multiplication, its memory traffic without caches {memory_s:.3g} s at that of copying.",
         f"Training is limited by {max(shares, key=lambda name: shares[name])}.",
     ]
 
