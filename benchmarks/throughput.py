@@ -46,6 +46,7 @@ from lung_seg.training.trainer import make_trainer  # noqa: E402
 
 DEFAULTS = ("data.image_size_px=256", "data.phantom.cases=200", "model=unet_small", "trainer.enable_progress_bar=false")
 WARM_UP_STEPS = 2  # of a training, not measured: they choose algorithms and fill caches
+NOTABLE_SHARE = 0.1  # of a step's time: below it the network is the limit
 UNLIMITED = 10_000  # epochs: the stopwatch ends a training
 MATRIX_SIZE, COPY_BYTES, REPEATS = 2048, 256 * 2**20, 5  # to measure the machine's rates; larger than any cache
 TRAINING, WAITING, BARE_LOOP = "training (images/s)", "waiting for cases (%)", "bare PyTorch loop (images/s)"
@@ -84,9 +85,9 @@ def run(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
     by_key = {override.partition("=")[0]: override for override in (*DEFAULTS, *options.overrides)}
     with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
         config = settings(compose("train", list(by_key.values())), TrainConfig)
-    device = make_trainer(config.trainer).strategy.root_device
     data = LungDataModule(config.data, config.augmentation, config.seed)
-    config.data.workers = data.workers(device.type)  # the bare loop has no trainer that knows the device
+    data.trainer = make_trainer(config.trainer)  # by its device the loader chooses workers and pinned memory
+    device = data.trainer.strategy.root_device
     config.trainer.max_epochs = config.trainer.check_val_every_n_epoch = UNLIMITED
     data.prepare_data()
     data.setup("fit")
@@ -194,7 +195,6 @@ def bare_steps(config: TrainConfig, data: LungDataModule, device: torch.device) 
     scheduler = segmenter.make_scheduler(optimizer, UNLIMITED**2)
     precision = choose_precision(config.trainer.precision, config.trainer.accelerator)
     loader = data.train_dataloader()
-    loader.pin_memory = device.type == "cuda"
     while True:
         for image, mask, _ in loader:
             optimizer.zero_grad()
@@ -283,10 +283,10 @@ def findings(values: Values, batch_size: int, roofline: dict[str, float]) -> lis
     ratio = median(rate / bare_rate for rate, bare_rate in zip(values[TRAINING], values[BARE_LOOP], strict=True))
     arithmetic_s = roofline["flops"] / roofline["flops_per_s"]
     memory_s = roofline["moved_bytes"] / roofline["bytes_per_s"]
-    shares = {  # of a step's time; the network is the limit where neither of the others has a tenth
+    shares = {
         "waiting for cases: raise data.workers or choose a lighter augmentation": median(values[WAITING]) / 100,
         "what surrounds the network: Lightning, metrics, callbacks": 1 - ratio,
-        f"the network, and there by {'arithmetic' if arithmetic_s >= memory_s else 'memory'}": 0.1,
+        f"the network, and there by {'arithmetic' if arithmetic_s >= memory_s else 'memory'}": NOTABLE_SHARE,
     }
     return [
         f"Training reaches {ratio:.2f} of the bare loop's rate (median of the rounds' ratios).",
