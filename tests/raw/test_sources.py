@@ -7,7 +7,7 @@ from PIL import Image
 from lung_seg.config import DataConfig, FolderConfig, PhantomConfig
 from lung_seg.errors import UserError
 from lung_seg.raw.case import Listing
-from lung_seg.raw.sources import find_cases, montgomery, nlm, phantom
+from lung_seg.raw.sources import find_cases, nlm, phantom
 from lung_seg.raw.sources.phantom import PHANTOMS_PER_PROCESS
 from tests import layouts
 from tests.conftest import have_cores
@@ -265,7 +265,7 @@ def test_phantoms_lie_in_the_montgomery_layout(tmp_path):
         assert image.shape == right.shape == left.shape
         assert set(np.unique(right)) == set(np.unique(left)) == {0, 255}
         assert np.nonzero(right)[1].mean() < np.nonzero(left)[1].mean(), "the right lung lies on the image's left"
-    as_montgomery = montgomery.find_cases(next(tmp_path.glob("phantom-*-32-seed0")))
+    as_montgomery = nlm.find_montgomery(next(tmp_path.glob("phantom-*-32-seed0")))
     assert [case.case_id for case in as_montgomery.cases] == [case.case_id for case in listing.cases]
 
 
