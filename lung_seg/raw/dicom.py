@@ -62,14 +62,10 @@ def read_dicom(path: Path, max_megapixels: int = MAX_MEGAPIXELS) -> tuple[Grey, 
     """Read a frontal chest radiograph, air dark and bone bright, with its first VOI LUT or window applied.
 
     A file with neither is stretched from its own darkest to its own brightest value, as other deep files are.
-
-    Raises:
-        UserError: pydicom is missing, the file is broken, or its header describes no frontal chest radiograph.
     """
     with quiet_pydicom(), reading_dicom(path), pillow_pixel_limit(max_megapixels):
         dataset = open_dicom(path)
-        _check_is_chest_radiograph(dataset)
-        _check_is_single_grey_image(dataset, max_megapixels)
+        _check_header(dataset, max_megapixels)
         grey = _apply_voi(_modality_values(dataset), dataset)
         # By the standard both elements agree, some files have only one.
         if dataset.PhotometricInterpretation == "MONOCHROME1" or _text(dataset, "PresentationLUTShape") == "INVERSE":
@@ -123,7 +119,8 @@ def reading_dicom(path: Path) -> Iterator[None]:
         raise UserError(f"{path} cannot be used as a chest radiograph: {reason or type(error).__name__}.") from error
 
 
-def _check_is_chest_radiograph(dataset: "Dataset") -> None:
+def _check_header(dataset: "Dataset", max_megapixels: int) -> None:
+    """Refuse what is no single grey frontal chest radiograph, before anything is decoded."""
     modality, view, part = (_text(dataset, key) for key in ("Modality", "ViewPosition", "BodyPartExamined"))
     if modality not in RADIOGRAPHY:
         raise ValueError(f"its Modality is {modality}, not CR, DX or RG")
@@ -131,9 +128,6 @@ def _check_is_chest_radiograph(dataset: "Dataset") -> None:
         raise ValueError(f"it is a lateral view (ViewPosition {view}), but the network is trained on frontal ones")
     if part in OTHER_BODY_PARTS.split():
         raise ValueError(f"it shows another part of the body (BodyPartExamined {part})")
-
-
-def _check_is_single_grey_image(dataset: "Dataset", max_megapixels: int) -> None:
     missing = [keyword for keyword in REQUIRED_ELEMENTS if keyword not in dataset]
     if missing:
         raise ValueError(f"it holds no {missing[0]}")

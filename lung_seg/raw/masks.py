@@ -75,10 +75,6 @@ def _mask_channel(image: Image.Image) -> Image.Image:
         return image.convert("I")
     *colours, alpha = image.convert("RGBA").split()
     brightest = reduce(ImageChops.lighter, colours)
-    in_alpha = _is_uniform(brightest) and not _is_uniform(alpha)
-    return alpha if in_alpha else ImageChops.multiply(brightest, alpha)
-
-
-def _is_uniform(channel: Image.Image) -> bool:
-    lowest, highest = channel.getextrema()
-    return lowest == highest
+    if brightest.getcolors(1) and not alpha.getcolors(1):  # None for more than one level
+        return alpha
+    return ImageChops.multiply(brightest, alpha)

@@ -37,6 +37,9 @@ def open_radiograph(path: Path, inverted: bool = False, max_megapixels: int = MA
         path: PNG, JPEG, TIFF, GIF or BMP, DICOM with any name, or a raw ``.IMG`` file of JSRT.
         inverted: the file shows air bright and bone dark.
         max_megapixels: a file whose header states more is refused before it is decoded.
+
+    Raises:
+        UserError: the file cannot be read, or is DICOM but not a frontal chest radiograph.
     """
     if path.suffix.lower() == ".img":
         radiograph = _read_jsrt_raw(path, max_megapixels)

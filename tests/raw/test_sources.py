@@ -200,12 +200,7 @@ def test_patient_pattern_joins_the_radiographs_of_a_patient(tmp_path):
     cases = find("folder", tmp_path, FolderConfig(patient_pattern=r"^(p\d+)_")).cases
 
     assert [case.patient_id for case in cases] == ["p01", "p01", "p02", "p02"]
-    assert [case.patient_id for case in find("folder", tmp_path).cases] == [
-        "p01_1",
-        "p01_2",
-        "p02_1",
-        "p02_2",
-    ]
+    assert [case.patient_id for case in find("folder", tmp_path).cases] == ["p01_1", "p01_2", "p02_1", "p02_2"]
 
 
 @pytest.mark.parametrize(

@@ -9,11 +9,7 @@ from lung_seg.raw.sources import folder, jsrt, nlm, phantom
 
 
 def find_cases(data: DataConfig) -> Listing:
-    """The radiographs of ``data.raw_dir``, ordered by case id; missing phantoms are drawn.
-
-    Raises:
-        UserError: the folder does not exist, or holds no radiograph of the source or none with its masks.
-    """
+    """The radiographs of ``data.raw_dir``, ordered by case id; missing phantoms are drawn."""
     raw_dir = Path(data.raw_dir)
     match data.source:
         case "phantom":
