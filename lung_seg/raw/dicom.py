@@ -1,7 +1,4 @@
-"""DICOM radiographs: detection, pixels as they are meant to be displayed, and pixel spacing.
-
-pydicom is optional and imported with the first DICOM file only.
-"""
+"""DICOM radiographs: detection, pixels as they are meant to be displayed, and pixel spacing; pydicom is optional."""
 
 import logging
 import math
@@ -25,25 +22,8 @@ if TYPE_CHECKING:
 
 DICOM_SUFFIXES = frozenset({".dcm", ".dicom"})
 # DR and SC are not in the standard, but occur in files. Converters of films and screenshots write OT, and many public
-# sets have lost their modality: these are accepted, since only the user can tell what they show.
+# sets have lost their modality: only the user can tell what these show.
 RADIOGRAPHY = frozenset({"CR", "DX", "RG", "DR", "OT", "SC", ""})
-MODALITIES = {
-    "CT": "a CT image",
-    "MR": "an MR image",
-    "US": "an ultrasound image",
-    "MG": "a mammogram",
-    "PT": "a PET image",
-    "NM": "a scintigram",
-    "RF": "a fluoroscopy",
-    "XA": "an angiogram",
-    "PX": "a panoramic dental image",
-    "IO": "a dental image",
-    "SEG": "a segmentation",
-    "PR": "a presentation state",
-    "SR": "a structured report",
-    "KO": "a list of key images",
-    "DOC": "a document",
-}
 LATERAL_VIEWS = frozenset({"LL", "RL", "LATERAL", "LAT"})
 # The field is filled in by hand, in any language ("TORAX", "PORT CHEST"), so the other parts are listed, not the chest.
 OTHER_BODY_PARTS = (
@@ -82,14 +62,10 @@ def read_dicom(path: Path, max_megapixels: int = MAX_MEGAPIXELS) -> tuple[Grey, 
     """Read a frontal chest radiograph, air dark and bone bright, with its first VOI LUT or window applied.
 
     A file with neither is stretched from its own darkest to its own brightest value, as other deep files are.
-
-    Raises:
-        UserError: pydicom is missing, the file is broken, or its header describes no frontal chest radiograph.
     """
     with quiet_pydicom(), reading_dicom(path), pillow_pixel_limit(max_megapixels):
         dataset = open_dicom(path)
-        _check_is_chest_radiograph(dataset)
-        _check_is_single_grey_image(dataset, max_megapixels)
+        _check_header(dataset, max_megapixels)
         grey = _apply_voi(_modality_values(dataset), dataset)
         # By the standard both elements agree, some files have only one.
         if dataset.PhotometricInterpretation == "MONOCHROME1" or _text(dataset, "PresentationLUTShape") == "INVERSE":
@@ -135,27 +111,23 @@ def reading_dicom(path: Path) -> Iterator[None]:
     except FileNotFoundError as error:
         raise UserError(f"{path} does not exist.") from error
     except ModuleNotFoundError as error:
-        raise UserError(
-            f'{path} is DICOM, which needs {error.name}, and that is not installed.\nRun: pip install -e ".[dicom]"'
-        ) from error
+        remedy = 'Run: pip install -e ".[dicom]"'
+        raise UserError(f"{path} is DICOM, which needs {error.name}, which is not installed.\n{remedy}") from error
     except Exception as error:  # broken files make pydicom and its decoders raise errors of any type
         first_line = str(error).partition("\n")[0]
         reason = "".join(filter(str.isprintable, first_line))[:MAX_REASON_CHARS].rstrip(".: ")
         raise UserError(f"{path} cannot be used as a chest radiograph: {reason or type(error).__name__}.") from error
 
 
-def _check_is_chest_radiograph(dataset: "Dataset") -> None:
+def _check_header(dataset: "Dataset", max_megapixels: int) -> None:
+    """Refuse what is no single grey frontal chest radiograph, before anything is decoded."""
     modality, view, part = (_text(dataset, key) for key in ("Modality", "ViewPosition", "BodyPartExamined"))
     if modality not in RADIOGRAPHY:
-        raise ValueError(f"it is {MODALITIES.get(modality, 'an object')} (modality {modality}), not CR, DX or RG")
+        raise ValueError(f"its Modality is {modality}, not CR, DX or RG")
     if view in LATERAL_VIEWS:
         raise ValueError(f"it is a lateral view (ViewPosition {view}), but the network is trained on frontal ones")
     if part in OTHER_BODY_PARTS.split():
         raise ValueError(f"it shows another part of the body (BodyPartExamined {part})")
-
-
-def _check_is_single_grey_image(dataset: "Dataset", max_megapixels: int) -> None:
-    """Refuse colours, several frames and too many pixels before anything is decoded."""
     missing = [keyword for keyword in REQUIRED_ELEMENTS if keyword not in dataset]
     if missing:
         raise ValueError(f"it holds no {missing[0]}")
@@ -187,29 +159,21 @@ def _modality_values(dataset: "Dataset") -> NDArray[np.float32]:
 
 def _apply_voi(values: NDArray[np.float32], dataset: "Dataset") -> Grey:
     """Grey through the first VOI LUT, else the first window, else the whole range of values."""
-    window = _window(dataset)
+    function = _text(dataset, "VOILUTFunction")
+    centers, widths = _numbers(dataset, "WindowCenter"), _numbers(dataset, "WindowWidth")
+    # The width of LINEAR, the default, counts grey values, first and last included (PS3.3 C.11.2.1.2.1).
+    excess = 0 if function in ("LINEAR_EXACT", "SIGMOID") else 1
     if dataset.get("VOILUTSequence"):
         lut = dataset.VOILUTSequence[0]
         shares = _apply_lut(values, lut) / (2 ** lut.LUTDescriptor[2] - 1)
-    elif window is None:
-        return stretch_to_8_bits(values)
+    elif centers and widths and widths[0] > excess:
+        distances = (values - (centers[0] - excess / 2)) / (widths[0] - excess)
+        # PS3.3 C.11.2.1.3.1, as tanh without overflow
+        shares = (1 + np.tanh(2 * distances)) / 2 if function == "SIGMOID" else distances + 0.5
     else:
-        distances = (values - window[0]) / window[1]
-        is_sigmoid = _text(dataset, "VOILUTFunction") == "SIGMOID"  # PS3.3 C.11.2.1.3.1, as tanh without overflow
-        shares = (1 + np.tanh(2 * distances)) / 2 if is_sigmoid else distances + 0.5
+        return stretch_to_8_bits(values)
     grey: Grey = np.rint(np.clip(shares, 0, 1) * 255).astype(np.uint8)
     return grey
-
-
-def _window(dataset: "Dataset") -> tuple[float, float] | None:
-    """Center and width of the first window; None if it is missing or has no positive width."""
-    centers, widths = _numbers(dataset, "WindowCenter"), _numbers(dataset, "WindowWidth")
-    if not centers or not widths:
-        return None
-    # The width of LINEAR, the default, counts grey values, first and last included (PS3.3 C.11.2.1.2.1).
-    excess = 0 if _text(dataset, "VOILUTFunction") in ("LINEAR_EXACT", "SIGMOID") else 1
-    center, width = centers[0] - excess / 2, widths[0] - excess
-    return (center, width) if width > 0 else None
 
 
 def _apply_lut(values: NDArray[np.float32], lut: "Dataset") -> NDArray[np.float32]:
@@ -227,17 +191,13 @@ def _apply_lut(values: NDArray[np.float32], lut: "Dataset") -> NDArray[np.float3
 
 def _spacing_mm(dataset: "Dataset") -> Spacing | None:
     """PixelSpacing where given, else the detector's divided by the magnification where given."""
-    in_patient, at_detector = (_spacing_element(dataset, key) for key in ("PixelSpacing", "ImagerPixelSpacing"))
-    if in_patient or not at_detector:
-        return in_patient
     magnifications = _numbers(dataset, "EstimatedRadiographicMagnificationFactor")
     magnification = magnifications[0] if magnifications and magnifications[0] > 0 else 1.0
-    return at_detector[0] / magnification, at_detector[1] / magnification
-
-
-def _spacing_element(dataset: "Dataset", keyword: str) -> Spacing | None:
-    spacing = _numbers(dataset, keyword)
-    return (spacing[0], spacing[1]) if len(spacing) == 2 and min(spacing) > 0 else None
+    for keyword, divisor in (("PixelSpacing", 1.0), ("ImagerPixelSpacing", magnification)):
+        spacing = _numbers(dataset, keyword)
+        if len(spacing) == 2 and min(spacing) > 0:
+            return spacing[0] / divisor, spacing[1] / divisor
+    return None
 
 
 def _numbers(dataset: "Dataset", keyword: str) -> list[float]:

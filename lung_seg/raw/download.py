@@ -1,9 +1,8 @@
 """Download of the official archives of the public sets.
 
-pooch downloads an archive into ``data.raw_dir``, resuming an interrupted download, and checks its published SHA-256.
-Where none is published (Shenzhen), the size is checked against the server's and each file against its checksum in the
-archive; the SHA-256 is then recorded next to the archive, so that a later download that differs is refused. An archive
-is unpacked into a temporary folder first: a set whose radiographs are in place is complete.
+Where no SHA-256 is published (Shenzhen), the size is checked against the server's and each file against its checksum
+in the archive; the SHA-256 is recorded next to the archive, and a later download that differs is refused. An archive is
+unpacked into a temporary folder first: a set whose radiographs are in place is complete.
 """
 
 import logging
@@ -22,7 +21,7 @@ from tqdm import tqdm
 from lung_seg.config import AS_TRAINED
 from lung_seg.errors import UserError
 from lung_seg.files import locked, sha256, write_text
-from lung_seg.raw.sources import jsrt, montgomery, nlm, shenzhen
+from lung_seg.raw.sources import jsrt, nlm
 
 log = logging.getLogger(__name__)
 
@@ -34,17 +33,17 @@ MAX_EXPANSION = 20  # radiographs and masks are PNG files, which zip hardly comp
 
 @dataclass(frozen=True)
 class Archive:
-    """An official archive."""
+    """An official archive and the folder it unpacks to."""
 
     name: str
-    folder: str  # the folder it unpacks to
+    folder: str
     sha256: str | None  # as published
     page: str  # web page for a download by hand
 
 
 MONTGOMERY_SHA256 = "54601e952315d8f67383e9202a6e145997ade429f54f7e0af44b4e158714f424"  # as torch-em checks it
-MONTGOMERY = Archive("NLM-MontgomeryCXRSet.zip", "MontgomerySet", MONTGOMERY_SHA256, montgomery.PAGE)
-SHENZHEN = Archive("ChinaSet_AllFiles.zip", "ChinaSet_AllFiles", None, shenzhen.PAGE)
+MONTGOMERY = Archive("NLM-MontgomeryCXRSet.zip", "MontgomerySet", MONTGOMERY_SHA256, nlm.MONTGOMERY_PAGE)
+SHENZHEN = Archive("ChinaSet_AllFiles.zip", "ChinaSet_AllFiles", None, nlm.SHENZHEN_PAGE)
 ARCHIVES = {"montgomery": (MONTGOMERY,), "shenzhen": (SHENZHEN,), "montgomery_shenzhen": (MONTGOMERY, SHENZHEN)}
 NO_DOWNLOAD = {
     "jsrt": jsrt.LAYOUT.remedy,
@@ -58,8 +57,7 @@ def download(source: str, raw_dir: Path) -> None:
     """Download and unpack the archives of a source into ``raw_dir``; existing files are kept.
 
     Raises:
-        UserError: the source has no public archive, or an archive cannot be downloaded, differs from the
-            published one, is corrupt or unpacks to more than ``MAX_EXPANSION`` times its size.
+        UserError: there is no public archive, or it cannot be downloaded, differs, is corrupt or expands too far.
     """
     if source not in ARCHIVES:
         raise UserError(f"data.download=true cannot download data.source={source}.\n{NO_DOWNLOAD[source]}")
@@ -76,7 +74,7 @@ def download(source: str, raw_dir: Path) -> None:
                 write_text(record, f"{sha256(path)}  {path.name}\n")
                 log.info("%s is unpacked; %s may be deleted.", raw_dir / archive.folder, path)
     if SHENZHEN in ARCHIVES[source] and not (nlm.set_folder(raw_dir, SHENZHEN.folder) / "mask").is_dir():
-        log.warning(shenzhen.MASKS_REMEDY)
+        log.warning(nlm.SHENZHEN_MASKS_REMEDY)
 
 
 def _download(archive: Archive, raw_dir: Path, record: Path) -> Path:
@@ -88,10 +86,9 @@ def _download(archive: Archive, raw_dir: Path, record: Path) -> Path:
     try:
         return Path(pooch.retrieve(url, expected, archive.name, raw_dir, downloader=resume))
     except OSError as error:  # errors of requests are OSErrors, too
-        raise UserError(
-            f"{url} cannot be downloaded: {error}.\nRun the same command again to resume; or download it from "
-            f"{archive.page} and unpack it to {raw_dir / archive.folder}."
-        ) from error
+        by_hand = f"download it from {archive.page} and unpack it to {raw_dir / archive.folder}"
+        remedy = f"Run the same command again to resume; or {by_hand}."
+        raise UserError(f"{url} cannot be downloaded: {error}.\n{remedy}") from error
     except ValueError as error:
         recorded = "" if archive.sha256 else f" as recorded in {record}"
         raise UserError(
@@ -112,7 +109,6 @@ def _resume(part: Path, url: str, output_file: str, _: object) -> None:
 
 
 def _save(response: requests.Response, part: Path, done: int) -> None:
-    """Write the body of a response after the first ``done`` bytes of a file."""
     total = done + int(response.headers.get("Content-Length", 0)) or None
     with (
         part.open("ab" if done else "wb") as file,
@@ -133,10 +129,8 @@ def _unpack(path: Path, archive: Archive, raw_dir: Path) -> None:
         ):
             size_bytes = sum(member.file_size for member in content.infolist())
             if size_bytes > MAX_EXPANSION * path.stat().st_size:
-                raise UserError(
-                    f"{path} unpacks to {size_bytes} bytes, over {MAX_EXPANSION} times its own size: "
-                    "nothing is unpacked.\nDelete the archive."
-                )
+                reason = f"unpacks to {size_bytes} bytes, over {MAX_EXPANSION} times its own size: nothing is unpacked"
+                raise UserError(f"{path} {reason}.\nDelete the archive.")
             for member in tqdm(content.infolist(), f"Unpacking {path.name}", unit=" files", disable=None):
                 content.extract(member, staging)  # checks the CRC
             _move(Path(staging) / archive.folder, raw_dir / archive.folder)

@@ -23,18 +23,13 @@ Spacing = tuple[float, float]  # millimetres from row to row and from column to 
 IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".gif", ".webp"})  # without DICOM
 FORMATS = ("PNG", "JPEG", "BMP", "TIFF", "GIF", "WEBP")  # Pillow's readers of other formats are less well tested
 PILLOW_MAX_PIXELS = Image.MAX_IMAGE_PIXELS or math.inf  # Pillow warns above it and refuses twice as many
-DECODE_ERRORS = (OSError, SyntaxError, ValueError, struct.error)  # SyntaxError is what Pillow raises for a broken PNG
-TOO_LARGE_ERRORS = (Image.DecompressionBombError, Image.DecompressionBombWarning)  # a warning where those are errors
+TOO_LARGE = "it has {} megapixels, over max_megapixels={}; raise that if you trust the file"
 
 _pillow_limit_lock = threading.Lock()
 
 
 def open_image(path: Path, max_megapixels: int = MAX_MEGAPIXELS) -> Image.Image:
-    """Decode an image file of any mode, with its EXIF orientation applied; of CIELAB the lightness is returned.
-
-    Raises:
-        UserError: the file is missing, broken, not an image or larger than allowed.
-    """
+    """Decode an image file of any mode, with its EXIF orientation applied; of CIELAB the lightness is returned."""
     with (
         translate_image_errors(path, max_megapixels),
         pillow_pixel_limit(max_megapixels),
@@ -68,11 +63,7 @@ def stretch_to_8_bits(values: NDArray[Any]) -> Grey:
 def check_pixel_count(count: int, max_megapixels: int) -> None:
     """Raise ValueError for more pixels than allowed; to be called before they are decoded."""
     if count > max_megapixels * 1_000_000:
-        raise ValueError(_too_large(f"{math.ceil(count / 1e6)}", max_megapixels))
-
-
-def _too_large(megapixels: str, max_megapixels: int) -> str:
-    return f"it has {megapixels} megapixels, over max_megapixels={max_megapixels}; raise that if you trust the file"
+        raise ValueError(TOO_LARGE.format(math.ceil(count / 1e6), max_megapixels))
 
 
 @contextmanager
@@ -96,10 +87,10 @@ def translate_image_errors(path: Path, max_megapixels: int) -> Iterator[None]:
         yield
     except FileNotFoundError as error:
         raise UserError(f"{path} does not exist.") from error
-    except TOO_LARGE_ERRORS as error:
-        reason = _too_large("too many", max_megapixels)
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:  # a warning where those are errors
+        reason = TOO_LARGE.format("too many", max_megapixels)
         raise UserError(f"{path} cannot be read as an image: {reason}.") from error
-    except DECODE_ERRORS as error:
+    except (OSError, SyntaxError, ValueError, struct.error) as error:  # Pillow raises SyntaxError for a broken PNG
         raise UserError(f"{path} cannot be read as an image: {error}.") from error
 
 

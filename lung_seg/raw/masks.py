@@ -26,20 +26,18 @@ def read_mask(path: Path, max_megapixels: int = MAX_MEGAPIXELS) -> Mask:
     In a file of labels (0/1, 0/255, left 1 and right 2, palettes, 16-bit) every value except zero is lung. In a ramp,
     as JPEG and smoothed resizing leave it, values above half of the highest are lung. Of colours the brightest channel
     counts; an image of a single colour has its mask in the alpha channel.
-
-    Raises:
-        UserError: the file cannot be read as an image, or is larger than allowed.
     """
     image = open_image(path, max_megapixels)
     channel = _mask_channel(image)
     values = np.asarray(channel)
     half = float(values.max()) / 2
     if image.format in LOSSY_FORMATS:
-        mask: Mask = values > max(half, FAINTEST_LUNG)
+        threshold = max(half, FAINTEST_LUNG)
     elif channel.getcolors(MAX_LABELS):  # None if there are more
-        mask = values > 0
+        threshold = 0
     else:
-        mask = values > half
+        threshold = half
+    mask: Mask = values > threshold
     return mask
 
 
@@ -71,17 +69,12 @@ def size_text(pixels: NDArray[np.generic]) -> str:
 
 
 def _mask_channel(image: Image.Image) -> Image.Image:
-    """The one channel of an image of any mode that separates lung from background."""
     if image.mode in ("1", "L", "I", "F"):
         return image
     if image.mode.startswith("I;16"):
         return image.convert("I")
     *colours, alpha = image.convert("RGBA").split()
     brightest = reduce(ImageChops.lighter, colours)
-    in_alpha = _is_uniform(brightest) and not _is_uniform(alpha)
-    return alpha if in_alpha else ImageChops.multiply(brightest, alpha)
-
-
-def _is_uniform(channel: Image.Image) -> bool:
-    lowest, highest = channel.getextrema()
-    return lowest == highest
+    if brightest.getcolors(1) and not alpha.getcolors(1):  # None for more than one level
+        return alpha
+    return ImageChops.multiply(brightest, alpha)

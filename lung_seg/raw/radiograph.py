@@ -28,7 +28,7 @@ def read_radiograph(path: Path, inverted: bool = False, max_megapixels: int = MA
 
 
 def open_radiograph(path: Path, inverted: bool = False, max_megapixels: int = MAX_MEGAPIXELS) -> Radiograph:
-    """Read a radiograph of any common encoding as 8-bit grey, air dark and bone bright.
+    """Read a radiograph as 8-bit grey, air dark and bone bright.
 
     Eight-bit files keep their values. Deeper ones are stretched from their own darkest to their own brightest value,
     since 16-bit files seldom use all 16 bits; DICOM has its own rules. The EXIF orientation is applied.
@@ -39,7 +39,7 @@ def open_radiograph(path: Path, inverted: bool = False, max_megapixels: int = MA
         max_megapixels: a file whose header states more is refused before it is decoded.
 
     Raises:
-        UserError: the file cannot be read as an image, or is DICOM but not a frontal chest radiograph.
+        UserError: the file cannot be read, or is DICOM but not a frontal chest radiograph.
     """
     if path.suffix.lower() == ".img":
         radiograph = _read_jsrt_raw(path, max_megapixels)

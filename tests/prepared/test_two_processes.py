@@ -100,7 +100,7 @@ def prepare_phantoms() -> None:
     importlib.import_module("prepare_data").main()
 
 
-@pytest.mark.parametrize(("owner", "name"), [(phantom, "draw"), (preparing, "_prepare_case")])
+@pytest.mark.parametrize(("owner", "name"), [(phantom, "_draw"), (preparing, "_prepare_case")])
 def test_one_process_prepares_a_set_and_the_other_waits_for_it(place, start, run: Run, owner, name):
     child = start(prepare_phantoms, owner, name)
 

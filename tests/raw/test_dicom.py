@@ -264,14 +264,14 @@ def test_chests_of_any_language_are_read(film, part):
 @pytest.mark.parametrize(
     ("elements", "reason"),
     [
-        ({"Modality": "CT"}, r"it is a CT image \(modality CT\), not CR, DX or RG"),
-        ({"Modality": "MR"}, "an MR image"),
-        ({"Modality": "US"}, "an ultrasound image"),
-        ({"Modality": "MG"}, "a mammogram"),
-        ({"Modality": "SEG"}, "a segmentation"),
-        ({"Modality": "PR", "PixelData": None}, "a presentation state"),
-        ({"Modality": "SR", "PixelData": None}, "a structured report"),
-        ({"Modality": "HMM"}, "modality HMM"),
+        ({"Modality": "CT"}, "its Modality is CT, not CR, DX or RG"),
+        ({"Modality": "MR"}, "its Modality is MR, not"),
+        ({"Modality": "US"}, "its Modality is US, not"),
+        ({"Modality": "MG"}, "its Modality is MG, not"),
+        ({"Modality": "SEG"}, "its Modality is SEG, not"),
+        ({"Modality": "PR", "PixelData": None}, "its Modality is PR, not"),
+        ({"Modality": "SR", "PixelData": None}, "its Modality is SR, not"),
+        ({"Modality": "HMM"}, "its Modality is HMM, not"),
         ({"ViewPosition": "LL"}, r"a lateral view \(ViewPosition LL\)"),
         ({"ViewPosition": "LATERAL"}, "a lateral view"),
         ({"BodyPartExamined": "ABDOMEN"}, r"another part of the body \(BodyPartExamined ABDOMEN\)"),
@@ -292,7 +292,7 @@ def test_an_overlong_string_is_truncated_in_the_message(film):
     with pytest.raises(UserError) as refused:
         shown(film, GREY, Modality="ZZ\x1b[31m\x85" + 3000 * "A")
 
-    assert "(modality ZZ[31MAA" in str(refused.value)
+    assert "Modality is ZZ[31MAA" in str(refused.value)
     assert str(refused.value).isprintable()
     assert len(str(refused.value)) < len(str(film)) + 300
 

@@ -7,7 +7,7 @@ from PIL import Image
 from lung_seg.config import DataConfig, FolderConfig, PhantomConfig
 from lung_seg.errors import UserError
 from lung_seg.raw.case import Listing
-from lung_seg.raw.sources import find_cases, montgomery, nlm, phantom
+from lung_seg.raw.sources import find_cases, nlm, phantom
 from lung_seg.raw.sources.phantom import PHANTOMS_PER_PROCESS
 from tests import layouts
 from tests.conftest import have_cores
@@ -200,12 +200,7 @@ def test_patient_pattern_joins_the_radiographs_of_a_patient(tmp_path):
     cases = find("folder", tmp_path, FolderConfig(patient_pattern=r"^(p\d+)_")).cases
 
     assert [case.patient_id for case in cases] == ["p01", "p01", "p02", "p02"]
-    assert [case.patient_id for case in find("folder", tmp_path).cases] == [
-        "p01_1",
-        "p01_2",
-        "p02_1",
-        "p02_2",
-    ]
+    assert [case.patient_id for case in find("folder", tmp_path).cases] == ["p01_1", "p01_2", "p02_1", "p02_2"]
 
 
 @pytest.mark.parametrize(
@@ -265,7 +260,7 @@ def test_phantoms_lie_in_the_montgomery_layout(tmp_path):
         assert image.shape == right.shape == left.shape
         assert set(np.unique(right)) == set(np.unique(left)) == {0, 255}
         assert np.nonzero(right)[1].mean() < np.nonzero(left)[1].mean(), "the right lung lies on the image's left"
-    as_montgomery = montgomery.find_cases(next(tmp_path.glob("phantom-*-32-seed0")))
+    as_montgomery = nlm.find_montgomery(next(tmp_path.glob("phantom-*-32-seed0")))
     assert [case.case_id for case in as_montgomery.cases] == [case.case_id for case in listing.cases]
 
 

@@ -15,22 +15,18 @@ class Lung:
     diaphragm: np.ndarray
 
 
-def lung(rng: np.random.Generator, side: int, midline: float, collapse: float) -> Lung:
+def lung(rng: np.random.Generator, side: int, midline: float, tb_label: int) -> Lung:
     """The lung of a side: up the costal wall, over the apex, down along mediastinum and heart, over the diaphragm.
 
-    ``midline`` is the shift of the mediastinum along x, ``collapse`` the rise of the lower border, 0 in health.
+    ``midline`` is the shift of the mediastinum along x.
     """
+    is_collapsed = rng.random() < (0.06 if tb_label else 0.02)
+    collapse = rng.uniform(0.05, 0.4) if is_collapsed else 0.0  # rise of the lower border
     reach, bulge = rng.uniform(0.9, 1.06), rng.uniform(-0.03, 0.07)
     angle_x, angle_y = reach * rng.uniform(0.93, 1.03), 1 + rng.uniform(-0.1, 0.05) - collapse
-    costal = [
-        (angle_x, angle_y),
-        (reach * (0.975 + 0.4 * bulge), 0.76 - 0.75 * collapse),
-        (reach * (0.92 + 0.8 * bulge), 0.52 - 0.45 * collapse),
-        (reach * (0.81 + bulge), 0.3 - 0.1 * collapse),
-        (reach * (0.67 + bulge), 0.15),
-        (0.5 + bulge, 0.05),
-        (rng.uniform(0.27, 0.4), rng.uniform(-0.02, 0.03)),
-    ]
+    costal = [(angle_x, angle_y), (reach * (0.975 + 0.4 * bulge), 0.76 - 0.75 * collapse)]
+    costal += [(reach * (0.92 + 0.8 * bulge), 0.52 - 0.45 * collapse), (reach * (0.81 + bulge), 0.3 - 0.1 * collapse)]
+    costal += [(reach * (0.67 + bulge), 0.15), (0.5 + bulge, 0.05), (rng.uniform(0.27, 0.4), rng.uniform(-0.02, 0.03))]
     dome_x, dome_y = reach * rng.uniform(0.3, 0.6), angle_y - rng.uniform(0.08, 0.27) * (1 - collapse)
     heart = rng.uniform(0.17, 0.4) if side == RIGHT else rng.uniform(0.34, 0.7)
     corner = (min(heart * rng.uniform(0.85, 1.1), 0.85), dome_y + rng.uniform(-0.01, 0.07))
@@ -43,7 +39,6 @@ def lung(rng: np.random.Generator, side: int, midline: float, collapse: float) -
 
 
 def _medial_border(rng: np.random.Generator, side: int, heart: float) -> list[tuple[float, float]]:
-    """Mediastinum and heart where they indent a lung; on the left with the aortic knob."""
     root = rng.uniform(0.06, 0.16) if rng.random() < 0.85 else rng.uniform(0.14, 0.32)
     if side == RIGHT:
         upper = [(root + 0.05, 0.04), (root, 0.12), (root + 0.02, 0.25), (root + 0.06, 0.4)]
@@ -55,7 +50,6 @@ def _medial_border(rng: np.random.Generator, side: int, heart: float) -> list[tu
 
 
 def _dome(corner: np.ndarray, top: tuple[float, float], angle: np.ndarray, steepness: float) -> np.ndarray:
-    """The diaphragm from the heart's corner over its top to the costophrenic angle."""
     top_x = max(top[0], corner[0] + 0.02)
     x = np.linspace(corner[0], angle[0], 16)
     inner = (corner[1] - top[1]) * ((top_x - x) / (top_x - corner[0])).clip(0) ** 2
@@ -99,8 +93,7 @@ def arms(rng: np.random.Generator) -> list[np.ndarray]:
 def abdomen(right: Lung, left: Lung) -> np.ndarray:
     """Everything below the two domes of the diaphragm."""
     domes = np.concatenate([right.diaphragm[::-1], left.diaphragm])
-    start, end = domes[0], domes[-1]
-    rim = np.array([(2.5, end[1] + 0.1), (2.5, 3.0), (-2.5, 3.0), (-2.5, start[1] + 0.1)])
+    rim = [(2.5, domes[-1, 1] + 0.1), (2.5, 3.0), (-2.5, 3.0), (-2.5, domes[0, 1] + 0.1)]
     return np.concatenate([domes, rim])
 
 

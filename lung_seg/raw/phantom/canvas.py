@@ -1,9 +1,8 @@
 """Body coordinates of phantoms, curves in them, and their rasterisation.
 
-Body coordinates are independent of the image size: x is 0 on the midline and about 1 at the widest
-reach of a lung, negative on the patient's right (the image's left); y is 0 at the apices of the lungs and 1
-at the costophrenic angles. An outline is a float array (N, 2) of such points; several of the same length are
-(K, N, 2).
+Body coordinates are independent of the image size: x is 0 on the midline and about 1 at the widest reach of a lung,
+negative on the patient's right (the image's left); y is 0 at the apices of the lungs and 1 at the costophrenic angles.
+An outline is a float array (N, 2) of such points; several of the same length are (K, N, 2).
 """
 
 from collections.abc import Sequence
@@ -15,10 +14,8 @@ import numpy as np
 RIGHT, LEFT = -1, 1  # sign of x in body coordinates
 SIDES = (RIGHT, LEFT)
 
-_STEPS = np.linspace(0, 1, 6, endpoint=False)
-_CATMULL_ROM = np.stack([_STEPS**i for i in range(4)], axis=1) @ (
-    0.5 * np.array([[0, 2, 0, 0], [-1, 0, 1, 0], [2, -5, 4, -1], [-1, 3, -3, 1]])
-)
+_POWERS = np.linspace(0, 1, 6, endpoint=False)[:, None] ** np.arange(4)
+_CATMULL_ROM = _POWERS @ (0.5 * np.array([[0, 2, 0, 0], [-1, 0, 1, 0], [2, -5, 4, -1], [-1, 3, -3, 1]]))
 _ANGLES = np.linspace(0, 2 * np.pi, 24, endpoint=False)
 _CIRCLE = np.stack([np.cos(_ANGLES), np.sin(_ANGLES)], axis=1)
 
@@ -48,10 +45,10 @@ class Canvas:
             return picture
         # A wide blur is done on a reduced picture: it looks the same and is faster.
         step = max(1, int(sigma_px / 1.2))
-        small_px = (max(2, self.width_px // step), max(2, self.height_px // step))
         kernel_px = 2 * int(2.5 * sigma_px / step + 0.5) + 1
         if step == 1:
             return cv2.GaussianBlur(picture, (kernel_px, kernel_px), sigma_px)
+        small_px = (max(2, self.width_px // step), max(2, self.height_px // step))
         small = cv2.resize(picture, small_px, interpolation=cv2.INTER_AREA)
         small = cv2.GaussianBlur(small, (kernel_px, kernel_px), sigma_px / step)
         return cv2.resize(small, (self.width_px, self.height_px), interpolation=cv2.INTER_LINEAR)
@@ -88,5 +85,4 @@ def ellipse(x: float, y: float, radius_x: float, radius_y: float) -> np.ndarray:
 
 def both_sides(outline: np.ndarray) -> np.ndarray:
     """An outline (..., N, 2) of the left side together with its mirror image, (K, N, 2)."""
-    pair = np.stack([outline, outline * (-1, 1)])
-    return pair.reshape(-1, *outline.shape[-2:])
+    return np.stack([outline, outline * (-1, 1)]).reshape(-1, *outline.shape[-2:])

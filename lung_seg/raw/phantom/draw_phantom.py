@@ -1,13 +1,13 @@
 """Synthetic frontal chest radiographs with lung masks, drawn from a seed.
 
-A network trained on phantoms alone finds the lungs in real radiographs, so the whole project runs, and its
-tests mean something, without any patient's image. Realism is not the aim: contrasts, positions and exposures
-vary more widely than in any hospital, so that to a network a real radiograph is one more phantom (domain
-randomisation, Tobin et al. 2017, doi:10.1109/IROS.2017.8202133).
+A network trained on phantoms alone finds the lungs in real radiographs, so the whole project runs, and its tests mean
+something, without any patient's image. Realism is not the aim: contrasts, positions and exposures vary more widely than
+in any hospital, so that to a network a real radiograph is one more phantom (domain randomisation, Tobin et al. 2017,
+doi:10.1109/IROS.2017.8202133).
 
-A radiograph shows a sum of attenuations, so structures are added up: positive values block X-rays and look
-bright. Masks follow the convention of the Montgomery set: heart, mediastinum and what lies below the domes of the
-diaphragm stay outside, opacities inside the lung and fluid over its base stay inside.
+A radiograph shows a sum of attenuations, so structures are added up: positive values block X-rays and look bright.
+Masks follow the convention of the Montgomery set: heart, mediastinum and what lies below the domes of the diaphragm
+stay outside, opacities inside the lung and fluid over its base stay inside.
 """
 
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ import numpy as np
 
 from lung_seg.raw.phantom import anatomy
 from lung_seg.raw.phantom.anatomy import Lung
-from lung_seg.raw.phantom.canvas import LEFT, RIGHT, Canvas, ellipse
+from lung_seg.raw.phantom.canvas import SIDES, Canvas, ellipse
 
 VERSION = 1  # to be raised when a seed draws another phantom, so that old and new phantoms are not mixed in one set
 
@@ -41,8 +41,7 @@ def draw_phantom(seed: int, height_px: int, width_px: int) -> Phantom:
     tb_label = int(rng.random() < 0.5)
     canvas = Canvas(height_px, width_px, _placement(rng))
     midline = rng.normal(0, 0.04)
-    right = anatomy.lung(rng, RIGHT, midline, _collapse(rng, tb_label))
-    left = anatomy.lung(rng, LEFT, midline, _collapse(rng, tb_label))
+    right, left = (anatomy.lung(rng, side, midline, tb_label) for side in SIDES)
     right_mask, left_mask = canvas.fill(right.outline) > 0.5, canvas.fill(left.outline) > 0.5
 
     attenuation = _soft_tissue(rng, canvas, right, left, midline)
@@ -67,11 +66,6 @@ def _placement(rng: np.random.Generator) -> np.ndarray:
     return np.column_stack([linear, centre - linear @ (0, 0.5)])
 
 
-def _collapse(rng: np.random.Generator, tb_label: int) -> float:
-    """Rise of a lung's lower border."""
-    return rng.uniform(0.05, 0.4) if rng.random() < (0.06 if tb_label else 0.02) else 0.0
-
-
 def _strength(rng: np.random.Generator, typical: float, flips: float = 0.0) -> float:
     """Random contrast around the typical one, sometimes zero, negative with probability `flips`."""
     if rng.random() < 0.06:
@@ -81,7 +75,6 @@ def _strength(rng: np.random.Generator, typical: float, flips: float = 0.0) -> f
 
 
 def _soft_tissue(rng: np.random.Generator, canvas: Canvas, right: Lung, left: Lung, midline: float) -> np.ndarray:
-    """Torso and arms without bones."""
     body = canvas.fill(anatomy.torso(rng))
     attenuation = body * (0.45 + 0.55 * canvas.blur(body, rng.uniform(0.03, 0.1)))
     arms = canvas.fill(*anatomy.arms(rng))
@@ -116,7 +109,6 @@ def _air(rng: np.random.Generator, canvas: Canvas, right: Lung, left: Lung, midl
 
 
 def _bones(rng: np.random.Generator, canvas: Canvas, midline: float) -> np.ndarray:
-    """Spine, ribs, clavicles and shoulder blades."""
     column, vertebrae = anatomy.spine(rng, midline)
     back, front = anatomy.ribs(rng)
     sharpness = rng.uniform(0.001, 0.005)
@@ -147,28 +139,27 @@ def _lung_markings(
 
 def _opacities(rng: np.random.Generator, canvas: Canvas) -> np.ndarray:
     """Infiltrates and cavities, mostly in the upper zones; nodules anywhere; sometimes fluid over one base."""
-    opacities = np.zeros((canvas.height_px, canvas.width_px), np.float32)
+    opacities = canvas.fill()
     for _ in range(rng.integers(1, 4)):
-        x, y = rng.choice((RIGHT, LEFT)) * rng.uniform(0.25, 0.9), rng.beta(1.5, 2.2)
+        x, y = rng.choice(SIDES) * rng.uniform(0.25, 0.9), rng.beta(1.5, 2.2)
         patch = canvas.fill(ellipse(x, y, rng.uniform(0.1, 0.4), rng.uniform(0.08, 0.3)))
         texture = (canvas.clouds(rng, int(rng.integers(12, 50))) * rng.uniform(0.3, 1) + 0.6).clip(0, 2)
         opacities += rng.uniform(0.1, 0.5) * canvas.blur(patch, rng.uniform(0.01, 0.06)) * texture
         if rng.random() < 0.3:
-            outer = rng.uniform(0.05, 0.15)
-            inner = 0.75 * outer
-            wall = canvas.fill(ellipse(x, y, outer, outer)) - canvas.fill(ellipse(x, y, inner, inner))
+            radius = rng.uniform(0.05, 0.15)
+            wall = canvas.fill(ellipse(x, y, radius, radius))
+            wall -= canvas.fill(ellipse(x, y, 0.75 * radius, 0.75 * radius))
             opacities += rng.uniform(0.1, 0.4) * canvas.blur(wall, 0.003)
     nodules = rng.uniform((-0.95, 0.0, 0.01, 0.01), (0.95, 1.0, 0.03, 0.03), (rng.integers(0, 30), 4))
     opacities += rng.uniform(0.05, 0.25) * canvas.fill(*(ellipse(*nodule) for nodule in nodules))
     if rng.random() < 0.45:
-        x = rng.choice((RIGHT, LEFT)) * rng.uniform(0.5, 0.9)
+        x = rng.choice(SIDES) * rng.uniform(0.5, 0.9)
         fluid = canvas.fill(ellipse(x, 1.0, 0.7, rng.uniform(0.1, 0.6)))
         opacities += rng.uniform(0.1, 1) * canvas.blur(fluid, rng.uniform(0.005, 0.05))
     return opacities
 
 
 def _expose(rng: np.random.Generator, canvas: Canvas, attenuation: np.ndarray) -> np.ndarray:
-    """Image (H, W) uint8 of the attenuation: uneven beam, local contrast, film curve, window, gamma, grain."""
     attenuation = canvas.blur(attenuation, rng.uniform(0, 0.004))
     attenuation += rng.uniform(0, 0.15) * canvas.clouds(rng, 3)
     if rng.random() < 0.5:
@@ -213,7 +204,7 @@ def _burn_in_label(rng: np.random.Generator, image: np.ndarray) -> None:
     text, boxed = str(rng.choice(("R", "L", "PA", "AP", "ERECT", "12:04"))), rng.random() < 0.35
     corner = (round(x * width), round(y * height))
     if boxed:
-        opposite = (x + 0.5 * size * (len(text) + 1)) * width, (y - size) * height
-        cv2.rectangle(image, corner, (round(opposite[0]), round(opposite[1])), tone, cv2.FILLED)
+        opposite = (round((x + 0.5 * size * (len(text) + 1)) * width), round((y - size) * height))
+        cv2.rectangle(image, corner, opposite, tone, cv2.FILLED)
     ink, thickness = (0 if boxed else tone), max(1, height // 300)
     cv2.putText(image, text, corner, cv2.FONT_HERSHEY_SIMPLEX, size * height / 25, ink, thickness)

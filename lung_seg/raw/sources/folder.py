@@ -1,7 +1,6 @@
 """Any two folders of radiographs and masks, matched by the stem of their file names.
 
-Among others this reads COVID-QU-Ex (``images`` and ``lung masks`` with the same names), exports of V7 Darwin and a
-user's own files.
+Among others: COVID-QU-Ex (``images`` and ``lung masks`` with the same names), exports of V7 Darwin, a user's own files.
 """
 
 import re
@@ -14,11 +13,7 @@ from lung_seg.raw.sources.layout import Layout, by_stem, images, listing, masks_
 
 
 def find_cases(raw_dir: Path, folder: FolderConfig) -> Listing:
-    """Cases of the two folders; files without the configured suffix are ignored.
-
-    Raises:
-        UserError: no radiograph or mask is found, or ``patient_pattern`` does not fit.
-    """
+    """Cases of the two folders; files without the configured suffix are ignored."""
     layout = Layout(
         radiographs=f"{folder.image_dir}/*{folder.image_suffix}.png (or another image format)",
         masks=f"{raw_dir / folder.mask_dir} as *{folder.mask_suffix}.png (or another image format)",
@@ -41,7 +36,6 @@ def find_cases(raw_dir: Path, folder: FolderConfig) -> Listing:
 
 
 def _patient(stem: str, pattern: str) -> str:
-    """The match of the pattern's first group in a stem."""
     key = f"data.folder.patient_pattern={pattern}"
     try:
         match = re.search(pattern, stem)

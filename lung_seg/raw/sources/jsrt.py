@@ -5,9 +5,8 @@ Layout, with the folders anywhere below ``data.raw_dir``::
     All247images/JPCLN001.IMG            2048 x 2048, 12 bits in big-endian 16, air bright; or .png, air dark
     fold1/masks/right lung/JPCLN001.gif  1024 x 1024, also "left lung"; fold2 holds the other half
 
-Films from the Japanese Society of Radiological Technology (Shiraishi et al. 2000,
-doi:10.2214/ajr.174.1.1740071); masks from the SCR database (van Ginneken et al. 2006,
-doi:10.1016/j.media.2005.02.002), for research and education only.
+Films from the Japanese Society of Radiological Technology (Shiraishi et al. 2000, doi:10.2214/ajr.174.1.1740071); masks
+from the SCR database (van Ginneken et al. 2006, doi:10.1016/j.media.2005.02.002), for research and education only.
 """
 
 from pathlib import Path
@@ -31,9 +30,8 @@ def find_cases(raw_dir: Path) -> Listing:
     candidates = [path for path in files if not path.parent.name.endswith((" lung", " clavicle", "heart"))]
     films = {path.stem: path for suffix in (".png", ".img") for path in candidates if path.suffix.lower() == suffix}
     gifs = [path for path in files if path.suffix.lower() == ".gif"]
-    masks = masks_by_stem(
-        *([path for path in gifs if path.parent.name == f"{side} lung"] for side in ("right", "left"))
-    )
+    lungs = ([path for path in gifs if path.parent.name == name] for name in ("right lung", "left lung"))
+    masks = masks_by_stem(*lungs)
     cases = [_case(film, masks.get(stem, ())) for stem, film in films.items()]
     return listing(cases, raw_dir, LAYOUT)
 

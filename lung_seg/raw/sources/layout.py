@@ -12,10 +12,10 @@ from lung_seg.raw.image_file import IMAGE_SUFFIXES
 
 @dataclass(frozen=True)
 class Layout:
-    """Where a source expects its files, for error messages."""
+    """Where a source expects its files below ``data.raw_dir``, for error messages."""
 
-    radiographs: str  # below data.raw_dir
-    masks: str  # below data.raw_dir
+    radiographs: str
+    masks: str
     remedy: str  # where to get them, a sentence
 
 
@@ -28,11 +28,7 @@ def images(folder: Path) -> list[Path]:
 
 
 def by_stem(paths: Iterable[Path], suffix: str = "") -> dict[str, Path]:
-    """Files whose stem ends with ``suffix``, by their stem without it.
-
-    Raises:
-        UserError: two files have the same stem.
-    """
+    """Files whose stem ends with ``suffix``, by their stem without it; two of the same stem are refused."""
     found: dict[str, Path] = {}
     for path in paths:
         if path.stem.endswith(suffix):
@@ -51,19 +47,13 @@ def masks_by_stem(*groups: Iterable[Path], suffix: str = "") -> dict[str, tuple[
 
 
 def listing(candidates: Sequence[Case], raw_dir: Path, layout: Layout) -> Listing:
-    """The candidates by case id, those without masks listed separately.
-
-    Raises:
-        UserError: there is no radiograph, or none with masks.
-    """
+    """The candidates by case id, those without masks listed separately; it is an error if none has masks."""
     if not candidates:
         found = f"holds no {layout.radiographs}" if raw_dir.is_dir() else "is not a folder"
         raise UserError(f"data.raw_dir={raw_dir} {found}.\n{layout.remedy}")
     ordered = sorted(candidates, key=lambda case: case.case_id)
     cases = [case for case in ordered if case.mask_paths]
     if not cases:
-        raise UserError(
-            f"None of the {len(ordered)} radiographs in {ordered[0].image_path.parent} has its mask in "
-            f"{layout.masks}.\n{layout.remedy}"
-        )
+        found = f"{len(ordered)} radiographs in {ordered[0].image_path.parent}"
+        raise UserError(f"None of the {found} has its mask in {layout.masks}.\n{layout.remedy}")
     return Listing(cases, [case.image_path for case in ordered if not case.mask_paths])

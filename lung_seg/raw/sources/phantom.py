@@ -16,7 +16,7 @@ from lung_seg.files import locked
 from lung_seg.raw.case import Listing
 from lung_seg.raw.image_file import write_png
 from lung_seg.raw.phantom.draw_phantom import VERSION, draw_phantom
-from lung_seg.raw.sources import montgomery
+from lung_seg.raw.sources import nlm
 
 ASPECT = 4892 / 4020  # of the radiographs of the Montgomery set, portrait or landscape
 LANDSCAPE = 0.28  # share of landscape radiographs: 31 of 110
@@ -29,24 +29,17 @@ def find_cases(raw_dir: Path, phantom: PhantomConfig) -> Listing:
     A phantom depends on its number, seed and size only: requesting more keeps the earlier ones.
     """
     folder = raw_dir / f"phantom-v{VERSION}-{phantom.size_px}-seed{phantom.seed}" / "MontgomerySet"
-    requested = {_name(number): number for number in range(1, phantom.cases + 1)}
     folder.mkdir(parents=True, exist_ok=True)
     with locked(folder):
-        drawn = {path.stem.rpartition("_")[0] for path in (folder / "CXR_png").glob("MCUCXR_*.png")}
-        missing = [number for name, number in requested.items() if name not in drawn]
+        drawn = {_number(path.stem) for path in (folder / "CXR_png").glob("MCUCXR_*.png")}
+        missing = [number for number in range(1, phantom.cases + 1) if number not in drawn]
         if missing:
             _draw_all(folder, phantom, missing)
-    return Listing(
-        [
-            replace(case, source="phantom", patient_id=case.case_id)
-            for case in montgomery.find_cases(folder).cases
-            if case.case_id.rpartition("_")[0] in requested
-        ]
-    )
+    cases = [case for case in nlm.find_montgomery(folder).cases if _number(case.case_id) <= phantom.cases]
+    return Listing([replace(case, source="phantom", patient_id=case.case_id) for case in cases])
 
 
 def _draw_all(folder: Path, phantom: PhantomConfig, numbers: list[int]) -> None:
-    """Draw and write phantoms on all cores, with a progress bar."""
     draw = partial(_draw, folder, phantom.seed, phantom.size_px)
     progress = partial(tqdm, desc="Drawing phantoms", total=len(numbers), unit="", disable=None)
     processes = min(usable_cores(), len(numbers) // PHANTOMS_PER_PROCESS)
@@ -64,11 +57,11 @@ def _draw(folder: Path, seed: int, size_px: int, number: int) -> None:
     aspect = ASPECT if rng.random() < LANDSCAPE else 1 / ASPECT
     width_px = round(size_px * aspect * rng.uniform(0.9, 1.1))
     phantom = draw_phantom(int(rng.integers(2**63)), size_px, width_px)
-    name = f"{_name(number)}_{phantom.tb_label}.png"
+    name = f"MCUCXR_{number:04d}_{phantom.tb_label}.png"
     write_png(folder / "ManualMask" / "rightMask" / name, phantom.right_mask.astype(np.uint8) * 255)
     write_png(folder / "ManualMask" / "leftMask" / name, phantom.left_mask.astype(np.uint8) * 255)
     write_png(folder / "CXR_png" / name, phantom.image)
 
 
-def _name(number: int) -> str:
-    return f"MCUCXR_{number:04d}"
+def _number(case_id: str) -> int:
+    return int(case_id.split("_")[1])
