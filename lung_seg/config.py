@@ -2,7 +2,7 @@
 
 import re
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any
 
 from lung_seg.config_field import MISSING, ConfigGroup, config_field, is_unresolved, nested, target_kwargs
 
@@ -11,7 +11,6 @@ AS_TRAINED = "as_trained"  # evaluate.py: the cases that the checkpoint was trai
 SOURCES = ("phantom", "montgomery", "shenzhen", "montgomery_shenzhen", "jsrt", "folder", AS_TRAINED)
 SPLITS = ("train", "validation", "test")
 FORMATS = ("onnx", "torch_export", "safetensors")
-NAME, NAME_RULE = r"\w[\w.-]*", "must be letters, digits, '.', '-' and '_'"
 SAMPLERS = ("tpe", "random", "grid")
 AUTO_PRECISION = "auto: bf16-mixed on hardware with bf16 arithmetic, else 32-true"
 
@@ -41,7 +40,7 @@ class FolderConfig(ConfigGroup, prefix="data.folder."):
 class DataConfig(ConfigGroup, prefix="data."):
     """Where radiographs come from, how they are prepared, split and batched."""
 
-    name: str = config_field(MISSING, "Name of the prepared set.")
+    name: str = config_field(MISSING, "Name of the prepared set and its folder.", file_name=True)
     source: str = config_field(MISSING, "Layout of the raw files.", choices=SOURCES)
     raw_dir: str = config_field("data/raw", "Folder of the raw radiographs.")
     prepared_dir: str = config_field("data/segmentation", "Folder that prepared sets are written to.")
@@ -64,8 +63,6 @@ class DataConfig(ConfigGroup, prefix="data."):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if not is_unresolved(self.name) and not re.fullmatch(NAME, self.name):
-            self.refuse("name", NAME_RULE, "It names the prepared set's folder.")
         if self.test_cases > 1 and self.test_cases % 1:
             self.refuse("test_cases", "must be a whole number or a fraction below 1", "Try data.test_cases=0.2.")
         if self.folds == 1:
@@ -146,18 +143,13 @@ class TrainerConfig(ConfigGroup, prefix="trainer."):
 class SearchConfig(ConfigGroup, prefix="search."):
     """Hyperparameter search with Optuna for the best validation Dice: search=lr_batch."""
 
-    name: str | None = config_field(None, "Folder below runs/search; the same command resumes the search.")
+    name: str | None = config_field(None, "Folder in runs/search; the same command resumes it.", file_name=True)
     sampler: str = config_field("tpe", "How values are chosen.", choices=SAMPLERS)
     trials: int = config_field(20, "Number of trainings; a grid ends after all combinations.", at_least=1)
     pruning: bool = config_field(True, "Stop a training whose validation Dice is below the median of the others.")
     storage: str | None = config_field(None, "SQL URL that machines may share; null: search.db in the search's folder.")
     trial: int | None = config_field(None, "Number of this training; set by the search.", at_least=0)
     params: dict[str, Any] = target_kwargs("Values to try by key: choice(4,8) or tag(log,interval(1e-4,1e-2)).")
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if not is_unresolved(self.name) and not re.fullmatch(NAME, str(self.name)):
-            self.refuse("name", NAME_RULE, "It names a folder.")
 
 
 @dataclass
@@ -176,7 +168,7 @@ class TrainConfig(ConfigGroup):
     resume: str | None = config_field(None, "Run directory of a training to resume.")
     init: str | None = config_field(None, "Initial weights: checkpoint, run directory or .safetensors; null: random.")
     checkpoint_every_n_steps: int | None = config_field(
-        None, "Optimizer steps between checkpoints within an epoch; null: only after each epoch.", at_least=1
+        None, "Steps between checkpoints; null: each epoch.", at_least=1
     )
     patience_epochs: int = config_field(50, "Stop after so many validations without a better Dice; 0: off.", at_least=0)
     search: SearchConfig = nested(SearchConfig)
@@ -251,16 +243,8 @@ class PredictConfig(ConfigGroup):
     @property
     def checkpoints(self) -> list[str]:
         """Paths of one network or an ensemble; empty: the shipped weights."""
-        if self.checkpoint is None:
-            return []
-        return list(map(str, self.checkpoint)) if isinstance(self.checkpoint, list) else [str(self.checkpoint)]
-
-
-class Shard(NamedTuple):
-    """One of ``of`` parts of a set's cases."""
-
-    number: int  # counted from 1
-    of: int
+        paths = self.checkpoint if isinstance(self.checkpoint, list) else [self.checkpoint]
+        return [str(path) for path in paths if path is not None]
 
 
 @dataclass
@@ -279,8 +263,8 @@ class PrepareConfig(ConfigGroup):
             self.refuse("shard", "does not go with check=true", "Only a whole set can be checked: leave out shard=.")
 
     @property
-    def part(self) -> Shard | None:
-        """The shard to prepare; None for the whole set."""
+    def part(self) -> tuple[int, int] | None:
+        """The shard to prepare, (3, 16) being the third of 16; None for the whole set."""
         match = re.fullmatch(r"(\d+)/(\d+)", str(self.shard))
-        shard = Shard(int(match[1]), int(match[2])) if match else None
-        return shard if shard and 1 <= shard.number <= shard.of else None
+        number, of = (int(match[1]), int(match[2])) if match else (0, 0)
+        return (number, of) if 1 <= number <= of else None

@@ -2,6 +2,7 @@
 
 import dataclasses
 import operator
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, ClassVar
@@ -18,6 +19,7 @@ VALIDATORS: dict[str, Callable[[Any, Any], bool]] = {
     "at_most": operator.le,
     "below": operator.lt,
     "choices": lambda value, choices: value in choices,
+    "file_name": lambda value, _: re.fullmatch(r"\w[\w.-]*", str(value)) is not None,
 }
 
 
@@ -38,10 +40,11 @@ def target_kwargs(meaning: str) -> Any:
 
 def rule_text(rules: dict[str, Any]) -> str:
     """The range of a key in words: "at least 1, at most 8"."""
-    words = {name: f"{name.replace('_', ' ')} {bound}" for name, bound in rules.items()}
     if "choices" in rules:
-        words["choices"] = f"one of {' | '.join(rules['choices'])}"
-    return ", ".join(words.values())
+        return f"one of {' | '.join(rules['choices'])}"
+    if "file_name" in rules:
+        return "letters, digits, '.', '-' and '_'"
+    return ", ".join(f"{name.replace('_', ' ')} {bound}" for name, bound in rules.items())
 
 
 def is_unresolved(value: Any) -> bool:

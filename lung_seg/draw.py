@@ -47,9 +47,6 @@ def panel(image: Grey, truth: Mask, probability: NDArray[np.floating]) -> Rgb:
     """Radiograph, truth and prediction side by side, (H, 3W, 3).
 
     The right third is tinted by the probability (H, W), 0 to 1, with a contour at 0.5.
-
-    Raises:
-        ValueError: the truth's or the probability's size is not the image's.
     """
     predicted = _to_rgb(image)
     _blend(predicted, PREDICTION_COLOUR, PROBABILITY_OPACITY * probability)

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
-from lung_seg.config import MAX_MEGAPIXELS, SPLITS, DataConfig, Shard
+from lung_seg.config import MAX_MEGAPIXELS, SPLITS, DataConfig
 from lung_seg.draw import contact_sheet, overlay
 from lung_seg.environment import usable_cores
 from lung_seg.errors import UserError
@@ -57,20 +57,21 @@ def prepare(data: DataConfig) -> Path:
     return folder
 
 
-def prepare_shard(data: DataConfig, shard: Shard) -> None:
-    """Prepare one part of the cases; other processes or machines that share the folders prepare the other parts.
+def prepare_shard(data: DataConfig, shard: tuple[int, int]) -> None:
+    """Prepare one part of the cases, (3, 16) being the third of 16; other processes prepare the other parts.
 
     ``prepare`` then makes the set of all of them. The errors are those of ``prepare``.
     """
+    number, of = shard
     folder = store.prepared_folder(data)
     _read_checked_record(data, folder)
-    cases = sorted(_find_raw_cases(data).cases, key=lambda case: case.case_id)[shard.number - 1 :: shard.of]
+    cases = sorted(_find_raw_cases(data).cases, key=lambda case: case.case_id)[number - 1 :: of]
     folder.mkdir(parents=True, exist_ok=True)
-    progress_log = folder / f"shard-{shard.number}-of-{shard.of}.jsonl"
+    progress_log = folder / f"shard-{number}-of-{of}.jsonl"
     with locked(progress_log):
         progress_log.touch()
         skipped = _prepare_cases(data, folder, cases, _fingerprints(cases), progress_log)
-    log.info("Shard %d/%d: %d cases in %s.", shard.number, shard.of, len(cases) - len(skipped), folder)
+    log.info("Shard %d/%d: %d cases in %s.", number, of, len(cases) - len(skipped), folder)
     log.info("When all shards are done, run the same command without shard= to finish the set.")
 
 
@@ -109,7 +110,8 @@ def _update(data: DataConfig, folder: Path, listing: Listing) -> None:
     if listing.without_mask:
         log.info("%d radiographs have no mask and were left out.", len(listing.without_mask))
     if skipped:
-        log.warning("%d corrupt cases were skipped; dataset.json lists them. %s", len(skipped), _first(skipped))
+        first = next(iter(skipped.values()))
+        log.warning("%d corrupt cases were skipped; dataset.json lists them. The first: %s", len(skipped), first)
 
 
 def _prepare_cases(
@@ -160,12 +162,10 @@ def _prepare_case(case: Case, folder: Path, data: DataConfig) -> Row:
 
 
 def _check_masks(case: Case, image: Grey, masks: list[Mask]) -> None:
-    height_px, width_px = (side // case.mask_downscale for side in image.shape)
+    height, width = (side // case.mask_downscale for side in image.shape)
     for path, mask in zip(case.mask_paths, masks, strict=True):
-        if mask.shape != (height_px, width_px):
-            raise UserError(
-                f"{path} is {size_text(mask)}, but {case.image_path} needs a mask of {width_px}x{height_px}."
-            )
+        if mask.shape != (height, width):
+            raise UserError(f"{path} is {size_text(mask)}, but {case.image_path} needs a mask of {width}x{height}.")
     if not any(mask.any() for mask in masks):
         raise UserError(f"{case.mask_paths[0]} is empty: no pixel is lung.")
 
@@ -177,11 +177,16 @@ def _finish(
     prepared = store.load_progress(folder)
     usable = [case_id for case_id in sorted(fingerprints) if case_id in prepared and case_id not in skipped]
     if not usable:
-        raise UserError(f"None of the {len(fingerprints)} cases of {data.raw_dir} can be used.\n{_first(skipped)}")
+        first = next(iter(skipped.values()))
+        raise UserError(f"None of the {len(fingerprints)} cases of {data.raw_dir} can be used.\nThe first: {first}")
     rows = [prepared[case_id].row for case_id in usable]
     rows = assign_splits(rows, data.test_cases, data.validation_fraction, data.split_seed)
     write_manifest(folder / store.MANIFEST, rows)
-    write_png(folder / "preview.png", _preview(folder, rows))
+    chosen = rows[:: max(1, len(rows) // PREVIEW_CASES)][:PREVIEW_CASES]  # spread evenly over the set
+    cases = [store.read_case(folder, row.case_id) for row in chosen]
+    pictures = [overlay(image, None, mask) for image, mask in cases]
+    captions = [f"{row.case_id} {row.split}" for row in chosen]
+    write_png(folder / "preview.png", contact_sheet(pictures, captions, columns=6, tile_px=200))
     settings = dataclasses.asdict(data)
     record = {key: settings[key] for key in RECORDED_KEYS}
     counts = {"cases": len(rows), "without_mask": without_mask, "skipped": skipped, "raw": fingerprints}
@@ -210,16 +215,3 @@ def _read_checked_record(data: DataConfig, folder: Path) -> dict[str, Any]:
                 "Choose another data.name, or delete that folder to prepare it again."
             )
     return record
-
-
-def _preview(folder: Path, rows: list[Row]) -> Grey:
-    """Contact sheet of cases spread evenly over the set, with the contours of the lungs."""
-    chosen = rows[:: max(1, len(rows) // PREVIEW_CASES)][:PREVIEW_CASES]
-    cases = [store.read_case(folder, row.case_id) for row in chosen]
-    pictures = [overlay(image, None, mask) for image, mask in cases]
-    captions = [f"{row.case_id} {row.split}" for row in chosen]
-    return contact_sheet(pictures, captions, columns=6, tile_px=200)
-
-
-def _first(skipped: dict[str, str]) -> str:
-    return f"The first: {next(iter(skipped.values()))}"

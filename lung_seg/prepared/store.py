@@ -99,21 +99,17 @@ def refuse_changed(folder: Path, all_files: bool) -> None:
     """
     manifest = folder / MANIFEST
     since_ns = -1 if all_files else manifest.stat().st_mtime_ns
-    files = (file for row in read_manifest(manifest) for file in case_files(folder, row))
-    changed = [path.relative_to(folder).as_posix() for path, digest in files if _differs(path, digest, since_ns)]
+    changed = []
+    for row in read_manifest(manifest):
+        for path, digest in case_files(folder, row):
+            if not path.is_file() or (path.stat().st_mtime_ns > since_ns and sha256(path) != digest):
+                changed.append(path.relative_to(folder).as_posix())
     if changed:
         names = ", ".join(changed[:MAX_NAMED]) + (", …" if len(changed) > MAX_NAMED else "")
         raise UserError(
             f"{len(changed)} files of {folder} are missing or have changed since it was prepared: {names}.\n"
             "Restore them, or delete that folder to prepare it again; prepare_data.py check=true lists them all."
         )
-
-
-def _differs(path: Path, digest: str, since_ns: int) -> bool:
-    try:
-        return path.stat().st_mtime_ns > since_ns and sha256(path) != digest
-    except FileNotFoundError:
-        return True
 
 
 def case_files(folder: Path, row: Row) -> tuple[tuple[Path, str], ...]:
