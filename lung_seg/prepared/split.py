@@ -45,8 +45,7 @@ def assign_splits(rows: list[Row], test_cases: float, validation_fraction: float
 def assign_folds(rows: list[Row], folds: int, fold: int, seed: int) -> list[Row]:
     """Cross-validation of all but the test cases: each is in the validation split of exactly one fold.
 
-    Raises:
-        UserError: there are more folds than patients.
+    More folds than patients raise a UserError.
     """
     rest = [row for row in rows if row.split != "test"]
     patients = sorted(_patients(rest, seed), key=lambda patient: str(_stratum(patient[0])))
@@ -105,7 +104,6 @@ def _keys(row: Row) -> tuple[str, str]:
 
 
 def _strata(rows: list[Row]) -> Counter[Stratum]:
-    """Number of cases in each stratum."""
     return Counter(map(_stratum, rows))
 
 

@@ -19,7 +19,6 @@ from lung_seg.raw.masks import Mask
 MANIFEST = "manifest.csv"
 SUBFOLDERS = ("images", "masks")
 PROGRESS_LOG = "journal.jsonl"
-MAX_NAMED = 3  # files that an error message names
 
 
 class PreparedCase(NamedTuple):
@@ -105,9 +104,8 @@ def refuse_changed(folder: Path, all_files: bool) -> None:
             if not path.is_file() or (path.stat().st_mtime_ns > since_ns and sha256(path) != digest):
                 changed.append(path.relative_to(folder).as_posix())
     if changed:
-        names = ", ".join(changed[:MAX_NAMED]) + (", …" if len(changed) > MAX_NAMED else "")
         raise UserError(
-            f"{len(changed)} files of {folder} are missing or have changed since it was prepared: {names}.\n"
+            f"{len(changed)} files of {folder} are missing or have changed since it was prepared, first {changed[0]}.\n"
             "Restore them, or delete that folder to prepare it again; prepare_data.py check=true lists them all."
         )
 
