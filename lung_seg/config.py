@@ -2,7 +2,7 @@
 
 import re
 from dataclasses import dataclass
-from typing import Any, ClassVar, NamedTuple
+from typing import Any
 
 from lung_seg.config_field import MISSING, ConfigGroup, config_field, is_unresolved, nested, target_kwargs
 
@@ -11,25 +11,23 @@ AS_TRAINED = "as_trained"  # evaluate.py: the cases that the checkpoint was trai
 SOURCES = ("phantom", "montgomery", "shenzhen", "montgomery_shenzhen", "jsrt", "folder", AS_TRAINED)
 SPLITS = ("train", "validation", "test")
 FORMATS = ("onnx", "torch_export", "safetensors")
-NAME, NAME_RULE = r"\w[\w.-]*", "must be letters, digits, '.', '-' and '_'"
 SAMPLERS = ("tpe", "random", "grid")
+AUTO_PRECISION = "auto: bf16-mixed on hardware with bf16 arithmetic, else 32-true"
 
 
 @dataclass
-class PhantomConfig(ConfigGroup):
+class PhantomConfig(ConfigGroup, prefix="data.phantom."):
     """Generated radiographs, the default data set."""
 
-    prefix: ClassVar[str] = "data.phantom."
     cases: int = config_field(1600, "Number of radiographs.", at_least=1)
     size_px: int = config_field(128, "Height of the radiographs in pixels.", at_least=32, at_most=4096)
     seed: int = config_field(0, "Random seed of the radiographs.", at_least=0)
 
 
 @dataclass
-class FolderConfig(ConfigGroup):
+class FolderConfig(ConfigGroup, prefix="data.folder."):
     """Two folders of radiographs and masks, matched by the stem of their file names."""
 
-    prefix: ClassVar[str] = "data.folder."
     image_dir: str = config_field("images", "Folder of the radiographs, relative to data.raw_dir.")
     mask_dir: str = config_field("masks", "Folder of the masks, relative to data.raw_dir.")
     image_suffix: str = config_field("", "Removed from the end of a radiograph's stem before matching.")
@@ -39,11 +37,10 @@ class FolderConfig(ConfigGroup):
 
 
 @dataclass
-class DataConfig(ConfigGroup):
+class DataConfig(ConfigGroup, prefix="data."):
     """Where radiographs come from, how they are prepared, split and batched."""
 
-    prefix: ClassVar[str] = "data."
-    name: str = config_field(MISSING, "Name of the prepared set.")
+    name: str = config_field(MISSING, "Name of the prepared set and its folder.", file_name=True)
     source: str = config_field(MISSING, "Layout of the raw files.", choices=SOURCES)
     raw_dir: str = config_field("data/raw", "Folder of the raw radiographs.")
     prepared_dir: str = config_field("data/segmentation", "Folder that prepared sets are written to.")
@@ -60,16 +57,12 @@ class DataConfig(ConfigGroup):
     epochs: int = config_field(50, "Epochs suited to this set, the default of trainer.max_epochs.", at_least=1)
     batch_size: int = config_field(8, "Radiographs per batch and device.", at_least=1)
     workers: int | None = config_field(None, "Data loading processes; null: up to 8 for CUDA, else 0.", at_least=0)
-    synthetic_per_epoch: int = config_field(
-        0, "Phantoms added to each epoch, other ones each time, out of data.phantom.cases.", at_least=0
-    )
+    synthetic_per_epoch: int = config_field(0, "Phantoms added to each epoch, other ones each time.", at_least=0)
     phantom: PhantomConfig = nested(PhantomConfig)
     folder: FolderConfig = nested(FolderConfig)
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if not is_unresolved(self.name) and not re.fullmatch(NAME, self.name):
-            self.refuse("name", NAME_RULE, "It names the prepared set's folder.")
         if self.test_cases > 1 and self.test_cases % 1:
             self.refuse("test_cases", "must be a whole number or a fraction below 1", "Try data.test_cases=0.2.")
         if self.folds == 1:
@@ -90,10 +83,9 @@ class DataConfig(ConfigGroup):
 
 
 @dataclass
-class AugmentationConfig(ConfigGroup):
+class AugmentationConfig(ConfigGroup, prefix="augmentation."):
     """Random variation of training radiographs; 0 switches one off."""
 
-    prefix: ClassVar[str] = "augmentation."
     rotation_deg: float = config_field(0.0, "Largest rotation either way, in degrees.", at_least=0, at_most=180)
     scale: float = config_field(0.0, "Largest change of size of each axis, as a fraction.", at_least=0, below=1)
     shift: float = config_field(0.0, "Largest shift along each axis, as a fraction of the size.", at_least=0, below=1)
@@ -111,10 +103,9 @@ class AugmentationConfig(ConfigGroup):
 
 
 @dataclass
-class ModelConfig(ConfigGroup):
+class ModelConfig(ConfigGroup, prefix="model."):
     """The U-Net."""
 
-    prefix: ClassVar[str] = "model."
     base_channels: int = config_field(16, "Channels of the first level, doubled per level.", at_least=1, at_most=256)
     max_channels: int = config_field(1024, "Most channels of a level.", at_least=1)
     depth: int = config_field(4, "Number of times the resolution is halved.", at_least=1, at_most=8)
@@ -122,28 +113,22 @@ class ModelConfig(ConfigGroup):
 
 
 @dataclass
-class LossConfig(ConfigGroup):
+class LossConfig(ConfigGroup, prefix="loss."):
     """Binary cross-entropy on the logits plus weighted soft Dice."""
 
-    prefix: ClassVar[str] = "loss."
     dice_weight: float = config_field(0.0, "Weight of the soft Dice loss; cross-entropy has 1.", at_least=0)
     positive_weight: float = config_field(1.0, "Weight of a lung pixel relative to a background pixel.", above=0)
 
 
 @dataclass
-class TrainerConfig(ConfigGroup):
+class TrainerConfig(ConfigGroup, prefix="trainer."):
     """Arguments of pytorch_lightning.Trainer."""
 
-    prefix: ClassVar[str] = "trainer."
     accelerator: str = config_field("auto", "Device type.", choices=("auto", "cpu", "gpu", "cuda", "mps"))
     devices: Any = config_field(1, "Devices per machine: a number, a list of indices, or auto.")
     num_nodes: int = config_field(1, "Number of machines.", at_least=1)
     strategy: str = config_field("auto", "Distributed strategy.", choices=("auto", "ddp"))
-    precision: str = config_field(
-        "auto",
-        "auto: bf16-mixed on hardware with bf16 arithmetic, else 32-true.",
-        choices=("auto", "32-true", "bf16-mixed", "16-mixed"),
-    )
+    precision: str = config_field("auto", f"{AUTO_PRECISION}.", choices=("auto", "32-true", "bf16-mixed", "16-mixed"))
     max_epochs: int = config_field("${data.epochs}", "Passes over the training cases.", at_least=1)
     accumulate_grad_batches: int = config_field(1, "Batches per optimizer step.", at_least=1)
     gradient_clip_val: float | None = config_field(None, "Largest norm of the gradient; null: no limit.", above=0)
@@ -155,29 +140,21 @@ class TrainerConfig(ConfigGroup):
 
 
 @dataclass
-class SearchConfig(ConfigGroup):
+class SearchConfig(ConfigGroup, prefix="search."):
     """Hyperparameter search with Optuna for the best validation Dice: search=lr_batch."""
 
-    prefix: ClassVar[str] = "search."
-    name: str | None = config_field(None, "Folder below runs/search; the same command resumes the search.")
+    name: str | None = config_field(None, "Folder in runs/search; the same command resumes it.", file_name=True)
     sampler: str = config_field("tpe", "How values are chosen.", choices=SAMPLERS)
     trials: int = config_field(20, "Number of trainings; a grid ends after all combinations.", at_least=1)
     pruning: bool = config_field(True, "Stop a training whose validation Dice is below the median of the others.")
     storage: str | None = config_field(None, "SQL URL that machines may share; null: search.db in the search's folder.")
     trial: int | None = config_field(None, "Number of this training; set by the search.", at_least=0)
-    params: dict[str, Any] = target_kwargs(
-        "Values to try by key: choice(4,8) or tag(log,interval(1e-4,1e-2)); also as optimizer.lr='interval(…)'."
-    )
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if not is_unresolved(self.name) and not re.fullmatch(NAME, str(self.name)):
-            self.refuse("name", NAME_RULE, "It names a folder.")
+    params: dict[str, Any] = target_kwargs("Values to try by key: choice(4,8) or tag(log,interval(1e-4,1e-2)).")
 
 
 @dataclass
-class Recipe(ConfigGroup):
-    """What a network is trained with."""
+class TrainConfig(ConfigGroup):
+    """train.py: train a network, then score its best checkpoint on the test split."""
 
     seed: int = config_field(0, "Seed of weights, case order and augmentation.", at_least=0, at_most=2**32 - 1)
     compile: bool = config_field(False, "Compile the network (torch.compile): takes a minute, pays on a GPU.")
@@ -186,10 +163,13 @@ class Recipe(ConfigGroup):
     model: ModelConfig = nested(ModelConfig)
     loss: LossConfig = nested(LossConfig)
     optimizer: dict[str, Any] = target_kwargs("Class in optimizer._target_ and its arguments, e.g. optimizer.lr=1e-3.")
-    scheduler: dict[str, Any] = target_kwargs(
-        "Class in scheduler._target_ and its arguments, e.g. scheduler.pct_start."
-    )
+    scheduler: dict[str, Any] = target_kwargs("Class in scheduler._target_ and its arguments.")
     trainer: TrainerConfig = nested(TrainerConfig)
+    resume: str | None = config_field(None, "Run directory of a training to resume.")
+    init: str | None = config_field(None, "Initial weights: checkpoint, run directory or .safetensors; null: random.")
+    checkpoint_every_n_steps: int | None = config_field(None, "Steps between checkpoints; null: one epoch.", at_least=1)
+    patience_epochs: int = config_field(50, "Stop after so many validations without a better Dice; 0: off.", at_least=0)
+    search: SearchConfig = nested(SearchConfig)
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -198,22 +178,6 @@ class Recipe(ConfigGroup):
             nearest = max(step, round(self.data.image_size_px / step) * step)
             rule = f"must be a multiple of {step}, since model.depth={self.model.depth} halves it that many times"
             self.data.refuse("image_size_px", rule, f"The nearest is data.image_size_px={nearest}.")
-
-
-@dataclass
-class TrainConfig(Recipe):
-    """train.py: train a network, then score its best checkpoint on the test split."""
-
-    resume: str | None = config_field(None, "Run directory of a training to resume.")
-    init: str | None = config_field(None, "Initial weights: checkpoint, run directory or .safetensors; null: random.")
-    checkpoint_every_n_steps: int | None = config_field(
-        None, "Optimizer steps between checkpoints within an epoch; null: only after each epoch.", at_least=1
-    )
-    patience_epochs: int = config_field(50, "Stop after so many validations without a better Dice; 0: off.", at_least=0)
-    search: SearchConfig = nested(SearchConfig)
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
         epochs = self.trainer.max_epochs
         if not is_unresolved(epochs) and self.trainer.check_val_every_n_epoch > epochs:
             rule = f"must be at most trainer.max_epochs={epochs}"
@@ -271,24 +235,14 @@ class PredictConfig(ConfigGroup):
     batch_size: int | None = config_field(None, "Radiographs per forward pass; null: 8 on a GPU, else 1.", at_least=1)
     device: str = config_field("auto", "Where the network runs.", choices=("auto", "cpu", "cuda", "mps"))
     precision: str = config_field(
-        "auto",
-        "auto: bf16-mixed on hardware with bf16 arithmetic, else 32-true; ONNX files keep their own.",
-        choices=("auto", "32-true", "bf16-mixed"),
+        "auto", f"{AUTO_PRECISION}; ONNX files keep their own.", choices=("auto", "32-true", "bf16-mixed")
     )
 
     @property
     def checkpoints(self) -> list[str]:
         """Paths of one network or an ensemble; empty: the shipped weights."""
-        if self.checkpoint is None:
-            return []
-        return list(map(str, self.checkpoint)) if isinstance(self.checkpoint, list) else [str(self.checkpoint)]
-
-
-class Shard(NamedTuple):
-    """One of ``of`` parts of a set's cases."""
-
-    number: int  # counted from 1
-    of: int
+        paths = self.checkpoint if isinstance(self.checkpoint, list) else [self.checkpoint]
+        return [str(path) for path in paths if path is not None]
 
 
 @dataclass
@@ -307,8 +261,8 @@ class PrepareConfig(ConfigGroup):
             self.refuse("shard", "does not go with check=true", "Only a whole set can be checked: leave out shard=.")
 
     @property
-    def part(self) -> Shard | None:
-        """The shard to prepare; None for the whole set."""
+    def part(self) -> tuple[int, int] | None:
+        """The shard to prepare, (3, 16) being the third of 16; None for the whole set."""
         match = re.fullmatch(r"(\d+)/(\d+)", str(self.shard))
-        shard = Shard(int(match[1]), int(match[2])) if match else None
-        return shard if shard and 1 <= shard.number <= shard.of else None
+        number, of = (int(match[1]), int(match[2])) if match else (0, 0)
+        return (number, of) if 1 <= number <= of else None

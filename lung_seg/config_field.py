@@ -1,6 +1,8 @@
 """Declaration of configuration keys: default, meaning, and the range that is checked when a group is made."""
 
 import dataclasses
+import operator
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, ClassVar
@@ -10,20 +12,20 @@ from lung_seg.errors import UserError
 MISSING = "???"  # OmegaConf's spelling of a value that has no default
 
 
-def config_field(
-    default: Any,
-    meaning: str,
-    *,
-    at_least: float | None = None,
-    above: float | None = None,
-    at_most: float | None = None,
-    below: float | None = None,
-    choices: tuple[str, ...] | None = None,
-) -> Any:
-    """A configuration key: its default, its meaning in one line and the range of its values."""
-    rules = {"at least": at_least, "above": above, "at most": at_most, "below": below, "one of": choices}
-    given = {name: bound for name, bound in rules.items() if bound is not None}
-    return dataclasses.field(default=default, metadata={"meaning": meaning, "rules": given})
+# The rules that a key may have, each with its bound: config_field(4, "…", at_least=1, below=9).
+VALIDATORS: dict[str, Callable[[Any, Any], bool]] = {
+    "at_least": operator.ge,
+    "above": operator.gt,
+    "at_most": operator.le,
+    "below": operator.lt,
+    "choices": lambda value, choices: value in choices,
+    "file_name": lambda value, _: re.fullmatch(r"\w[\w.-]*", str(value)) is not None,
+}
+
+
+def config_field(default: Any, meaning: str, **rules: Any) -> Any:
+    """A configuration key: its default, its meaning in one line and the range of its values by ``VALIDATORS``."""
+    return dataclasses.field(default=default, metadata={"meaning": meaning, "rules": rules})
 
 
 def nested(group: Callable[[], object]) -> Any:
@@ -36,18 +38,13 @@ def target_kwargs(meaning: str) -> Any:
     return dataclasses.field(default_factory=dict, metadata={"meaning": meaning, "rules": {}})
 
 
-VALIDATORS: dict[str, Callable[[Any, Any], bool]] = {
-    "at least": lambda value, bound: value >= bound,
-    "above": lambda value, bound: value > bound,
-    "at most": lambda value, bound: value <= bound,
-    "below": lambda value, bound: value < bound,
-    "one of": lambda value, bound: value in bound,
-}
-
-
 def rule_text(rules: dict[str, Any]) -> str:
     """The range of a key in words: "at least 1, at most 8"."""
-    return ", ".join(f"{name} {' | '.join(b) if name == 'one of' else b}" for name, b in rules.items())
+    if "choices" in rules:
+        return f"one of {' | '.join(rules['choices'])}"
+    if "file_name" in rules:
+        return "letters, digits, '.', '-' and '_'"
+    return ", ".join(f"{name.replace('_', ' ')} {bound}" for name, bound in rules.items())
 
 
 def is_unresolved(value: Any) -> bool:
@@ -59,7 +56,10 @@ def is_unresolved(value: Any) -> bool:
 class ConfigGroup:
     """Base of all groups: checks each value against its key's range when the group is made."""
 
-    prefix: ClassVar[str] = ""
+    prefix: ClassVar[str]
+
+    def __init_subclass__(cls, prefix: str = "") -> None:
+        cls.prefix = prefix
 
     def __post_init__(self) -> None:
         for field in dataclasses.fields(self):

@@ -32,8 +32,7 @@ def overlay(image: Grey, prediction: Mask | None, truth: Mask | None) -> Rgb:
     Raises:
         ValueError: a mask's size is not the image's.
     """
-    picture = _to_rgb(image)
-    line_px = _line_width(image)
+    picture, line_px = _to_rgb(image), _line_width(image)
     if prediction is not None and truth is not None:
         _blend(picture, TRUTH_COLOUR, DISAGREEMENT_OPACITY * (truth & ~prediction))
         _blend(picture, PREDICTION_COLOUR, DISAGREEMENT_OPACITY * (prediction & ~truth))
@@ -48,9 +47,6 @@ def panel(image: Grey, truth: Mask, probability: NDArray[np.floating]) -> Rgb:
     """Radiograph, truth and prediction side by side, (H, 3W, 3).
 
     The right third is tinted by the probability (H, W), 0 to 1, with a contour at 0.5.
-
-    Raises:
-        ValueError: the truth's or the probability's size is not the image's.
     """
     predicted = _to_rgb(image)
     _blend(predicted, PREDICTION_COLOUR, PROBABILITY_OPACITY * probability)
@@ -62,11 +58,10 @@ def contact_sheet(pictures: Sequence[Rgb], captions: Sequence[str], columns: int
     """Pictures in rows of ``columns`` square tiles, each above its caption; long captions are cut.
 
     Raises:
-        ValueError: no picture, not one caption each, or less than one column.
+        ValueError: no picture, or not one caption each.
     """
-    if not pictures or len(pictures) != len(captions) or columns < 1:
-        counts = f"{len(pictures)} pictures, {len(captions)} captions and {columns} columns"
-        raise ValueError(f"{counts} make no sheet; give a caption for each picture and at least one column")
+    if not pictures or len(pictures) != len(captions):
+        raise ValueError(f"{len(pictures)} pictures, {len(captions)} captions; a sheet needs one caption per picture")
     gap_px = max(2, tile_px // 40)
     tiles = [_tile(picture, caption, tile_px, gap_px) for picture, caption in zip(pictures, captions, strict=True)]
     columns = min(columns, len(tiles))
@@ -96,7 +91,8 @@ def _line_width(image: Grey) -> int:
 
 def _draw_contour(picture: Rgb, mask: Mask, colour: Colour, line_px: int) -> None:
     """Draw the mask's contour into the picture; where lung reaches the image border, no line follows the border."""
-    _check_size(picture, mask)
+    if mask.shape != picture.shape[:2]:
+        raise ValueError(f"the mask is {mask.shape}, the image {picture.shape[:2]}; they must have one size")
     margin_px = line_px + 2  # the mask is continued beyond the border, so that a line along it is outside the picture
     continued = np.pad(mask, margin_px, mode="edge").astype(np.uint8)
     contours, _ = cv2.findContours(continued, cv2.RETR_LIST, cv2.CHAIN_APPROX_NONE, offset=(-margin_px, -margin_px))
@@ -105,14 +101,8 @@ def _draw_contour(picture: Rgb, mask: Mask, colour: Colour, line_px: int) -> Non
 
 def _blend(picture: Rgb, colour: Colour, opacity: NDArray[np.floating]) -> None:
     """Move each pixel towards the colour by its opacity (H, W), 0 to 1."""
-    _check_size(picture, opacity)
     weight = opacity[..., None]
     picture[:] = np.rint(picture * (1 - weight) + np.array(colour) * weight)
-
-
-def _check_size(picture: Rgb, mask: NDArray[np.generic]) -> None:
-    if mask.shape != picture.shape[:2]:
-        raise ValueError(f"the mask is {mask.shape}, the image {picture.shape[:2]}; they must have one size")
 
 
 def _tile(picture: Rgb, caption: str, tile_px: int, gap_px: int) -> Rgb:
@@ -123,16 +113,10 @@ def _tile(picture: Rgb, caption: str, tile_px: int, gap_px: int) -> Rgb:
     top, left = (tile_px - height) // 2, (tile_px - width) // 2
     tile = np.full((tile_px + caption_px + gap_px, tile_px + gap_px, 3), SHEET_GREY, dtype=np.uint8)
     tile[top : top + height, left : left + width] = fitted
-    scale = caption_px / 36
-    text, origin = _cut(caption, scale, tile_px), (1, tile_px + round(0.75 * caption_px))
+    scale, text = caption_px / 36, caption
+    while caption and cv2.getTextSize(text, CAPTION_FONT, scale, 1)[0][0] > tile_px:
+        caption = caption[:-1]
+        text = f"{caption}..."
+    origin = (1, tile_px + round(0.75 * caption_px))
     cv2.putText(tile, text, origin, CAPTION_FONT, scale, CAPTION_COLOUR, 1, cv2.LINE_AA)
     return tile
-
-
-def _cut(caption: str, scale: float, width_px: int) -> str:
-    """The caption, or as much of its beginning as fits the width, followed by dots."""
-    shorter = (f"{caption[:end]}..." for end in range(len(caption) - 1, -1, -1))
-    for text in (caption, *shorter):
-        if cv2.getTextSize(text, CAPTION_FONT, scale, 1)[0][0] <= width_px:
-            return text
-    return ""

@@ -12,18 +12,8 @@ from pathlib import Path
 
 from lung_seg import __version__
 
-PACKAGES = (
-    "torch",
-    "pytorch-lightning",
-    "torchmetrics",
-    "hydra-core",
-    "omegaconf",
-    "albumentations",
-    "numpy",
-    "opencv-python-headless",
-    "pillow",
-    "scipy",
-)
+PACKAGES = ["torch", "pytorch-lightning", "torchmetrics", "hydra-core", "omegaconf", "albumentations"]
+PACKAGES += ["numpy", "opencv-python-headless", "pillow", "scipy"]
 
 _INSTALLED_CONF = Path(__file__).parent / "conf"  # a wheel holds conf/ inside the package
 CONF_DIR = _INSTALLED_CONF if _INSTALLED_CONF.is_dir() else Path(__file__).resolve().parents[1] / "conf"
@@ -64,18 +54,12 @@ def usable_cores() -> int:
 
 
 def keep_freed_memory() -> None:
-    """Let glibc keep freed memory for the next allocation instead of returning it to the system.
+    """Let glibc keep freed memory for the next allocation: a tenth of a training step's time on a CPU.
 
-    A training step frees and allocates about one gigabyte, preparing some megabytes per radiograph, and the system
-    clears each page that it hands out: a tenth of a step's time on a CPU, a quarter of a radiograph's. The process
-    holds about a quarter more memory (docs/performance.md). It does nothing without glibc.
-
-    It changes the allocation of the whole process, so only the commands train.py and prepare_data.py call it; a library
-    must not do this to the program that imports it.
+    The system clears each page that it hands out. The process holds about a quarter more memory (docs/performance.md).
+    Only commands may call this, since it changes the whole process. It does nothing without glibc.
     """
-    if platform.libc_ver()[0] != "glibc":
-        return
-    with suppress(OSError, AttributeError):
+    if platform.libc_ver()[0] == "glibc":
         libc = ctypes.CDLL(None)
         libc.mallopt(M_MMAP_THRESHOLD, 2**30)
         libc.mallopt(M_TRIM_THRESHOLD, 2**31 - 1)  # the largest int: never

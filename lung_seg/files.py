@@ -21,8 +21,7 @@ log = logging.getLogger(__name__)
 def atomic_path(path: Path) -> Iterator[Path]:
     """A temporary path in the same folder that replaces ``path`` when the block ends without an error.
 
-    Readers see the old file or the new one, never half of one. The suffix is kept, since image and array writers
-    choose the format by it.
+    Readers see the old file or the new one, never half of one. The suffix stays: image writers choose the format by it.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f"{PART}{uuid.uuid4().hex}{path.suffix}")
@@ -43,8 +42,8 @@ def remove_parts(folder: Path) -> None:
 def locked(path: Path) -> Iterator[None]:
     """Lock a file or folder against other processes that make it; logs if it has to wait.
 
-    The lock is the operating system's, on a hidden file in the same folder, and is released when the process ends in
-    any way. Without a lock, as in a folder that is read-only or missing, the block runs unlocked.
+    The operating system releases the lock when the process ends in any way. Where a lock is impossible, as in a folder
+    that is read-only or missing, the block runs unlocked.
     """
     from filelock import FileLock, Timeout  # a Predictor imports this module and works without filelock
 

@@ -151,7 +151,7 @@ def test_preparing_and_checking(data: Path, run: Run, command: str) -> None:
 @pytest.mark.parametrize("command", TRAININGS)
 def test_training(data: Path, run: Run, monkeypatch: pytest.MonkeyPatch, command: str) -> None:
     fetched: list[str] = []
-    monkeypatch.setattr("lung_seg.prepared.prepare.download", lambda source, _: fetched.append(source))
+    monkeypatch.setattr("lung_seg.raw.download.download", lambda source, _: fetched.append(source))
     words = shlex.split(command)[2:]
     kept = [word for word in SMALL_DATA if word.split("=")[0] not in command]
     few = ["data.synthetic_per_epoch=2"] if "synthetic_per_epoch" in command else []

@@ -43,11 +43,7 @@ def write_manifest(path: Path, rows: list[Row]) -> None:
 
 
 def read_manifest(path: Path) -> list[Row]:
-    """Read manifest.csv.
-
-    Raises:
-        UserError: the file is missing, or its columns or a cell are invalid.
-    """
+    """Read manifest.csv; a missing file and invalid columns or cells raise a UserError."""
     if not path.is_file():
         raise UserError(f"{path} is not there.\nPrepare the set first: python prepare_data.py data=…")
     with path.open(newline="", encoding="utf-8-sig") as file:  # spreadsheets add a byte order mark

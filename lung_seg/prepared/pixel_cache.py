@@ -24,10 +24,7 @@ def build_cache(folder: Path) -> PixelCache:
     """The pixel cache of a prepared set, written from its PNG files if it is missing.
 
     Its name contains the manifest's hash, so that a changed set gets another file; the old file is removed once no
-    training reads it.
-
-    Raises:
-        UserError: files are missing or changed, or the cache is missing and the folder is read-only.
+    training reads it. Files that are missing or changed, and a read-only folder without a cache raise a UserError.
     """
     with locked(folder):
         rows, digest = read_manifest(folder / MANIFEST), sha256(folder / MANIFEST)

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
-from lung_seg.config import MAX_MEGAPIXELS, SPLITS, DataConfig, Shard
+from lung_seg.config import MAX_MEGAPIXELS, SPLITS, DataConfig
 from lung_seg.draw import contact_sheet, overlay
 from lung_seg.environment import usable_cores
 from lung_seg.errors import UserError
@@ -40,8 +40,7 @@ def prepare(data: DataConfig) -> Path:
     """Make the prepared set, or bring it up to date, and return its folder.
 
     Raises:
-        UserError: no cases are found, a case is corrupt and ``data.on_error=stop``, or a set of that name was made
-            with other settings.
+        UserError: no cases are found, a case is corrupt and ``data.on_error=stop``, or the set has another split.
     """
     folder = store.prepared_folder(data)
     is_finished = bool(_read_checked_record(data, folder))
@@ -58,35 +57,28 @@ def prepare(data: DataConfig) -> Path:
     return folder
 
 
-def prepare_shard(data: DataConfig, shard: Shard) -> None:
-    """Prepare one part of the cases; other processes or machines that share the folders prepare the other parts.
+def prepare_shard(data: DataConfig, shard: tuple[int, int]) -> None:
+    """Prepare one part of the cases, (3, 16) being the third of 16; other processes prepare the other parts.
 
-    ``prepare`` then makes the set of all of them.
-
-    Raises:
-        UserError: as ``prepare`` does.
+    ``prepare`` then makes the set of all of them. The errors are those of ``prepare``.
     """
+    number, of = shard
     folder = store.prepared_folder(data)
     _read_checked_record(data, folder)
-    cases = sorted(_find_raw_cases(data).cases, key=lambda case: case.case_id)[shard.number - 1 :: shard.of]
+    cases = sorted(_find_raw_cases(data).cases, key=lambda case: case.case_id)[number - 1 :: of]
     folder.mkdir(parents=True, exist_ok=True)
-    progress_log = folder / f"shard-{shard.number}-of-{shard.of}.jsonl"
+    progress_log = folder / f"shard-{number}-of-{of}.jsonl"
     with locked(progress_log):
         progress_log.touch()
         skipped = _prepare_cases(data, folder, cases, _fingerprints(cases), progress_log)
-    log.info("Shard %d/%d: %d cases in %s.", shard.number, shard.of, len(cases) - len(skipped), folder)
+    log.info("Shard %d/%d: %d cases in %s.", number, of, len(cases) - len(skipped), folder)
     log.info("When all shards are done, run the same command without shard= to finish the set.")
-
-
-def download(source: str, raw_dir: Path) -> None:
-    """Fetch the archives of a source; only this needs pooch and requests."""
-    from lung_seg.raw.download import download as fetch
-
-    fetch(source, raw_dir)
 
 
 def _find_raw_cases(data: DataConfig) -> Listing:
     if data.download:
+        from lung_seg.raw.download import download  # only this needs pooch and requests
+
         download(data.source, Path(data.raw_dir))
     return find_cases(data)
 
@@ -99,7 +91,12 @@ def _update(data: DataConfig, folder: Path, listing: Listing) -> None:
     if record.get("raw") == fingerprints and not (record["skipped"] and higher_limit):
         log.info("%s is up to date: %d cases.", folder, len(fingerprints) - len(record["skipped"]))
         return
-    _refuse_removed(record, fingerprints, data, folder)
+    removed = sorted(set(record.get("raw", {})) - set(record.get("skipped", {})) - set(fingerprints))
+    if removed:
+        raise UserError(
+            f"{len(removed)} cases of {folder} are no longer in data.raw_dir={data.raw_dir}, first {removed[0]}.\n"
+            "Restore them, choose another data.name, or delete that folder to prepare it again."
+        )
     with ExitStack() as shards:
         for path in store.progress_logs(folder):
             shards.enter_context(locked(path))  # waits for shards that are still running
@@ -107,7 +104,14 @@ def _update(data: DataConfig, folder: Path, listing: Listing) -> None:
             remove_parts(place)
         skipped = _prepare_cases(data, folder, listing.cases, fingerprints, folder / store.PROGRESS_LOG)
     rows = _finish(data, folder, fingerprints, skipped, len(listing.without_mask))
-    _report(folder, rows, skipped, len(listing.without_mask))
+    splits = ", ".join(f"{sum(row.split == split for row in rows)} {split}" for split in SPLITS)
+    labels = ", ".join(f"{sum(row.tb_label == label for row in rows)} {word}" for label, word in TB_LABELS.items())
+    log.info("Prepared %d cases in %s: %s (%s). Look at preview.png.", len(rows), folder, splits, labels)
+    if listing.without_mask:
+        log.info("%d radiographs have no mask and were left out.", len(listing.without_mask))
+    if skipped:
+        first = next(iter(skipped.values()))
+        log.warning("%d corrupt cases were skipped; dataset.json lists them. The first: %s", len(skipped), first)
 
 
 def _prepare_cases(
@@ -120,26 +124,18 @@ def _prepare_cases(
     folder.mkdir(parents=True, exist_ok=True)
     pool = ThreadPoolExecutor(usable_cores())  # decoding, resizing and hashing release the interpreter's lock
     try:
-        outcomes = pool.map(lambda case: _try_to_prepare(case, folder, data), todo)
-        progress = tqdm(outcomes, "Preparing", len(todo), unit="case", disable=None if todo else True)
-        for case, outcome in zip(todo, progress, strict=True):
-            if isinstance(outcome, Row):
-                store.append_progress(progress_log, store.PreparedCase(outcome, fingerprints[case.case_id]))
-            elif data.on_error == "stop":
-                raise UserError(f"{outcome}\nRepair or remove the file, or skip such cases with data.on_error=skip.")
-            else:
-                skipped[case.case_id] = outcome
+        rows = {case.case_id: pool.submit(_prepare_case, case, folder, data) for case in todo}
+        for case_id, row in tqdm(rows.items(), "Preparing", unit="case", disable=None if todo else True):
+            try:
+                store.append_progress(progress_log, store.PreparedCase(row.result(), fingerprints[case_id]))
+            except UserError as error:
+                if data.on_error == "stop":
+                    remedy = "Repair or remove the file, or skip such cases with data.on_error=skip."
+                    raise UserError(f"{error}\n{remedy}") from error
+                skipped[case_id] = str(error)
     finally:
         pool.shutdown(cancel_futures=True)  # an error or Ctrl-C does not wait for the remaining cases
     return skipped
-
-
-def _try_to_prepare(case: Case, folder: Path, data: DataConfig) -> Row | str:
-    """The case's row, or the reason why it cannot be used."""
-    try:
-        return _prepare_case(case, folder, data)
-    except UserError as error:
-        return str(error)
 
 
 def _prepare_case(case: Case, folder: Path, data: DataConfig) -> Row:
@@ -166,12 +162,10 @@ def _prepare_case(case: Case, folder: Path, data: DataConfig) -> Row:
 
 
 def _check_masks(case: Case, image: Grey, masks: list[Mask]) -> None:
-    height_px, width_px = (side // case.mask_downscale for side in image.shape)
+    height, width = (side // case.mask_downscale for side in image.shape)
     for path, mask in zip(case.mask_paths, masks, strict=True):
-        if mask.shape != (height_px, width_px):
-            raise UserError(
-                f"{path} is {size_text(mask)}, but {case.image_path} needs a mask of {width_px}x{height_px}."
-            )
+        if mask.shape != (height, width):
+            raise UserError(f"{path} is {size_text(mask)}, but {case.image_path} needs a mask of {width}x{height}.")
     if not any(mask.any() for mask in masks):
         raise UserError(f"{case.mask_paths[0]} is empty: no pixel is lung.")
 
@@ -183,11 +177,16 @@ def _finish(
     prepared = store.load_progress(folder)
     usable = [case_id for case_id in sorted(fingerprints) if case_id in prepared and case_id not in skipped]
     if not usable:
-        raise UserError(f"None of the {len(fingerprints)} cases of {data.raw_dir} can be used.\n{_first(skipped)}")
+        first = next(iter(skipped.values()))
+        raise UserError(f"None of the {len(fingerprints)} cases of {data.raw_dir} can be used.\nThe first: {first}")
     rows = [prepared[case_id].row for case_id in usable]
     rows = assign_splits(rows, data.test_cases, data.validation_fraction, data.split_seed)
     write_manifest(folder / store.MANIFEST, rows)
-    write_png(folder / "preview.png", _preview(folder, rows))
+    chosen = rows[:: max(1, len(rows) // PREVIEW_CASES)][:PREVIEW_CASES]  # spread evenly over the set
+    cases = [store.read_case(folder, row.case_id) for row in chosen]
+    pictures = [overlay(image, None, mask) for image, mask in cases]
+    captions = [f"{row.case_id} {row.split}" for row in chosen]
+    write_png(folder / "preview.png", contact_sheet(pictures, captions, columns=6, tile_px=200))
     settings = dataclasses.asdict(data)
     record = {key: settings[key] for key in RECORDED_KEYS}
     counts = {"cases": len(rows), "without_mask": without_mask, "skipped": skipped, "raw": fingerprints}
@@ -197,13 +196,13 @@ def _finish(
 
 def _fingerprints(cases: list[Case]) -> dict[str, str]:
     """Of each case a hash of its raw files' names, sizes and modification times; the files are not read."""
-
-    def fingerprint(case: Case) -> str:
+    fingerprints = {}
+    for case in cases:
         paths = (case.image_path, *case.mask_paths)
         stats = [(path.name, path.stat().st_size, path.stat().st_mtime_ns) for path in paths]
-        return hashlib.sha256(repr((stats, case.inverted, case.mask_downscale)).encode()).hexdigest()[:16]
-
-    return {case.case_id: fingerprint(case) for case in cases}
+        values = repr((stats, case.inverted, case.mask_downscale))
+        fingerprints[case.case_id] = hashlib.sha256(values.encode()).hexdigest()[:16]
+    return fingerprints
 
 
 def _read_checked_record(data: DataConfig, folder: Path) -> dict[str, Any]:
@@ -216,35 +215,3 @@ def _read_checked_record(data: DataConfig, folder: Path) -> dict[str, Any]:
                 "Choose another data.name, or delete that folder to prepare it again."
             )
     return record
-
-
-def _refuse_removed(record: dict[str, Any], fingerprints: dict[str, str], data: DataConfig, folder: Path) -> None:
-    removed = sorted(set(record.get("raw", {})) - set(record.get("skipped", {})) - set(fingerprints))
-    if removed:
-        raise UserError(
-            f"{len(removed)} cases of {folder} are no longer in data.raw_dir={data.raw_dir}, first {removed[0]}.\n"
-            "Restore them, choose another data.name, or delete that folder to prepare it again."
-        )
-
-
-def _preview(folder: Path, rows: list[Row]) -> Grey:
-    """Contact sheet of cases spread evenly over the set, with the contours of the lungs."""
-    chosen = rows[:: max(1, len(rows) // PREVIEW_CASES)][:PREVIEW_CASES]
-    cases = [store.read_case(folder, row.case_id) for row in chosen]
-    pictures = [overlay(image, None, mask) for image, mask in cases]
-    captions = [f"{row.case_id} {row.split}" for row in chosen]
-    return contact_sheet(pictures, captions, columns=6, tile_px=200)
-
-
-def _report(folder: Path, rows: list[Row], skipped: dict[str, str], without_mask: int) -> None:
-    splits = ", ".join(f"{sum(row.split == split for row in rows)} {split}" for split in SPLITS)
-    labels = ", ".join(f"{sum(row.tb_label == label for row in rows)} {word}" for label, word in TB_LABELS.items())
-    log.info("Prepared %d cases in %s: %s (%s). Look at preview.png.", len(rows), folder, splits, labels)
-    if without_mask:
-        log.info("%d radiographs have no mask and were left out.", without_mask)
-    if skipped:
-        log.warning("%d corrupt cases were skipped; dataset.json lists them. %s", len(skipped), _first(skipped))
-
-
-def _first(skipped: dict[str, str]) -> str:
-    return f"The first: {next(iter(skipped.values()))}"

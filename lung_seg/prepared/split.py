@@ -20,13 +20,8 @@ Patient = list[Row]  # cases that must be in one split
 def assign_splits(rows: list[Row], test_cases: float, validation_fraction: float, seed: int) -> list[Row]:
     """Give every row a split; rows that have one keep it.
 
-    Old cases move only if a new one shows that two patients are the same: to test, else to validation.
-
-    Args:
-        rows: cases, with or without a split.
-        test_cases: number of test cases, or below 1 their fraction of all cases.
-        validation_fraction: fraction of the rest used for validation.
-        seed: another seed draws other patients.
+    Old cases move only if a new one shows that two patients are the same: to test, else to validation. ``test_cases``
+    is a number, or below 1 a fraction of all cases; ``validation_fraction`` is one of the rest.
 
     Raises:
         UserError: a split would be left without a case.
@@ -37,15 +32,20 @@ def assign_splits(rows: list[Row], test_cases: float, validation_fraction: float
     validation_size = max(1, round(validation_fraction * len(rest)))
     rows = _assign(rows, "validation", _draw(rest, "validation", validation_size, seed))
     rows = _assign(rows, "train", {row.case_id for row in rows if not row.split})
-    _check_sizes(rows, test_cases)
+    sizes = Counter(row.split for row in rows)
+    if not (sizes["train"] and sizes["validation"] and (sizes["test"] or not test_cases)):
+        raise UserError(
+            f"data.test_cases={test_cases:g} of {len(rows)} cases leaves {sizes['train']} to train, "
+            f"{sizes['validation']} to validate and {sizes['test']} to test.\n"
+            "Each needs a patient of its own: lower data.test_cases (a fraction such as 0.2 will do) or add cases."
+        )
     return rows
 
 
 def assign_folds(rows: list[Row], folds: int, fold: int, seed: int) -> list[Row]:
     """Cross-validation of all but the test cases: each is in the validation split of exactly one fold.
 
-    Raises:
-        UserError: there are more folds than patients.
+    More folds than patients raise a UserError.
     """
     rest = [row for row in rows if row.split != "test"]
     patients = sorted(_patients(rest, seed), key=lambda patient: str(_stratum(patient[0])))
@@ -104,7 +104,6 @@ def _keys(row: Row) -> tuple[str, str]:
 
 
 def _strata(rows: list[Row]) -> Counter[Stratum]:
-    """Number of cases in each stratum."""
     return Counter(map(_stratum, rows))
 
 
@@ -119,14 +118,3 @@ def _shares(sizes: Counter[Stratum], total: int) -> Counter[Stratum]:
     by_remainder = sorted(exact, key=lambda stratum: (shares[stratum] - exact[stratum], str(stratum)))
     shares.update(by_remainder[: total - shares.total()])
     return shares
-
-
-def _check_sizes(rows: list[Row], test_cases: float) -> None:
-    sizes = Counter(row.split for row in rows)
-    empty = [split for split in ("train", "validation") if not sizes[split]]
-    if empty or (test_cases and not sizes["test"]):
-        raise UserError(
-            f"data.test_cases={test_cases:g} of {len(rows)} cases leaves {sizes['train']} to train, "
-            f"{sizes['validation']} to validate and {sizes['test']} to test.\n"
-            "Each needs a patient of its own: lower data.test_cases (a fraction such as 0.2 will do) or add cases."
-        )

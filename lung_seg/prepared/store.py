@@ -3,9 +3,8 @@
 import dataclasses
 import json
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from PIL import Image
@@ -20,11 +19,9 @@ from lung_seg.raw.masks import Mask
 MANIFEST = "manifest.csv"
 SUBFOLDERS = ("images", "masks")
 PROGRESS_LOG = "journal.jsonl"
-MAX_NAMED = 3  # files that an error message names
 
 
-@dataclass(frozen=True)
-class PreparedCase:
+class PreparedCase(NamedTuple):
     """A prepared case: its row, and the fingerprint of the raw files it was made from."""
 
     row: Row
@@ -38,11 +35,7 @@ def prepared_folder(data: DataConfig) -> Path:
 
 
 def read_case(folder: Path, case_id: str) -> tuple[Grey, Mask]:
-    """Image and mask of a prepared case, (S, S) uint8 and (S, S) bool.
-
-    Raises:
-        UserError: a file is missing or broken.
-    """
+    """Image and mask of a prepared case, (S, S) uint8 and (S, S) bool; a broken file raises a UserError."""
     image, mask = (np.asarray(open_image(folder / kind / f"{case_id}.png")) for kind in SUBFOLDERS)
     return image, mask > 0
 
@@ -56,17 +49,12 @@ def write_case_png(folder: Path, subfolder: str, case_id: str, pixels: Grey) -> 
 
 
 def read_record(folder: Path) -> dict[str, Any]:
-    """dataset.json: how the set was made; empty if no set is finished.
-
-    Raises:
-        UserError: the file is broken.
-    """
+    """dataset.json: how the set was made; empty if no set is finished. A broken file raises a UserError."""
     path = folder / "dataset.json"
     try:
-        record: dict[str, Any] = dict(json.loads(path.read_text(encoding="utf-8"))) if path.is_file() else {}
+        return dict(json.loads(path.read_text(encoding="utf-8"))) if path.is_file() else {}
     except (ValueError, TypeError) as error:
         raise UserError(f"{path} is broken: {error}.\nDelete {folder} to prepare it again.") from error
-    return record
 
 
 def write_record(folder: Path, record: dict[str, Any]) -> None:
@@ -104,30 +92,22 @@ def load_progress(folder: Path) -> dict[str, PreparedCase]:
 
 
 def refuse_changed(folder: Path, all_files: bool) -> None:
-    """Refuse a prepared set whose files differ from the manifest's hashes.
+    """Raise a UserError if files of a prepared set are missing or differ from the manifest's hashes.
 
     Without ``all_files`` only files written after the manifest are read, so that a large set is checked quickly.
-
-    Raises:
-        UserError: files are missing or changed.
     """
     manifest = folder / MANIFEST
     since_ns = -1 if all_files else manifest.stat().st_mtime_ns
-    files = (file for row in read_manifest(manifest) for file in case_files(folder, row))
-    changed = [path.relative_to(folder).as_posix() for path, digest in files if _differs(path, digest, since_ns)]
+    changed = []
+    for row in read_manifest(manifest):
+        for path, digest in case_files(folder, row):
+            if not path.is_file() or (path.stat().st_mtime_ns > since_ns and sha256(path) != digest):
+                changed.append(path.relative_to(folder).as_posix())
     if changed:
-        names = ", ".join(changed[:MAX_NAMED]) + (", …" if len(changed) > MAX_NAMED else "")
         raise UserError(
-            f"{len(changed)} files of {folder} are missing or have changed since it was prepared: {names}.\n"
+            f"{len(changed)} files of {folder} are missing or have changed since it was prepared, first {changed[0]}.\n"
             "Restore them, or delete that folder to prepare it again; prepare_data.py check=true lists them all."
         )
-
-
-def _differs(path: Path, digest: str, since_ns: int) -> bool:
-    try:
-        return path.stat().st_mtime_ns > since_ns and sha256(path) != digest
-    except FileNotFoundError:
-        return True
 
 
 def case_files(folder: Path, row: Row) -> tuple[tuple[Path, str], ...]:

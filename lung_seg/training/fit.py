@@ -16,7 +16,7 @@ from torch import nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
-from lung_seg.config import Recipe, TrainConfig
+from lung_seg.config import TrainConfig
 from lung_seg.errors import UserError
 from lung_seg.files import remove_parts
 from lung_seg.model.checkpoint import load_network, start_from, steps_done
@@ -120,7 +120,7 @@ def fit(config: TrainConfig, run_dir: Path, extra_callbacks: Sequence[Callback] 
     return Fitted(run_dir, best_network, data, trainer, facts, seen_before)
 
 
-def make_segmenter(recipe: Recipe, network: UNet, seen_before: list[str]) -> LungSegmenter:
+def make_segmenter(recipe: TrainConfig, network: UNet, seen_before: list[str]) -> LungSegmenter:
     """A network with its loss, optimizer and scheduler.
 
     Args:

@@ -44,7 +44,7 @@ def test_a_shard_that_is_none_is_refused(workplace: Path, run: Run, shard: str) 
 
 def test_a_shard_downloads_first(workplace: Path, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     fetched: list[str] = []
-    monkeypatch.setattr("lung_seg.prepared.prepare.download", lambda source, _: fetched.append(source))
+    monkeypatch.setattr("lung_seg.raw.download.download", lambda source, _: fetched.append(source))
     small = ("data=montgomery", "data.raw_dir=raw", "data.image_size_px=16", "shard=1/10")
     assert run("prepare_data", *small, "data.download=true").code == 0
     assert fetched == ["montgomery"]
