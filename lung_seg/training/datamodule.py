@@ -29,10 +29,7 @@ MAX_RANGE_CASES = 2000  # enough for the reference ranges; each takes half a mil
 class LungDataModule(pl.LightningDataModule):
     """Prepares the set if it is missing, and batches its splits.
 
-    Args:
-        data: where the cases come from, how they are prepared, split and batched.
-        augmentation: how training samples are augmented.
-        seed: determines the order of the cases and their augmentation.
+    The seed determines the order of the training cases and their augmentation.
     """
 
     def __init__(self, data: DataConfig, augmentation: AugmentationConfig, seed: int):
@@ -97,7 +94,7 @@ class LungDataModule(pl.LightningDataModule):
             )
 
     def dataset(self, *splits: str, augment: Augment | None = None) -> LungDataset:
-        """The cases of some splits."""
+        """The cases of some splits, in the order of the manifest."""
         return LungDataset(self.pixels, self.rows, splits, augment, self.seed)
 
     def case_id(self, row: int) -> str:
@@ -112,11 +109,10 @@ class LungDataModule(pl.LightningDataModule):
             UserError: there are fewer training cases than one batch on each device takes.
         """
         augment = Augment(self.augmentation, self.data.image_size_px)
-        dataset: LungDataset | WithSynthetic
-        dataset = cases = self.dataset("train", augment=augment)
+        dataset: LungDataset | WithSynthetic = self.dataset("train", augment=augment)
         if self.phantoms:
             phantoms = LungDataset(self.phantoms.path, self.phantoms.rows, SPLITS, augment, self.seed)
-            dataset = WithSynthetic(cases, phantoms, self.data.synthetic_per_epoch, first_row=len(self.rows))
+            dataset = WithSynthetic(dataset, phantoms, self.data.synthetic_per_epoch, first_row=len(self.rows))
         loader = self._loader(dataset, training=True)
         devices = loader.sampler.num_replicas
         if len(dataset) < self.data.batch_size * devices:
@@ -136,10 +132,10 @@ class LungDataModule(pl.LightningDataModule):
         return self._loader(self.dataset(*self.test_splits, augment=self.test_augment))
 
     def _loader(self, dataset: LungDataset | WithSynthetic, training: bool = False) -> ResumableLoader:
-        trainer = self.trainer
-        world_size, rank = (trainer.world_size, trainer.global_rank) if trainer else (1, 0)
-        on_gpu = trainer is not None and trainer.strategy.root_device.type == "cuda"
-        workers = self.data.workers
+        world_size, rank, on_gpu, workers = 1, 0, False, self.data.workers
+        if self.trainer:
+            world_size, rank = self.trainer.world_size, self.trainer.global_rank
+            on_gpu = self.trainer.strategy.root_device.type == "cuda"
         if workers is None:
             workers = min(MAX_WORKERS, usable_cores()) if on_gpu else 0
         return ResumableLoader(
@@ -165,13 +161,8 @@ class LungDataModule(pl.LightningDataModule):
 
 def _phantom_set(data: DataConfig) -> DataConfig:
     """The phantoms to train on in addition to the cases, drawn at least at the size of the network input."""
-    phantom = dataclasses.replace(data.phantom, size_px=max(data.phantom.size_px, data.image_size_px))
-    return DataConfig(
-        name=f"phantoms_beside-{phantom.cases}-seed{phantom.seed}",
-        source="phantom",
-        raw_dir=data.prepared_dir,
-        prepared_dir=data.prepared_dir,
-        image_size_px=data.image_size_px,
-        resize=data.resize,
-        phantom=phantom,
-    )
+    folder, size_px = data.prepared_dir, data.image_size_px
+    phantom = dataclasses.replace(data.phantom, size_px=max(data.phantom.size_px, size_px))
+    name = f"phantoms_beside-{phantom.cases}-seed{phantom.seed}"
+    settings = {"image_size_px": size_px, "resize": data.resize, "phantom": phantom}
+    return DataConfig(name=name, source="phantom", raw_dir=folder, prepared_dir=folder, **settings)

@@ -22,7 +22,7 @@ from lung_seg.files import remove_parts
 from lung_seg.model.checkpoint import load_network, start_from, steps_done
 from lung_seg.model.losses import SegmentationLoss
 from lung_seg.model.unet import UNet
-from lung_seg.training.callbacks import DivergenceGuard, Throughput, ValidationPanels
+from lung_seg.training.callbacks import Throughput, ValidationPanels
 from lung_seg.training.checkpointing import PreemptionCheckpoint, RelocatableModelCheckpoint
 from lung_seg.training.datamodule import LungDataModule
 from lung_seg.training.epoch_table import MONITORED, EpochTable, read_epochs
@@ -42,7 +42,6 @@ class Fitted:
         data: what it was trained on.
         trainer: to evaluate with, on the same devices.
         facts: duration, speed and best validation score, for summary.json.
-        seen_before: SHA-256 of the prepared radiographs that the network it started from had seen.
     """
 
     run_dir: Path
@@ -50,7 +49,6 @@ class Fitted:
     data: LungDataModule
     trainer: pl.Trainer
     facts: dict[str, Any]
-    seen_before: list[str]
 
     @property
     def best_checkpoint(self) -> Path:
@@ -93,7 +91,6 @@ def fit(config: TrainConfig, run_dir: Path, extra_callbacks: Sequence[Callback] 
     keep_best = model_checkpoint(filename="best", monitor=MONITORED, mode="max", every_n_epochs=every_n_epochs)
     keep_last = model_checkpoint(filename="last")
     callbacks: list[Callback] = [
-        DivergenceGuard(),
         Throughput(),
         ValidationPanels(),
         PreemptionCheckpoint(last, config.checkpoint_every_n_steps),
@@ -117,7 +114,7 @@ def fit(config: TrainConfig, run_dir: Path, extra_callbacks: Sequence[Callback] 
     run_dir = run_dir if run_dir.resolve() == shared else shared
     best_network, _ = load_network(run_dir / "checkpoints" / "best.ckpt")
     facts = _training_facts(read_epochs(run_dir / "metrics.csv"), trainer.global_step)
-    return Fitted(run_dir, best_network, data, trainer, facts, seen_before)
+    return Fitted(run_dir, best_network, data, trainer, facts)
 
 
 def make_segmenter(recipe: Recipe, network: UNet, seen_before: list[str]) -> LungSegmenter:
@@ -138,22 +135,14 @@ def make_segmenter(recipe: Recipe, network: UNet, seen_before: list[str]) -> Lun
         settings = {name: steps if value is None else value for name, value in recipe.scheduler.items()}
         return _instantiate("scheduler", LRScheduler, settings, optimizer=optimizer)
 
-    description = {
-        "network": dataclasses.asdict(recipe.model),
-        "data": dataclasses.asdict(recipe.data),
-        "seed": recipe.seed,
-        "seen_before": seen_before,
-    }
+    network_arguments, data = dataclasses.asdict(recipe.model), dataclasses.asdict(recipe.data)
+    description = {"network": network_arguments, "data": data, "seed": recipe.seed, "seen_before": seen_before}
     loss = SegmentationLoss(**dataclasses.asdict(recipe.loss))
     return LungSegmenter(network, loss, make_optimizer, make_scheduler, description)
 
 
 def _instantiate(group: str, kind: type[KindT], settings: dict[str, Any], **arguments: Any) -> KindT:
-    """An object of the class that a group of the configuration names in ``_target_``.
-
-    Raises:
-        UserError: there is no such class, it is of another kind, or it refuses its arguments.
-    """
+    """An object of the class that a group of the configuration names in ``_target_``."""
     try:
         made = instantiate(settings, **arguments, _convert_="all")
         if not isinstance(made, kind):

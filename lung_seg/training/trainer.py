@@ -38,11 +38,7 @@ def is_main_process() -> bool:
 def make_trainer(
     settings: TrainerConfig, callbacks: Iterable[Callback] = (), loggers: Iterable[Logger] = ()
 ) -> pl.Trainer:
-    """A Trainer with these settings, callbacks and loggers.
-
-    Raises:
-        UserError: the machine lacks the requested hardware.
-    """
+    """A Trainer with these settings; a UserError if the machine lacks the requested hardware."""
     silence_warnings()
     precision = choose_precision(settings.precision, settings.accelerator)
     plugins: list[Any] = [AtomicCheckpointIO()]
@@ -85,15 +81,10 @@ def reinit_process_group(accelerator: str) -> None:
 
 @contextmanager
 def translate_errors(hint: str) -> Iterator[None]:
-    """Replace errors of Lightning and of torch's workers by ones that end with a hint how to continue.
-
-    Raises:
-        KeyboardInterrupt: by Ctrl-C, of which Lightning makes a bare SystemExit.
-        FailureError: a process that loads cases died.
-    """
+    """Replace errors of Lightning and of torch's workers by ones that end with a hint how to continue."""
     try:
         yield
-    except SystemExit as leaving:
+    except SystemExit as leaving:  # Lightning's answer to Ctrl-C
         raise KeyboardInterrupt(hint) from leaving
     except RuntimeError as error:  # torch has no more specific class
         if "DataLoader worker" not in str(error):
