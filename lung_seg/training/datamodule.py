@@ -65,7 +65,7 @@ class LungDataModule(pl.LightningDataModule):
             return
         caches = (self.cache, self.phantoms)
         cache, self.phantoms = self.trainer.strategy.broadcast(caches) if self.trainer else caches
-        assert cache is not None  # Lightning has the main process prepare the data first
+        assert cache is not None  # prepare_data was called before
         self.pixels, self.rows, self.manifest_sha256 = cache
         for used in filter(None, (cache, self.phantoms)):
             weakref.finalize(self, open_in_use(used.path).close)
@@ -81,11 +81,7 @@ class LungDataModule(pl.LightningDataModule):
         return self._hashes() | {"ranges": self._ranges}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Refuse to resume with other cases.
-
-        Raises:
-            UserError: the splits differ.
-        """
+        """Refuse to resume with other cases."""
         changed = [split for split, ours in self._hashes().items() if set(ours) != set(state_dict[split])]
         if changed:
             raise UserError(
@@ -103,11 +99,7 @@ class LungDataModule(pl.LightningDataModule):
         return rows[row].case_id
 
     def train_dataloader(self) -> DataLoader[Sample]:
-        """Augmented batches in a new order each epoch; the last batch is dropped if it is not full.
-
-        Raises:
-            UserError: there are fewer training cases than one batch on each device takes.
-        """
+        """Augmented batches in a new order each epoch; the last batch is dropped if it is not full."""
         augment = Augment(self.augmentation, self.data.image_size_px)
         dataset: LungDataset | WithSynthetic = self.dataset("train", augment=augment)
         if self.phantoms:
@@ -161,8 +153,7 @@ class LungDataModule(pl.LightningDataModule):
 
 def _phantom_set(data: DataConfig) -> DataConfig:
     """The phantoms to train on in addition to the cases, drawn at least at the size of the network input."""
-    folder, size_px = data.prepared_dir, data.image_size_px
-    phantom = dataclasses.replace(data.phantom, size_px=max(data.phantom.size_px, size_px))
+    phantom = dataclasses.replace(data.phantom, size_px=max(data.phantom.size_px, data.image_size_px))
     name = f"phantoms_beside-{phantom.cases}-seed{phantom.seed}"
-    settings = {"image_size_px": size_px, "resize": data.resize, "phantom": phantom}
-    return DataConfig(name=name, source="phantom", raw_dir=folder, prepared_dir=folder, **settings)
+    default = DataConfig(name=name, source="phantom", raw_dir=data.prepared_dir, prepared_dir=data.prepared_dir)
+    return dataclasses.replace(default, image_size_px=data.image_size_px, resize=data.resize, phantom=phantom)

@@ -3,7 +3,6 @@
 import dataclasses
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -34,21 +33,13 @@ KindT = TypeVar("KindT", Optimizer, LRScheduler)
 
 @dataclass(frozen=True)
 class Fitted:
-    """A finished training.
+    """A finished training."""
 
-    Attributes:
-        run_dir: the run directory; processes that a cluster started share that of the first one.
-        network: the best one by validation Dice, ready to predict.
-        data: what it was trained on.
-        trainer: to evaluate with, on the same devices.
-        facts: duration, speed and best validation score, for summary.json.
-    """
-
-    run_dir: Path
-    network: UNet
+    run_dir: Path  # processes that a cluster started share that of the first one
+    network: UNet  # the best one by validation Dice, ready to predict
     data: LungDataModule
-    trainer: pl.Trainer
-    facts: dict[str, Any]
+    trainer: pl.Trainer  # to evaluate with, on the same devices
+    facts: dict[str, Any]  # duration, speed and best validation score, for summary.json
 
     @property
     def best_checkpoint(self) -> Path:
@@ -59,10 +50,7 @@ class Fitted:
 def fit(config: TrainConfig, run_dir: Path, extra_callbacks: Sequence[Callback] = ()) -> Fitted:
     """Train a network and write checkpoints, curves and metrics.csv to the run directory.
 
-    Args:
-        config: the recipe, and what to resume or to start from.
-        run_dir: where to write.
-        extra_callbacks: added to those of every training, e.g. the pruning of a search.
+    ``extra_callbacks`` are added to those of every training, e.g. the pruning of a search.
 
     Raises:
         UserError: the settings do not fit the data or the hardware.
@@ -84,12 +72,10 @@ def fit(config: TrainConfig, run_dir: Path, extra_callbacks: Sequence[Callback] 
     segmenter = make_segmenter(config, network, seen_before)
 
     # Two, since one with save_last=True writes last.ckpt only when the epoch is also the best one.
-    model_checkpoint = partial(
-        RelocatableModelCheckpoint, checkpoints, save_on_train_epoch_end=True, enable_version_counter=False
-    )
-    every_n_epochs = config.trainer.check_val_every_n_epoch
-    keep_best = model_checkpoint(filename="best", monitor=MONITORED, mode="max", every_n_epochs=every_n_epochs)
-    keep_last = model_checkpoint(filename="last")
+    options: dict[str, Any] = {"save_on_train_epoch_end": True, "enable_version_counter": False}
+    best_options = {"monitor": MONITORED, "mode": "max", "every_n_epochs": config.trainer.check_val_every_n_epoch}
+    keep_best = RelocatableModelCheckpoint(checkpoints, "best", **options, **best_options)
+    keep_last = RelocatableModelCheckpoint(checkpoints, "last", **options)
     callbacks: list[Callback] = [
         Throughput(),
         ValidationPanels(),
@@ -120,10 +106,8 @@ def fit(config: TrainConfig, run_dir: Path, extra_callbacks: Sequence[Callback] 
 def make_segmenter(recipe: Recipe, network: UNet, seen_before: list[str]) -> LungSegmenter:
     """A network with its loss, optimizer and scheduler.
 
-    Args:
-        recipe: what it is trained with; a scheduler argument that is null becomes the number of optimizer steps.
-        network: with the arguments of ``recipe.model``.
-        seen_before: SHA-256 of the radiographs that it was trained on before.
+    A scheduler argument that is null becomes the number of optimizer steps. ``seen_before`` holds the SHA-256 of the
+    radiographs that the network was trained on before.
     """
     if recipe.compile:
         network.compile()

@@ -59,11 +59,7 @@ class LungSegmenter(pl.LightningModule):
         return logits
 
     def configure_optimizers(self) -> Any:
-        """The optimizer, and the scheduler for as many steps as the training will take.
-
-        Raises:
-            UserError: a resumed training would take more or fewer steps than its schedule was made for.
-        """
+        """The optimizer, and the scheduler for as many steps as the training will take."""
         # Lightning's own estimate would make the loader before a resumed training knows its epoch.
         batches = len(self.trainer.datamodule.train_dataloader())  # type: ignore[attr-defined]
         steps = math.ceil(batches / self.trainer.accumulate_grad_batches) * int(self.trainer.max_epochs or 0)
@@ -77,11 +73,7 @@ class LungSegmenter(pl.LightningModule):
         return [optimizer], [{"scheduler": self.make_scheduler(optimizer, steps), "interval": "step"}]
 
     def training_step(self, batch: Sample) -> Tensor:
-        """Mean loss of a batch.
-
-        Raises:
-            UserError: it is not finite. Several processes stop together, at the end of the epoch.
-        """
+        """Mean loss of a batch, checked to be finite; several processes stop together at the end of the epoch."""
         loss = self._count(batch, self.train_cases).mean()
         if self.trainer.world_size == 1 and not loss.isfinite():
             rate = self.trainer.optimizers[0].param_groups[0]["lr"]
