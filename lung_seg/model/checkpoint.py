@@ -31,8 +31,6 @@ READ_ERRORS = (
     EOFError, OSError,
 )  # fmt: skip
 
-Content = tuple[dict[str, torch.Tensor], dict[str, Any]]  # weights by name, description
-
 
 def find_checkpoint(path: Path) -> Path:
     """The checkpoint file itself, or the best one of a run directory.
@@ -55,7 +53,7 @@ def load_network(path: Path) -> tuple[UNet, dict[str, Any]]:
         UserError: the file is no checkpoint of this project.
     """
     try:
-        weights, description = _read_safetensors(path) if path.suffix == ".safetensors" else _read_lightning(path)
+        weights, description = _read(path)
         arguments = dict(description["network"])
         arguments.pop("dropout", None)  # of earlier versions; acts in training only
         upsampling = arguments.pop("upsampling", "transposed")  # of earlier versions
@@ -113,17 +111,14 @@ def start_from(path: Path, arguments: dict[str, Any]) -> tuple[UNet, list[str]]:
     return network.train(), description["seen"]
 
 
-def _read_lightning(path: Path) -> Content:
+def _read(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
+    """Weights by name, and the description."""
+    if path.suffix == ".safetensors":
+        with safe_open(path, framework="pt") as file:
+            weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - it is no mapping
+            return weights, json.loads(file.metadata()[FORMAT_KEY])
     checkpoint = torch.load(path, map_location="cpu", weights_only=True)
-    state, data = checkpoint["state_dict"], checkpoint[DATA_KEY]
-    weights = {key.removeprefix("network."): value for key, value in state.items() if key.startswith("network.")}
-    description = checkpoint[FORMAT_KEY]
+    state, data, description = checkpoint["state_dict"], checkpoint[DATA_KEY], checkpoint[FORMAT_KEY]
+    weights = {name.removeprefix("network."): value for name, value in state.items() if name.startswith("network.")}
     seen = sorted({*data["train"], *data["validation"], *description.get("seen_before", [])})
     return weights, description | {"seen": seen, "ranges": data["ranges"]}
-
-
-def _read_safetensors(path: Path) -> Content:
-    with safe_open(path, framework="pt") as file:
-        weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - it is no mapping
-        description: dict[str, Any] = json.loads(file.metadata()[FORMAT_KEY])
-    return weights, description

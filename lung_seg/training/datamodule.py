@@ -101,10 +101,11 @@ class LungDataModule(pl.LightningDataModule):
     def train_dataloader(self) -> DataLoader[Sample]:
         """Augmented batches in a new order each epoch; the last batch is dropped if it is not full."""
         augment = Augment(self.augmentation, self.data.image_size_px)
-        dataset: LungDataset | WithSynthetic = self.dataset("train", augment=augment)
+        dataset: LungDataset | WithSynthetic
+        dataset = cases = self.dataset("train", augment=augment)
         if self.phantoms:
             phantoms = LungDataset(self.phantoms.path, self.phantoms.rows, SPLITS, augment, self.seed)
-            dataset = WithSynthetic(dataset, phantoms, self.data.synthetic_per_epoch, first_row=len(self.rows))
+            dataset = WithSynthetic(cases, phantoms, self.data.synthetic_per_epoch, first_row=len(self.rows))
         loader = self._loader(dataset, training=True)
         devices = loader.sampler.num_replicas
         if len(dataset) < self.data.batch_size * devices:

@@ -61,8 +61,7 @@ class LungDataset(Dataset[Sample]):
     @cached_property
     def pixels(self) -> NDArray[np.uint8]:
         """The memory map, opened on first use in each process."""
-        pixels: NDArray[np.uint8] = np.load(self.path, mmap_mode="r")
-        return pixels
+        return np.load(self.path, mmap_mode="r")  # type: ignore[no-any-return]
 
     def __getstate__(self) -> dict[str, Any]:
         """Without the memory map: pickled, it would be copied whole to every worker."""

@@ -4,7 +4,7 @@ import dataclasses
 import logging
 import os
 import warnings
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -31,12 +31,11 @@ def is_restarted() -> bool:
 
 def is_main_process() -> bool:
     """Whether this is the one process of a run that writes files and prints."""
-    rank: int | None = getattr(rank_zero_only, "rank", None)  # Lightning sets it when it makes a Trainer
-    return not rank
+    return not getattr(rank_zero_only, "rank", None)  # Lightning sets it when it makes a Trainer
 
 
 def make_trainer(
-    settings: TrainerConfig, callbacks: Iterable[Callback] = (), loggers: Iterable[Logger] = ()
+    settings: TrainerConfig, callbacks: Sequence[Callback] = (), loggers: Sequence[Logger] = ()
 ) -> pl.Trainer:
     """A Trainer with these settings; a UserError if the machine lacks the requested hardware."""
     silence_warnings()
@@ -56,7 +55,7 @@ def make_trainer(
             use_distributed_sampler=False,  # EpochSampler distributes the cases
             num_sanity_val_steps=0,
             enable_model_summary=False,
-            enable_checkpointing=any(isinstance(callback, pl.callbacks.Checkpoint) for callback in callbacks),
+            enable_checkpointing=bool(callbacks),  # without callbacks it only evaluates
         )
     except (MisconfigurationException, TypeError, ValueError, RuntimeError) as error:
         raise UserError(
