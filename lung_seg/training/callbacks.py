@@ -14,7 +14,7 @@ PANEL_CASES = 4
 
 
 class Throughput(pl.Callback):
-    """Logs images per second of all devices together, and the seconds that an epoch takes with its validation."""
+    """Logs images per second of all devices together, and the seconds that an epoch takes."""
 
     started = 0.0
     images = 0
@@ -36,11 +36,12 @@ class Throughput(pl.Callback):
     ) -> None:
         """Show the rate so far."""
         self.images += len(batch.image) * trainer.world_size
-        rate = self.images / (time.perf_counter() - self.started)
-        pl_module.log("train/images_per_s", rate, prog_bar=True, logger=False)
+        self.rate = self.images / (time.perf_counter() - self.started)
+        pl_module.log("images_per_s", self.rate, prog_bar=True, logger=False)
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Log the seconds."""
+        """Log the epoch's rate without its validation, and its seconds with it."""
+        pl_module.log("train/images_per_s", self.rate, logger=False)
         pl_module.log("train/seconds", time.perf_counter() - self.started, logger=False)
 
 

@@ -73,8 +73,8 @@ def fit(config: TrainConfig, run_dir: Path, extra_callbacks: Sequence[Callback] 
 
     # Two, since one with save_last=True writes last.ckpt only when the epoch is also the best one.
     options: dict[str, Any] = {"save_on_train_epoch_end": True, "enable_version_counter": False}
-    best_options = {"monitor": MONITORED, "mode": "max", "every_n_epochs": config.trainer.check_val_every_n_epoch}
-    keep_best = RelocatableModelCheckpoint(checkpoints, "best", **options, **best_options)
+    every = config.trainer.check_val_every_n_epoch
+    keep_best = RelocatableModelCheckpoint(checkpoints, "best", MONITORED, mode="max", every_n_epochs=every, **options)
     keep_last = RelocatableModelCheckpoint(checkpoints, "last", **options)
     callbacks: list[Callback] = [
         Throughput(),
