@@ -1,7 +1,6 @@
-"""Checkpoints: weights, and the plain numbers and strings that rebuild the network.
+"""Checkpoints: Lightning's .ckpt, from which a training resumes, and .safetensors, which is shipped.
 
-There are two kinds of files: Lightning's .ckpt, from which a training resumes, and .safetensors, which is shipped. Only
-tensors and plain values are ever unpickled. The description in both is a dictionary of plain values:
+Only tensors and plain values are ever unpickled. The description in both is a dictionary of plain values:
 
     network      arguments of ``UNet``
     data         settings of the data that it was trained on
@@ -32,8 +31,6 @@ READ_ERRORS = (
     EOFError, OSError,
 )  # fmt: skip
 
-Content = tuple[dict[str, torch.Tensor], dict[str, Any]]  # weights by name, description
-
 
 def find_checkpoint(path: Path) -> Path:
     """The checkpoint file itself, or the best one of a run directory.
@@ -41,9 +38,9 @@ def find_checkpoint(path: Path) -> Path:
     Raises:
         UserError: there is none.
     """
-    best = path / "checkpoints" / "best.ckpt"
-    if path.is_file() or best.is_file():
-        return path if path.is_file() else best
+    for candidate in (path, path / "checkpoints" / "best.ckpt"):
+        if candidate.is_file():
+            return candidate
     raise UserError(
         f"checkpoint={path} is neither a checkpoint nor a run directory with one.\nTrain first: python train.py"
     )
@@ -56,24 +53,28 @@ def load_network(path: Path) -> tuple[UNet, dict[str, Any]]:
         UserError: the file is no checkpoint of this project.
     """
     try:
-        weights, description = _read_safetensors(path) if path.suffix == ".safetensors" else _read_lightning(path)
-        description["network"] = _network_arguments(path, description["network"])
-        network = UNet(**description["network"])
+        weights, description = _read(path)
+        arguments = dict(description["network"])
+        arguments.pop("dropout", None)  # of earlier versions; acts in training only
+        upsampling = arguments.pop("upsampling", "transposed")  # of earlier versions
+        if upsampling != "transposed":
+            raise UserError(
+                f"{path} was trained with model.upsampling={upsampling}, which is no longer supported.\n"
+                "Train the network again, or predict with the version of lung_seg that trained it."
+            )
+        network = UNet(**arguments)
         network.load_state_dict(weights)
     except READ_ERRORS as error:
         raise UserError(
             f"{path} is no whole checkpoint of this project: it does not hold the plain values and weights of one.\n"
             "Give one that train.py wrote, e.g. checkpoint=runs/train/<time>/checkpoints/best.ckpt"
         ) from error
-    return network.to(memory_format=torch.channels_last).eval(), description  # type: ignore[call-overload]
+    network = network.to(memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
+    return network, description | {"network": arguments}
 
 
 def steps_done(path: Path) -> int:
-    """Optimizer steps that led to a training's checkpoint.
-
-    Raises:
-        UserError: the file is no checkpoint of a training.
-    """
+    """Optimizer steps that led to a training's checkpoint."""
     try:
         return int(torch.load(path, map_location="cpu", weights_only=True, mmap=True)["global_step"])
     except READ_ERRORS as error:
@@ -83,12 +84,8 @@ def steps_done(path: Path) -> int:
 def write_safetensors(network: UNet, description: dict[str, Any], path: Path, half: bool) -> None:
     """Write weights and description as ``load_network`` reads them.
 
-    Args:
-        network: whose weights to write.
-        description: as ``load_network`` returns it.
-        path: ends in .safetensors.
-        half: write the kernels, nearly all of the weights, in half precision. Values per channel stay float32: a
-            running variance may be too small for half precision.
+    With ``half`` the kernels, nearly all of the weights, are written in half precision. Values per channel stay
+    float32: a running variance may be too small for half precision.
     """
     kernel_type = torch.float16 if half else torch.float32
     weights = {
@@ -102,12 +99,8 @@ def write_safetensors(network: UNet, description: dict[str, Any], path: Path, ha
 def start_from(path: Path, arguments: dict[str, Any]) -> tuple[UNet, list[str]]:
     """A network to train further, and the SHA-256 of the prepared radiographs it has seen.
 
-    Args:
-        path: a checkpoint, a run directory or a .safetensors file.
-        arguments: those of ``UNet`` that the settings request.
-
     Raises:
-        UserError: there is no such network, or its arguments differ.
+        UserError: there is no such network, or it differs from the requested arguments of ``UNet``.
     """
     network, description = load_network(find_checkpoint(path))
     saved = description["network"]
@@ -118,30 +111,14 @@ def start_from(path: Path, arguments: dict[str, Any]) -> tuple[UNet, list[str]]:
     return network.train(), description["seen"]
 
 
-def _network_arguments(path: Path, saved: dict[str, Any]) -> dict[str, Any]:
-    """Arguments of ``UNet``; those that only earlier versions knew are dropped if they do not change predictions."""
-    arguments = dict(saved)
-    arguments.pop("dropout", None)  # acts in training only
-    upsampling = arguments.pop("upsampling", "transposed")
-    if upsampling != "transposed":
-        raise UserError(
-            f"{path} was trained with model.upsampling={upsampling}, which is no longer supported.\n"
-            "Train the network again, or predict with the version of lung_seg that trained it."
-        )
-    return arguments
-
-
-def _read_lightning(path: Path) -> Content:
+def _read(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
+    """Weights by name, and the description."""
+    if path.suffix == ".safetensors":
+        with safe_open(path, framework="pt") as file:
+            weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - it is no mapping
+            return weights, json.loads(file.metadata()[FORMAT_KEY])
     checkpoint = torch.load(path, map_location="cpu", weights_only=True)
-    state, data = checkpoint["state_dict"], checkpoint[DATA_KEY]
-    weights = {key.removeprefix("network."): value for key, value in state.items() if key.startswith("network.")}
-    description = checkpoint[FORMAT_KEY]
+    state, data, description = checkpoint["state_dict"], checkpoint[DATA_KEY], checkpoint[FORMAT_KEY]
+    weights = {name.removeprefix("network."): value for name, value in state.items() if name.startswith("network.")}
     seen = sorted({*data["train"], *data["validation"], *description.get("seen_before", [])})
     return weights, description | {"seen": seen, "ranges": data["ranges"]}
-
-
-def _read_safetensors(path: Path) -> Content:
-    with safe_open(path, framework="pt") as file:
-        weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - it is no mapping
-        description: dict[str, Any] = json.loads(file.metadata()[FORMAT_KEY])
-    return weights, description

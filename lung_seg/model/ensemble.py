@@ -5,11 +5,7 @@ from torch import Tensor, nn
 
 
 class Ensemble(nn.Module):
-    """Mean probability of several networks, as logits.
-
-    Args:
-        networks: from images (N, 1, S, S) uint8 to logits (N, 1, S, S).
-    """
+    """Mean probability of several networks, as logits."""
 
     def __init__(self, networks: list[nn.Module]):
         super().__init__()

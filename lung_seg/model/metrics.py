@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-COUNTS = ("true_positive", "false_positive", "true_negative", "false_negative", "bce")
+COUNTS = ("true_positive", "false_positive", "true_negative", "false_negative", "bce")  # pixels; mean cross-entropy
 OVERLAP_SCORES = ("accuracy", "dice", "iou", "precision", "recall", "bce")
 
 
@@ -20,12 +20,7 @@ def predict_mask(logits: Tensor) -> Tensor:
 
 
 def overlap_counts(logits: Tensor, mask: Tensor) -> Tensor:
-    """The ``COUNTS`` of each case, (N, 5) float32: four pixel counts and the mean cross-entropy.
-
-    Args:
-        logits: (N, 1, H, W).
-        mask: (N, 1, H, W) bool.
-    """
+    """The ``COUNTS`` of each case, (N, 5) float32, from logits (N, 1, H, W) and a mask (N, 1, H, W) bool."""
     prediction, truth = predict_mask(logits).flatten(1), mask.flatten(1)
     tp = (prediction & truth).sum(1)
     fp, fn = prediction.sum(1) - tp, truth.sum(1) - tp

@@ -12,7 +12,7 @@ TYPES = {"32-true": torch.float32, "bf16-mixed": torch.bfloat16, "16-mixed": tor
 def choose_precision(requested: str, accelerator: str) -> str:
     """The requested precision; for "auto" bf16-mixed where the hardware multiplies bf16, else 32-true.
 
-    On a CPU that only emulates bf16 the mixed precision is slower than float32.
+    Where bf16 is only emulated the mixed precision is slower than float32.
 
     Raises:
         UserError: there is no such precision.
@@ -22,12 +22,11 @@ def choose_precision(requested: str, accelerator: str) -> str:
     if requested != "auto":
         rule = f"must be one of auto | {' | '.join(TYPES)}"
         raise UserError(f"precision={requested} {rule}.\nauto takes the fastest of this machine.")
+    native = False
     if accelerator != "cpu" and torch.cuda.is_available():
         native = torch.cuda.is_bf16_supported(including_emulation=False)
     elif accelerator in ("cpu", "auto") and not torch.backends.mps.is_available():
         native = torch.cpu._is_avx512_bf16_supported()
-    else:
-        native = False
     return "bf16-mixed" if native else "32-true"
 
 

@@ -54,14 +54,11 @@ def standardise(image: Tensor) -> Tensor:
 
 
 def _double_convolution(in_channels: int, out_channels: int, normalization: str) -> nn.Sequential:
-    return nn.Sequential(
-        nn.Conv2d(in_channels, out_channels, kernel_size=3, padding=1, bias=False),
-        _normalization(out_channels, normalization),
-        nn.ReLU(inplace=True),
-        nn.Conv2d(out_channels, out_channels, kernel_size=3, padding=1, bias=False),
-        _normalization(out_channels, normalization),
-        nn.ReLU(inplace=True),
-    )
+    layers: list[nn.Module] = []
+    for channels in (in_channels, out_channels):
+        layers.append(nn.Conv2d(channels, out_channels, kernel_size=3, padding=1, bias=False))
+        layers += [_normalization(out_channels, normalization), nn.ReLU(inplace=True)]
+    return nn.Sequential(*layers)
 
 
 def _normalization(channels: int, kind: str) -> nn.Module:
@@ -71,7 +68,6 @@ def _normalization(channels: int, kind: str) -> nn.Module:
         case "instance":
             return nn.InstanceNorm2d(channels, affine=True)
         case "group":
-            most = max(1, channels // CHANNELS_PER_GROUP)
-            groups = max(count for count in range(1, most + 1) if channels % count == 0)
-            return nn.GroupNorm(groups, channels)
+            counts = range(1, max(1, channels // CHANNELS_PER_GROUP) + 1)
+            return nn.GroupNorm(max(count for count in counts if channels % count == 0), channels)
     raise ValueError(f"normalization={kind!r} must be batch, instance or group.")

@@ -22,12 +22,7 @@ TONE_CURVE_KNOTS = 8  # segments of a tone curve, of random slope
 
 
 class Augment:
-    """Augments an image and its mask together; the same seed gives the same result.
-
-    Args:
-        params: range or probability of each transform; 0 leaves it out.
-        size_px: height and width of the samples.
-    """
+    """Augments an image and its mask together; the same seed gives the same result."""
 
     def __init__(self, params: AugmentationConfig, size_px: int):
         affine = A.Affine(

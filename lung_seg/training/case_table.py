@@ -1,4 +1,4 @@
-"""Numbers per case, gathered from all batches and devices."""
+"""A table of numbers per case."""
 
 import torch
 from torch import Tensor
@@ -7,12 +7,9 @@ from torchmetrics.utilities import dim_zero_cat
 
 
 class CaseTable(Metric):
-    """One row of numbers per case, gathered from all batches and devices.
+    """``columns`` numbers per case, gathered from all batches and devices.
 
     Each case is counted once, although the distributed sampler repeats cases to give every device the same number.
-
-    Args:
-        columns: how many numbers each case has.
     """
 
     full_state_update = False

@@ -50,11 +50,8 @@ class PreemptionCheckpoint(pl.Callback):
     """Writes last.ckpt within an epoch: every few steps, and when the process receives SIGTERM or SIGUSR1.
 
     Clusters and shutdowns send SIGTERM, SLURM also SIGUSR1 some time before the end. Lightning's own handling saves
-    nothing, and leaves some of several processes waiting for the others.
-
-    Args:
-        path: of last.ckpt.
-        every_n_steps: optimizer steps between two checkpoints; None writes only the one before the end.
+    nothing, and leaves some of several processes waiting for the others. Without ``every_n_steps``, which counts
+    optimizer steps, only the signals make it write.
     """
 
     def __init__(self, path: Path, every_n_steps: int | None):

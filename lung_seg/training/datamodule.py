@@ -29,10 +29,7 @@ MAX_RANGE_CASES = 2000  # enough for the reference ranges; each takes half a mil
 class LungDataModule(pl.LightningDataModule):
     """Prepares the set if it is missing, and batches its splits.
 
-    Args:
-        data: where the cases come from, how they are prepared, split and batched.
-        augmentation: how training samples are augmented.
-        seed: determines the order of the cases and their augmentation.
+    The seed determines the order of the training cases and their augmentation.
     """
 
     def __init__(self, data: DataConfig, augmentation: AugmentationConfig, seed: int):
@@ -68,7 +65,7 @@ class LungDataModule(pl.LightningDataModule):
             return
         caches = (self.cache, self.phantoms)
         cache, self.phantoms = self.trainer.strategy.broadcast(caches) if self.trainer else caches
-        assert cache is not None  # Lightning has the main process prepare the data first
+        assert cache is not None  # prepare_data was called before
         self.pixels, self.rows, self.manifest_sha256 = cache
         for used in filter(None, (cache, self.phantoms)):
             weakref.finalize(self, open_in_use(used.path).close)
@@ -84,11 +81,7 @@ class LungDataModule(pl.LightningDataModule):
         return self._hashes() | {"ranges": self._ranges}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Refuse to resume with other cases.
-
-        Raises:
-            UserError: the splits differ.
-        """
+        """Refuse to resume with other cases."""
         changed = [split for split, ours in self._hashes().items() if set(ours) != set(state_dict[split])]
         if changed:
             raise UserError(
@@ -97,7 +90,7 @@ class LungDataModule(pl.LightningDataModule):
             )
 
     def dataset(self, *splits: str, augment: Augment | None = None) -> LungDataset:
-        """The cases of some splits."""
+        """The cases of some splits, in the order of the manifest."""
         return LungDataset(self.pixels, self.rows, splits, augment, self.seed)
 
     def case_id(self, row: int) -> str:
@@ -106,11 +99,7 @@ class LungDataModule(pl.LightningDataModule):
         return rows[row].case_id
 
     def train_dataloader(self) -> DataLoader[Sample]:
-        """Augmented batches in a new order each epoch; the last batch is dropped if it is not full.
-
-        Raises:
-            UserError: there are fewer training cases than one batch on each device takes.
-        """
+        """Augmented batches in a new order each epoch; the last batch is dropped if it is not full."""
         augment = Augment(self.augmentation, self.data.image_size_px)
         dataset: LungDataset | WithSynthetic
         dataset = cases = self.dataset("train", augment=augment)
@@ -136,10 +125,10 @@ class LungDataModule(pl.LightningDataModule):
         return self._loader(self.dataset(*self.test_splits, augment=self.test_augment))
 
     def _loader(self, dataset: LungDataset | WithSynthetic, training: bool = False) -> ResumableLoader:
-        trainer = self.trainer
-        world_size, rank = (trainer.world_size, trainer.global_rank) if trainer else (1, 0)
-        on_gpu = trainer is not None and trainer.strategy.root_device.type == "cuda"
-        workers = self.data.workers
+        world_size, rank, on_gpu, workers = 1, 0, False, self.data.workers
+        if self.trainer:
+            world_size, rank = self.trainer.world_size, self.trainer.global_rank
+            on_gpu = self.trainer.strategy.root_device.type == "cuda"
         if workers is None:
             workers = min(MAX_WORKERS, usable_cores()) if on_gpu else 0
         return ResumableLoader(
@@ -166,12 +155,6 @@ class LungDataModule(pl.LightningDataModule):
 def _phantom_set(data: DataConfig) -> DataConfig:
     """The phantoms to train on in addition to the cases, drawn at least at the size of the network input."""
     phantom = dataclasses.replace(data.phantom, size_px=max(data.phantom.size_px, data.image_size_px))
-    return DataConfig(
-        name=f"phantoms_beside-{phantom.cases}-seed{phantom.seed}",
-        source="phantom",
-        raw_dir=data.prepared_dir,
-        prepared_dir=data.prepared_dir,
-        image_size_px=data.image_size_px,
-        resize=data.resize,
-        phantom=phantom,
-    )
+    name = f"phantoms_beside-{phantom.cases}-seed{phantom.seed}"
+    default = DataConfig(name=name, source="phantom", raw_dir=data.prepared_dir, prepared_dir=data.prepared_dir)
+    return dataclasses.replace(default, image_size_px=data.image_size_px, resize=data.resize, phantom=phantom)

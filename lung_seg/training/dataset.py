@@ -35,7 +35,7 @@ class LungDataset(Dataset[Sample]):
     """The cases of some splits.
 
     Args:
-        path: the set's memory map, see ``PixelCache``.
+        path: the set's pixel cache, which is mapped into memory.
         rows: the set's whole manifest.
         splits: which of its cases.
         augment: how samples are augmented; None leaves them as they were prepared.
@@ -61,8 +61,7 @@ class LungDataset(Dataset[Sample]):
     @cached_property
     def pixels(self) -> NDArray[np.uint8]:
         """The memory map, opened on first use in each process."""
-        pixels: NDArray[np.uint8] = np.load(self.path, mmap_mode="r")
-        return pixels
+        return np.load(self.path, mmap_mode="r")  # type: ignore[no-any-return]
 
     def __getstate__(self) -> dict[str, Any]:
         """Without the memory map: pickled, it would be copied whole to every worker."""
@@ -70,14 +69,7 @@ class LungDataset(Dataset[Sample]):
 
 
 class WithSynthetic(Dataset[Sample]):
-    """Training cases, and in each epoch the next few phantoms of a larger set.
-
-    Args:
-        cases: the training cases.
-        phantoms: the phantoms to choose from.
-        per_epoch: phantoms in each epoch.
-        first_row: row number of the first phantom, above those of all cases.
-    """
+    """Training cases, and in each epoch the next few phantoms of a larger set; their rows begin at ``first_row``."""
 
     def __init__(self, cases: LungDataset, phantoms: LungDataset, per_epoch: int, first_row: int):
         self.cases = cases

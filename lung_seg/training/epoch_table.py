@@ -34,9 +34,6 @@ class EpochTable(Checkpoint):
         scores = {name: float(value) for name, value in trainer.callback_metrics.items() if name.startswith(splits)}
         log_scores(trainer, scores | {"epoch": epoch}, last_step)
         self.epochs[epoch] = {"epoch": epoch, "step": last_step, **scores}
-        self._write()
-
-    def _write(self) -> None:
         rows = [self.epochs[epoch] for epoch in sorted(self.epochs)]
         columns = ["epoch", "step", *sorted({name for row in rows for name in row} - {"epoch", "step"})]
         with atomic_path(self.path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:

@@ -3,7 +3,6 @@
 import dataclasses
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -22,7 +21,7 @@ from lung_seg.files import remove_parts
 from lung_seg.model.checkpoint import load_network, start_from, steps_done
 from lung_seg.model.losses import SegmentationLoss
 from lung_seg.model.unet import UNet
-from lung_seg.training.callbacks import DivergenceGuard, Throughput, ValidationPanels
+from lung_seg.training.callbacks import Throughput, ValidationPanels
 from lung_seg.training.checkpointing import PreemptionCheckpoint, RelocatableModelCheckpoint
 from lung_seg.training.datamodule import LungDataModule
 from lung_seg.training.epoch_table import MONITORED, EpochTable, read_epochs
@@ -34,23 +33,13 @@ KindT = TypeVar("KindT", Optimizer, LRScheduler)
 
 @dataclass(frozen=True)
 class Fitted:
-    """A finished training.
+    """A finished training."""
 
-    Attributes:
-        run_dir: the run directory; processes that a cluster started share that of the first one.
-        network: the best one by validation Dice, ready to predict.
-        data: what it was trained on.
-        trainer: to evaluate with, on the same devices.
-        facts: duration, speed and best validation score, for summary.json.
-        seen_before: SHA-256 of the prepared radiographs that the network it started from had seen.
-    """
-
-    run_dir: Path
-    network: UNet
+    run_dir: Path  # processes that a cluster started share that of the first one
+    network: UNet  # the best one by validation Dice, ready to predict
     data: LungDataModule
-    trainer: pl.Trainer
-    facts: dict[str, Any]
-    seen_before: list[str]
+    trainer: pl.Trainer  # to evaluate with, on the same devices
+    facts: dict[str, Any]  # duration, speed and best validation score, for summary.json
 
     @property
     def best_checkpoint(self) -> Path:
@@ -61,10 +50,7 @@ class Fitted:
 def fit(config: TrainConfig, run_dir: Path, extra_callbacks: Sequence[Callback] = ()) -> Fitted:
     """Train a network and write checkpoints, curves and metrics.csv to the run directory.
 
-    Args:
-        config: the recipe, and what to resume or to start from.
-        run_dir: where to write.
-        extra_callbacks: added to those of every training, e.g. the pruning of a search.
+    ``extra_callbacks`` are added to those of every training, e.g. the pruning of a search.
 
     Raises:
         UserError: the settings do not fit the data or the hardware.
@@ -86,14 +72,11 @@ def fit(config: TrainConfig, run_dir: Path, extra_callbacks: Sequence[Callback] 
     segmenter = make_segmenter(config, network, seen_before)
 
     # Two, since one with save_last=True writes last.ckpt only when the epoch is also the best one.
-    model_checkpoint = partial(
-        RelocatableModelCheckpoint, checkpoints, save_on_train_epoch_end=True, enable_version_counter=False
-    )
-    every_n_epochs = config.trainer.check_val_every_n_epoch
-    keep_best = model_checkpoint(filename="best", monitor=MONITORED, mode="max", every_n_epochs=every_n_epochs)
-    keep_last = model_checkpoint(filename="last")
+    options: dict[str, Any] = {"save_on_train_epoch_end": True, "enable_version_counter": False}
+    every = config.trainer.check_val_every_n_epoch
+    keep_best = RelocatableModelCheckpoint(checkpoints, "best", MONITORED, mode="max", every_n_epochs=every, **options)
+    keep_last = RelocatableModelCheckpoint(checkpoints, "last", **options)
     callbacks: list[Callback] = [
-        DivergenceGuard(),
         Throughput(),
         ValidationPanels(),
         PreemptionCheckpoint(last, config.checkpoint_every_n_steps),
@@ -117,16 +100,14 @@ def fit(config: TrainConfig, run_dir: Path, extra_callbacks: Sequence[Callback] 
     run_dir = run_dir if run_dir.resolve() == shared else shared
     best_network, _ = load_network(run_dir / "checkpoints" / "best.ckpt")
     facts = _training_facts(read_epochs(run_dir / "metrics.csv"), trainer.global_step)
-    return Fitted(run_dir, best_network, data, trainer, facts, seen_before)
+    return Fitted(run_dir, best_network, data, trainer, facts)
 
 
 def make_segmenter(recipe: TrainConfig, network: UNet, seen_before: list[str]) -> LungSegmenter:
     """A network with its loss, optimizer and scheduler.
 
-    Args:
-        recipe: what it is trained with; a scheduler argument that is null becomes the number of optimizer steps.
-        network: with the arguments of ``recipe.model``.
-        seen_before: SHA-256 of the radiographs that it was trained on before.
+    A scheduler argument that is null becomes the number of optimizer steps. ``seen_before`` holds the SHA-256 of the
+    radiographs that the network was trained on before.
     """
     if recipe.compile:
         network.compile()
@@ -138,22 +119,14 @@ def make_segmenter(recipe: TrainConfig, network: UNet, seen_before: list[str]) -
         settings = {name: steps if value is None else value for name, value in recipe.scheduler.items()}
         return _instantiate("scheduler", LRScheduler, settings, optimizer=optimizer)
 
-    description = {
-        "network": dataclasses.asdict(recipe.model),
-        "data": dataclasses.asdict(recipe.data),
-        "seed": recipe.seed,
-        "seen_before": seen_before,
-    }
+    network_arguments, data = dataclasses.asdict(recipe.model), dataclasses.asdict(recipe.data)
+    description = {"network": network_arguments, "data": data, "seed": recipe.seed, "seen_before": seen_before}
     loss = SegmentationLoss(**dataclasses.asdict(recipe.loss))
     return LungSegmenter(network, loss, make_optimizer, make_scheduler, description)
 
 
 def _instantiate(group: str, kind: type[KindT], settings: dict[str, Any], **arguments: Any) -> KindT:
-    """An object of the class that a group of the configuration names in ``_target_``.
-
-    Raises:
-        UserError: there is no such class, it is of another kind, or it refuses its arguments.
-    """
+    """An object of the class that a group of the configuration names in ``_target_``."""
     try:
         made = instantiate(settings, **arguments, _convert_="all")
         if not isinstance(made, kind):

@@ -19,10 +19,8 @@ from lung_seg.training.epoch_table import log_scores
 
 STEPS_KEY = "planned_steps"  # where a checkpoint holds the optimizer steps that its schedule was made for
 CASES_KEY = "train_cases"  # where one written within an epoch holds the scores of the epoch's cases so far
-DIVERGED = (
-    "the training diverged.\n"
-    "Lower optimizer.lr, or limit trainer.gradient_clip_val; the checkpoints of earlier epochs are kept."
-)
+DIVERGED = """the training diverged.
+Lower optimizer.lr, or limit trainer.gradient_clip_val; the checkpoints of earlier epochs are kept."""
 
 
 class LungSegmenter(pl.LightningModule):
@@ -61,11 +59,7 @@ class LungSegmenter(pl.LightningModule):
         return logits
 
     def configure_optimizers(self) -> Any:
-        """The optimizer, and the scheduler for as many steps as the training will take.
-
-        Raises:
-            UserError: a resumed training would take more or fewer steps than its schedule was made for.
-        """
+        """The optimizer, and the scheduler for as many steps as the training will take."""
         # Lightning's own estimate would make the loader before a resumed training knows its epoch.
         batches = len(self.trainer.datamodule.train_dataloader())  # type: ignore[attr-defined]
         steps = math.ceil(batches / self.trainer.accumulate_grad_batches) * int(self.trainer.max_epochs or 0)
@@ -76,12 +70,16 @@ class LungSegmenter(pl.LightningModule):
             )
         self.planned_steps = steps
         optimizer = self.make_optimizer(self.network.parameters())
-        scheduler = self.make_scheduler(optimizer, steps)
-        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
+        return [optimizer], [{"scheduler": self.make_scheduler(optimizer, steps), "interval": "step"}]
 
     def training_step(self, batch: Sample) -> Tensor:
-        """Mean loss of a batch."""
+        """Mean loss of a batch, checked to be finite; several processes stop together at the end of the epoch."""
         loss = self._count(batch, self.train_cases).mean()
+        if self.trainer.world_size == 1 and not loss.isfinite():
+            rate = self.trainer.optimizers[0].param_groups[0]["lr"]
+            cases = ", ".join(self.trainer.datamodule.case_id(row) for row in batch.row.tolist())  # type: ignore[attr-defined]
+            where = f"in step {self.trainer.global_step + 1} of epoch {self.current_epoch}"
+            raise UserError(f"The loss is {loss:.4g} {where}, at learning rate {rate:.3g} on {cases}: {DIVERGED}")
         self.log("loss", loss.detach(), prog_bar=True, logger=False)
         return loss
 
@@ -112,28 +110,21 @@ class LungSegmenter(pl.LightningModule):
             checkpoint[CASES_KEY] = self.train_cases.compute()
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Refuse to resume with another network or seed; restore the scores of an unfinished epoch.
-
-        Raises:
-            UserError: they differ.
-        """
+        """Refuse to resume with another network or seed; restore the scores of an unfinished epoch."""
         saved, ours = (
-            description["network"] | {"seed": description["seed"]}
+            {f"model.{key}": value for key, value in description["network"].items()} | {"seed": description["seed"]}
             for description in (checkpoint[FORMAT_KEY], self.description)
         )
         for key, value in ours.items():
             if value != saved.get(key):
-                raise UserError(
-                    f"{'' if key == 'seed' else 'model.'}{key}={value}, but it began with {saved.get(key)}.\n"
-                    "Resume it with the same settings, or start a new run."
-                )
+                remedy = "Resume it with the same settings, or start a new run."
+                raise UserError(f"{key}={value}, but it began with {saved.get(key)}.\n{remedy}")
         self.planned_steps = checkpoint[STEPS_KEY]
         if CASES_KEY in checkpoint:  # of all devices, on each of them; the table counts a case once
             cases = checkpoint[CASES_KEY]
             self.train_cases.update(cases[:, 0].long(), cases[:, 1:].float())
 
     def _count(self, batch: Sample, table: CaseTable) -> Tensor:
-        """Loss of each case of a batch, (N,); its counts are added to a table."""
         logits = self(batch.image)
         loss: Tensor = self.loss(logits, batch.mask)
         counts = overlap_counts(logits.detach(), batch.mask)
@@ -141,7 +132,6 @@ class LungSegmenter(pl.LightningModule):
         return loss
 
     def _log_scores(self, split: str, table: CaseTable) -> None:
-        """Mean of each score over the cases of a split, and their pooled Dice; ``EpochTable`` writes them."""
         cases = table.compute()
         table.reset()
         counts, loss = cases[:, 1:-1], cases[:, -1]

@@ -4,7 +4,7 @@ import dataclasses
 import logging
 import os
 import warnings
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -31,18 +31,13 @@ def is_restarted() -> bool:
 
 def is_main_process() -> bool:
     """Whether this is the one process of a run that writes files and prints."""
-    rank: int | None = getattr(rank_zero_only, "rank", None)  # Lightning sets it when it makes a Trainer
-    return not rank
+    return not getattr(rank_zero_only, "rank", None)  # Lightning sets it when it makes a Trainer
 
 
 def make_trainer(
-    settings: TrainerConfig, callbacks: Iterable[Callback] = (), loggers: Iterable[Logger] = ()
+    settings: TrainerConfig, callbacks: Sequence[Callback] = (), loggers: Sequence[Logger] = ()
 ) -> pl.Trainer:
-    """A Trainer with these settings, callbacks and loggers.
-
-    Raises:
-        UserError: the machine lacks the requested hardware.
-    """
+    """A Trainer with these settings; a UserError if the machine lacks the requested hardware."""
     silence_warnings()
     precision = choose_precision(settings.precision, settings.accelerator)
     plugins: list[Any] = [AtomicCheckpointIO()]
@@ -60,7 +55,7 @@ def make_trainer(
             use_distributed_sampler=False,  # EpochSampler distributes the cases
             num_sanity_val_steps=0,
             enable_model_summary=False,
-            enable_checkpointing=any(isinstance(callback, pl.callbacks.Checkpoint) for callback in callbacks),
+            enable_checkpointing=bool(callbacks),  # without callbacks it only evaluates
         )
     except (MisconfigurationException, TypeError, ValueError, RuntimeError) as error:
         raise UserError(
@@ -85,15 +80,10 @@ def reinit_process_group(accelerator: str) -> None:
 
 @contextmanager
 def translate_errors(hint: str) -> Iterator[None]:
-    """Replace errors of Lightning and of torch's workers by ones that end with a hint how to continue.
-
-    Raises:
-        KeyboardInterrupt: by Ctrl-C, of which Lightning makes a bare SystemExit.
-        FailureError: a process that loads cases died.
-    """
+    """Replace errors of Lightning and of torch's workers by ones that end with a hint how to continue."""
     try:
         yield
-    except SystemExit as leaving:
+    except SystemExit as leaving:  # Lightning's answer to Ctrl-C
         raise KeyboardInterrupt(hint) from leaving
     except RuntimeError as error:  # torch has no more specific class
         if "DataLoader worker" not in str(error):

@@ -12,10 +12,7 @@ from lung_seg.model.unet import UNet, standardise
 CONF = Path(__file__).parents[2] / "conf" / "model"
 
 
-@pytest.mark.parametrize(
-    ("normalization", "depth"),
-    list(product(("batch", "instance", "group"), (1, 3))),
-)
+@pytest.mark.parametrize(("normalization", "depth"), list(product(("batch", "instance", "group"), (1, 3))))
 def test_logits_are_as_large_as_the_image(normalization: str, depth: int) -> None:
     network = UNet(4, depth, normalization=normalization)
     image = torch.randint(0, 256, (2, 1, 32, 48), dtype=torch.uint8)

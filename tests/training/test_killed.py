@@ -162,11 +162,7 @@ def test_a_training_killed_again_and_again_at_random_moments_ends_as_if_it_had_n
 
 
 @pytest.mark.parametrize(
-    ("name", "during", "steps_saved"),
-    [
-        ("SIGTERM", "training_step", 5),
-        ("SIGUSR1", "validation_step", 3),
-    ],
+    ("name", "during", "steps_saved"), [("SIGTERM", "training_step", 5), ("SIGUSR1", "validation_step", 3)]
 )
 def test_a_training_asked_to_end_saves_and_says_how_to_go_on(
     name: str, during: str, steps_saved: int, trained: Path, run: Run, monkeypatch: pytest.MonkeyPatch

@@ -113,9 +113,7 @@ def test_the_cases_go_away(trained: Path, run: Run, monkeypatch: pytest.MonkeyPa
 
 @pytest.mark.parametrize(
     ("error", "code", "remedy"),
-    [
-        (torch.OutOfMemoryError("CUDA out of memory."), 1, "Lower data.batch_size, data.image_size_px or model."),
-    ],
+    [(torch.OutOfMemoryError("CUDA out of memory."), 1, "Lower data.batch_size, data.image_size_px or model.")],
     ids=["a full GPU"],
 )
 def test_what_only_a_gpu_meets(
