@@ -27,5 +27,5 @@ class SearchSweeper(Sweeper):
         try:
             from lung_seg.search.sweeper import run_search  # Hydra imports this module for every command
         except ImportError as error:
-            raise UserError(f'A search needs {error.name}.\nInstall it: pip install -e ".[search]"') from error
+            raise UserError(f'A search needs {error.name}.\nInstall it: pip install "lung_seg[search]"') from error
         run_search(self.config, arguments, self.hydra_context.config_loader, self.launcher)

@@ -8,7 +8,7 @@ from typing import Any
 
 from lung_seg.config import SPLITS
 from lung_seg.errors import UserError
-from lung_seg.files import atomic_path
+from lung_seg.files import write_csv
 
 TB_LABELS = {0: "normal", 1: "tuberculosis", None: "unknown"}
 
@@ -36,10 +36,7 @@ WHOLE_NUMBERS = ("tb_label", "width_px", "height_px", "age_years")
 
 def write_manifest(path: Path, rows: list[Row]) -> None:
     """Write manifest.csv; unknown values are left empty."""
-    with atomic_path(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(dataclasses.asdict(row) for row in rows)
+    write_csv(path, COLUMNS, map(dataclasses.asdict, rows))
 
 
 def read_manifest(path: Path) -> list[Row]:

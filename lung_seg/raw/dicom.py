@@ -111,7 +111,7 @@ def reading_dicom(path: Path) -> Iterator[None]:
     except FileNotFoundError as error:
         raise UserError(f"{path} does not exist.") from error
     except ModuleNotFoundError as error:
-        remedy = 'Run: pip install -e ".[dicom]"'
+        remedy = 'Install it: pip install "lung_seg[dicom]"'
         raise UserError(f"{path} is DICOM, which needs {error.name}, which is not installed.\n{remedy}") from error
     except Exception as error:  # broken files make pydicom and its decoders raise errors of any type
         first_line = str(error).partition("\n")[0]

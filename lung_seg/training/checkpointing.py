@@ -35,6 +35,11 @@ class AtomicCheckpointIO(TorchCheckpointIO):
 class RelocatableModelCheckpoint(ModelCheckpoint):
     """A ModelCheckpoint that keeps its best score if the run directory was moved before the training resumed."""
 
+    @property
+    def state_key(self) -> str:
+        """Its name in a checkpoint; that of version 0.1, so that older runs resume with their best score."""
+        return super().state_key.replace(type(self).__name__, "MovableCheckpoint")
+
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Restore the scores, with all paths in the present folder."""
 

@@ -155,6 +155,6 @@ class LungDataModule(pl.LightningDataModule):
 def _phantom_set(data: DataConfig) -> DataConfig:
     """The phantoms to train on in addition to the cases, drawn at least at the size of the network input."""
     phantom = dataclasses.replace(data.phantom, size_px=max(data.phantom.size_px, data.image_size_px))
-    name = f"phantoms_beside-{phantom.cases}-seed{phantom.seed}"
+    name = f"synthetic-{phantom.cases}-seed{phantom.seed}"
     default = DataConfig(name=name, source="phantom", raw_dir=data.prepared_dir, prepared_dir=data.prepared_dir)
     return dataclasses.replace(default, image_size_px=data.image_size_px, resize=data.resize, phantom=phantom)

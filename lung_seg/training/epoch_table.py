@@ -7,7 +7,7 @@ import pytorch_lightning as pl
 from pytorch_lightning.callbacks import Checkpoint
 from pytorch_lightning.utilities import rank_zero_only
 
-from lung_seg.files import atomic_path
+from lung_seg.files import write_csv
 
 MONITORED = "validation/dice"  # the score that the best checkpoint is chosen by
 
@@ -36,10 +36,7 @@ class EpochTable(Checkpoint):
         self.epochs[epoch] = {"epoch": epoch, "step": last_step, **scores}
         rows = [self.epochs[epoch] for epoch in sorted(self.epochs)]
         columns = ["epoch", "step", *sorted({name for row in rows for name in row} - {"epoch", "step"})]
-        with atomic_path(self.path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
-            writer = csv.DictWriter(file, columns, lineterminator="\n")
-            writer.writeheader()
-            writer.writerows(rows)
+        write_csv(self.path, columns, rows)
 
 
 def read_epochs(path: Path) -> list[dict[str, float]]:
