@@ -25,6 +25,8 @@ from lung_seg.search.study import FOLDER, PRUNED, finished_trials, folder_name, 
 
 SearchSpace = dict[str, BaseDistribution]
 
+LOCKS = "locks"  # subfolder of files locked by the processes that run the trainings
+
 log = logging.getLogger(__name__)
 
 
@@ -115,7 +117,7 @@ def _requeue_interrupted(study: optuna.Study, folder: Path) -> None:
     """Enqueue trainings whose process was killed, to be resumed; those of live processes are left alone."""
     latest = {trial.number for trial in latest_trials(study)}
     for trial in study.get_trials(states=(TrialState.RUNNING,)):
-        path = _lock_path(folder, trial.number)
+        path = folder / LOCKS / str(trial.number)
         if not path.is_file():  # runs on a machine with another folder
             continue
         try:
@@ -135,7 +137,7 @@ def _run_trial(study: optuna.Study, trial: Trial, fixed: list[str], folder: Path
     overrides += [f"search.trial={trial.number}", f"hydra.sweep.subdir={name}"]
     if (folder / name / "checkpoints" / "last.ckpt").is_file():
         overrides.append(f"resume={folder / name}")
-    path = _lock_path(folder, trial.number)
+    path = folder / LOCKS / str(trial.number)
     with FileLock(path):
         (result,) = launcher.launch([overrides], initial_job_idx=trial.number)
         value = result.return_value  # raises an unexpected error of the training
@@ -161,9 +163,3 @@ def _report_best(study: optuna.Study, fixed: list[str], folder: Path) -> None:
     log.info("To repeat it: python train.py %s", " ".join(overrides))
     log.info("The same, as %s: python train.py experiment=%s", saved, saved.stem)
     log.info("All trainings: %s; their curves: tensorboard --logdir %s", page, folder)
-
-
-def _lock_path(folder: Path, number: int) -> Path:
-    """A file locked by the process that runs a training."""
-    (folder / "locks").mkdir(parents=True, exist_ok=True)
-    return folder / "locks" / str(number)
