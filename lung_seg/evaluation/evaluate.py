@@ -46,11 +46,7 @@ class Member:
 
 
 class CaseScorer(pl.LightningModule):
-    """Scores a network on batches of image, mask and manifest row, on one or more devices.
-
-    Args:
-        network: from images (N, 1, S, S) uint8 to logits (N, 1, S, S).
-    """
+    """Scores a network, from (N, 1, S, S) uint8 to logits, on batches of image, mask and manifest row."""
 
     def __init__(self, network: nn.Module):
         super().__init__()
@@ -108,7 +104,7 @@ def evaluate_training(config: TrainConfig, fitted: Fitted) -> dict[str, Any]:
     run_dir = fitted.run_dir
     with translate_errors(f"the network is trained; score it with: python evaluate.py checkpoint={run_dir}"):
         cases = score(fitted.network, fitted.data, fitted.trainer)
-    facts = {
+    facts: dict[str, Any] = {
         "title": f"{config.data.name}: U-Net with {config.model.base_channels} base channels",
         "checkpoint": str(fitted.best_checkpoint),
         "split": "test",

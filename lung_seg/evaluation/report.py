@@ -69,8 +69,9 @@ def write_report(
         overlays: RGB uint8 by case_id; of these cases the half with the lower Dice is shown as the worst.
     """
     ordered = sorted(cases, key=lambda case: case["dice"])
-    shown = [(case, _data_url(overlays[case["case_id"]])) for case in ordered if case["case_id"] in overlays]
+    shown = [case for case in ordered if case["case_id"] in overlays]
     half = (len(shown) + 1) // 2
+    pngs = {case_id: png_bytes(draw.fit_within(picture, _OVERLAY_PX)) for case_id, picture in overlays.items()}
     with matplotlib.rc_context(_STYLE):
         charts, dice_chart = list(_charts(curves)), _dice_chart(cases)
     page = template(Path(__file__).parent / "report.html.j2", number=_number, duration=_duration).render(
@@ -80,6 +81,7 @@ def write_report(
         best=shown[half:][::-1],
         charts=charts,
         dice_chart=dice_chart,
+        overlays={case_id: base64.b64encode(png).decode("ascii") for case_id, png in pngs.items()},
         tb_names=TB_LABELS,
         settings=flatten(summary["config"]),
         truth_colour="#" + bytes(draw.TRUTH_COLOUR).hex(),
@@ -99,11 +101,6 @@ def _duration(seconds: float) -> str:
     if seconds < 100:
         return f"{seconds:.0f} s"
     return f"{minutes} min" if minutes < 100 else f"{minutes // 60} h {minutes % 60} min"
-
-
-def _data_url(picture: draw.Rgb) -> str:
-    content = png_bytes(draw.fit_within(picture, _OVERLAY_PX))
-    return "data:image/png;base64," + base64.b64encode(content).decode("ascii")
 
 
 def flatten(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
