@@ -13,7 +13,7 @@ from markupsafe import Markup
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from lung_seg import draw
+from lung_seg.draw import PREDICTION_COLOUR, TRUTH_COLOUR, Rgb, fit_within
 from lung_seg.files import write_text
 from lung_seg.prepared.manifest import TB_LABELS
 from lung_seg.raw.image_file import png_bytes
@@ -32,18 +32,13 @@ _STYLE: dict[Any, Any] = {
     "svg.hashsalt": "lung_seg",
     "text.parse_math": False,  # the name of a source may contain dollar signs
     "font.size": 9,
-    "axes.edgecolor": _LINE,
     "axes.grid": True,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
     "axes.formatter.useoffset": False,
-    "grid.color": _LINE,
     "grid.linewidth": 0.6,
-    "axes.labelcolor": _MUTED,
-    "xtick.color": _MUTED,
-    "ytick.color": _MUTED,
-    "xtick.major.size": 0,
-    "ytick.major.size": 0,
+    **dict.fromkeys(("axes.spines.top", "axes.spines.right"), False),
+    **dict.fromkeys(("xtick.major.size", "ytick.major.size"), 0),
+    **dict.fromkeys(("axes.edgecolor", "grid.color"), _LINE),
+    **dict.fromkeys(("axes.labelcolor", "xtick.color", "ytick.color"), _MUTED),
 }
 _CURVES = {
     "Loss": {"train/loss": _MUTED, "validation/loss": _ACCENT},
@@ -57,7 +52,7 @@ def write_report(
     summary: dict[str, Any],
     cases: Sequence[_Case],
     curves: Sequence[_Row],
-    overlays: Mapping[str, draw.Rgb],
+    overlays: Mapping[str, Rgb],
 ) -> None:
     """Write the HTML report of a training or an evaluation.
 
@@ -71,7 +66,7 @@ def write_report(
     ordered = sorted(cases, key=lambda case: case["dice"])
     shown = [case for case in ordered if case["case_id"] in overlays]
     half = (len(shown) + 1) // 2
-    pngs = {case_id: png_bytes(draw.fit_within(picture, _OVERLAY_PX)) for case_id, picture in overlays.items()}
+    pngs = {case_id: png_bytes(fit_within(picture, _OVERLAY_PX)) for case_id, picture in overlays.items()}
     with matplotlib.rc_context(_STYLE):
         charts, dice_chart = list(_charts(curves)), _dice_chart(cases)
     page = template(Path(__file__).parent / "report.html.j2", number=_number, duration=_duration).render(
@@ -84,8 +79,8 @@ def write_report(
         overlays={case_id: base64.b64encode(png).decode("ascii") for case_id, png in pngs.items()},
         tb_names=TB_LABELS,
         settings=flatten(summary["config"]),
-        truth_colour="#" + bytes(draw.TRUTH_COLOUR).hex(),
-        prediction_colour="#" + bytes(draw.PREDICTION_COLOUR).hex(),
+        truth_colour="#" + bytes(TRUTH_COLOUR).hex(),
+        prediction_colour="#" + bytes(PREDICTION_COLOUR).hex(),
     )
     write_text(path, page)
 

@@ -56,10 +56,7 @@ def finished_trials(study: optuna.Study) -> list[FrozenTrial]:
 class Pruning(pl.Callback):
     """Reports each validation to the study, and stops a training that is worse than the others at the same epoch.
 
-    Args:
-        settings: of the search that this training belongs to.
-        folder: of the search.
-        metrics: metrics.csv, with the validations from before an interruption.
+    Validations from before an interruption are read from ``metrics``, the training's metrics.csv.
     """
 
     def __init__(self, settings: SearchConfig, folder: Path, metrics: Path):
