@@ -13,7 +13,6 @@ from lung_seg.evaluation.evaluate import (
     Member,
     evaluate_network,
     evaluation_facts,
-    evaluation_title,
     load_member,
     score,
     scoring_datamodule,
@@ -26,10 +25,9 @@ OUT_OF_FOLD, ENSEMBLE = "out_of_fold", "ensemble"
 
 
 def evaluate_several(config: EvaluateConfig, run_dir: Path) -> dict[str, dict[str, Any]]:
-    """Score networks out of fold, if each fold has one, and as an ensemble; write an evaluation of each.
+    """Score networks out of fold, if each fold has one, and as an ensemble.
 
-    Returns:
-        The summaries by the name of their folder below run_dir.
+    Writes an evaluation of each to a folder below run_dir, and returns the summaries by the folder's name.
 
     Raises:
         UserError: the networks were not trained on the same data, or a fold is missing.
@@ -87,8 +85,8 @@ def _evaluate_out_of_fold(
     folds = [
         score(member.network, datamodule, trainer) for member, datamodule in zip(members, datamodules, strict=True)
     ]
-    title = evaluation_title(f"{len(members)} networks out of fold", "validation", datamodules[0])
-    facts = evaluation_facts(title, [member.path for member in members], "validation", config)
+    name = f"{len(members)} networks out of fold"
+    facts = evaluation_facts(name, members, "validation", datamodules[0], config)
     facts["folds"] = [
         {"fold": number, "cases": len(fold), "dice": statistics.mean(case.scores["dice"] for case in fold)}
         for number, fold in enumerate(folds)

@@ -11,7 +11,7 @@ import pytorch_lightning as pl
 import torch
 from torch import Tensor, nn
 
-from lung_seg.config import AS_TRAINED, SPLITS, AugmentationConfig, DataConfig, EvaluateConfig, TrainConfig
+from lung_seg.config import AS_TRAINED, SPLITS, DataConfig, EvaluateConfig, TrainConfig
 from lung_seg.draw import Rgb, overlay
 from lung_seg.environment import command_line, git_revision, versions
 from lung_seg.errors import UserError
@@ -46,11 +46,7 @@ class Member:
 
 
 class CaseScorer(pl.LightningModule):
-    """Scores a network on batches of image, mask and manifest row, on one or more devices.
-
-    Args:
-        network: from images (N, 1, S, S) uint8 to logits (N, 1, S, S).
-    """
+    """Scores a network, from (N, 1, S, S) uint8 to logits, on batches of image, mask and manifest row."""
 
     def __init__(self, network: nn.Module):
         super().__init__()
@@ -72,10 +68,7 @@ class CaseScorer(pl.LightningModule):
 
 
 def evaluate(config: EvaluateConfig, run_dir: Path) -> dict[str, Any]:
-    """Score a checkpoint on one split and write cases.csv, summary.json, report.html and overlays/.
-
-    Returns:
-        The content of summary.json.
+    """Score a checkpoint on one split, write the evaluation and return the content of summary.json.
 
     Raises:
         UserError: the checkpoint or the data do not exist.
@@ -101,24 +94,25 @@ def evaluate_network(
     datamodule = scoring_datamodule(config, members[0].data, config.split)
     cases = score(network, datamodule, trainer)
     seen: set[str] = set().union(*(member.seen for member in members))
-    title = evaluation_title(name, config.split, datamodule)
-    facts = evaluation_facts(title, [member.path for member in members], config.split, config)
+    facts = evaluation_facts(name, members, config.split, datamodule, config)
     facts["seen_in_training"] = sum(case.row.image_sha256 in seen for case in cases)
     return write_evaluation(run_dir, datamodule, cases, facts)
 
 
 def evaluate_training(config: TrainConfig, fitted: Fitted) -> dict[str, Any]:
-    """Score the best network of a finished training on the test split and complete its run directory.
-
-    Returns:
-        The content of summary.json.
-    """
+    """Score the best network of a finished training on the test split and write the evaluation to its run directory."""
     run_dir = fitted.run_dir
     with translate_errors(f"the network is trained; score it with: python evaluate.py checkpoint={run_dir}"):
         cases = score(fitted.network, fitted.data, fitted.trainer)
-    title = f"{config.data.name}: U-Net with {config.model.base_channels} base channels"
-    facts = evaluation_facts(title, [fitted.best_checkpoint], "test", config)
-    facts |= {"training": fitted.facts, "seed": config.seed}
+    facts: dict[str, Any] = {
+        "title": f"{config.data.name}: U-Net with {config.model.base_channels} base channels",
+        "checkpoint": str(fitted.best_checkpoint),
+        "split": "test",
+        "seen_in_training": 0,
+        "training": fitted.facts,
+        "seed": config.seed,
+        "config": dataclasses.asdict(config),
+    }
     summary = write_evaluation(run_dir, fitted.data, cases, facts)
     scores = summary["scores"]["all"]
     metrics = {f"final/test_{name}": scores[name]["mean"] for name in ("dice", "accuracy", "bce")}
@@ -131,33 +125,20 @@ def evaluate_training(config: TrainConfig, fitted: Fitted) -> dict[str, Any]:
 
 
 def evaluation_facts(
-    title: str, checkpoints: list[Path], split: str, config: EvaluateConfig | TrainConfig
+    name: str, members: list[Member], split: str, datamodule: LungDataModule, config: EvaluateConfig
 ) -> dict[str, Any]:
     """The part of summary.json that describes the network, as for one that has seen none of the cases."""
+    corruptions = ", ".join(f"{key} {value:g}" for key, value in vars(datamodule.augmentation).items() if value)
+    title = f"{name} on {split} of {datamodule.data.name}" + (f", corrupted ({corruptions})" if corruptions else "")
     return {
         "title": title,
-        "checkpoint": ", ".join(map(str, checkpoints)),
+        "checkpoint": ", ".join(str(member.path) for member in members),
         "split": split,
         "seen_in_training": 0,
         "training": None,
         "seed": None,
         "config": dataclasses.asdict(config),
     }
-
-
-def evaluation_title(name: str, split: str, datamodule: LungDataModule) -> str:
-    """Title of the report: network, split, data, and the corruptions of a robustness test."""
-    return f"{name} on {split} of {datamodule.data.name}{corruption_suffix(datamodule.augmentation)}"
-
-
-def corruption_suffix(augmentation: AugmentationConfig) -> str:
-    """Corruptions with their strength; empty where the cases are unchanged.
-
-    >>> corruption_suffix(AugmentationConfig(noise=0.1))
-    ', corrupted (noise 0.1)'
-    """
-    corruptions = [f"{name} {value:g}" for name, value in vars(augmentation).items() if value]
-    return f", corrupted ({', '.join(corruptions)})" if corruptions else ""
 
 
 def scoring_datamodule(config: EvaluateConfig, trained: DataConfig, split: str) -> LungDataModule:
@@ -203,11 +184,7 @@ def score(network: nn.Module, datamodule: LungDataModule, trainer: pl.Trainer) -
 def write_evaluation(
     run_dir: Path, datamodule: LungDataModule, cases: list[ScoredCase], facts: dict[str, Any]
 ) -> dict[str, Any]:
-    """Summarise the scores; the main process writes cases.csv, summary.json, report.html and overlays/.
-
-    Returns:
-        The content of summary.json.
-    """
+    """Summarise the scores; the main process writes cases.csv, summary.json, report.html and overlays/."""
     sizes = {split: sum(row.split == split for row in datamodule.rows) for split in SPLITS}
     summary = facts | {
         "command": command_line(),
@@ -220,7 +197,11 @@ def write_evaluation(
         overlays = _overlays(datamodule, cases)
         for case_id, picture in overlays.items():
             write_png(run_dir / "overlays" / f"{case_id}.png", picture)
-        table = [_table_row(case) for case in cases]
+        table: list[dict[str, Any]] = [
+            {"case_id": case.row.case_id, "source": case.row.source, "tb_label": case.row.tb_label}
+            | {name: case.scores[name] for name in CASE_SCORES}
+            for case in cases
+        ]
         with atomic_path(run_dir / "cases.csv") as path, path.open("w", newline="", encoding="utf-8") as file:
             writer = csv.DictWriter(file, list(table[0]), lineterminator="\n")
             writer.writeheader()
@@ -228,12 +209,6 @@ def write_evaluation(
         write_text(run_dir / "summary.json", json.dumps(summary, indent=1))
         write_report(run_dir / "report.html", summary, table, read_epochs(run_dir / "metrics.csv"), overlays)
     return summary
-
-
-def _table_row(case: ScoredCase) -> dict[str, Any]:
-    label = "" if case.row.tb_label is None else str(case.row.tb_label)
-    scores = {name: case.scores[name] for name in CASE_SCORES}
-    return {"case_id": case.row.case_id, "source": case.row.source, "tb_label": label} | scores
 
 
 def _overlays(datamodule: LungDataModule, cases: list[ScoredCase]) -> dict[str, Rgb]:

@@ -5,7 +5,7 @@ import io
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import matplotlib
 import numpy as np
@@ -13,14 +13,13 @@ from markupsafe import Markup
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from lung_seg import draw
+from lung_seg.draw import PREDICTION_COLOUR, TRUTH_COLOUR, Rgb, fit_within
 from lung_seg.files import write_text
 from lung_seg.prepared.manifest import TB_LABELS
 from lung_seg.raw.image_file import png_bytes
 from lung_seg.templates import template
 
 _OVERLAY_PX = 640  # twice the displayed width, for high-resolution screens
-_TB_NAMES = {"" if label is None else str(label): name for label, name in TB_LABELS.items()}
 
 _Case = Mapping[str, Any]
 _Row = Mapping[str, float]
@@ -33,19 +32,13 @@ _STYLE: dict[Any, Any] = {
     "svg.hashsalt": "lung_seg",
     "text.parse_math": False,  # the name of a source may contain dollar signs
     "font.size": 9,
-    "axes.edgecolor": _LINE,
     "axes.grid": True,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
     "axes.formatter.useoffset": False,
-    "grid.color": _LINE,
     "grid.linewidth": 0.6,
-    "text.color": _INK,
-    "axes.labelcolor": _MUTED,
-    "xtick.color": _MUTED,
-    "ytick.color": _MUTED,
-    "xtick.major.size": 0,
-    "ytick.major.size": 0,
+    **dict.fromkeys(("axes.spines.top", "axes.spines.right"), False),
+    **dict.fromkeys(("xtick.major.size", "ytick.major.size"), 0),
+    **dict.fromkeys(("axes.edgecolor", "grid.color"), _LINE),
+    **dict.fromkeys(("axes.labelcolor", "xtick.color", "ytick.color"), _MUTED),
 }
 _CURVES = {
     "Loss": {"train/loss": _MUTED, "validation/loss": _ACCENT},
@@ -54,20 +47,12 @@ _CURVES = {
 }
 
 
-class Chart(NamedTuple):
-    """An SVG chart with the (CSS colour, name) of each of its lines."""
-
-    title: str
-    legend: list[tuple[str, str]]
-    drawing: Markup
-
-
 def write_report(
     path: Path,
     summary: dict[str, Any],
     cases: Sequence[_Case],
     curves: Sequence[_Row],
-    overlays: Mapping[str, draw.Rgb],
+    overlays: Mapping[str, Rgb],
 ) -> None:
     """Write the HTML report of a training or an evaluation.
 
@@ -78,26 +63,24 @@ def write_report(
         curves: the rows of metrics.csv; empty without a training.
         overlays: RGB uint8 by case_id; of these cases the half with the lower Dice is shown as the worst.
     """
-    ordered = sorted(cases, key=lambda case: float(case["dice"]))
-    shown = [(case, _data_url(overlays[case["case_id"]])) for case in ordered if case["case_id"] in overlays]
+    ordered = sorted(cases, key=lambda case: case["dice"])
+    shown = [case for case in ordered if case["case_id"] in overlays]
     half = (len(shown) + 1) // 2
-    scores = summary["scores"]
-    groups = [("all", "All cases", scores["all"])]
-    groups += [(kind, name, group) for kind in ("source", "tb_label") for name, group in scores[kind].items()]
+    pngs = {case_id: png_bytes(fit_within(picture, _OVERLAY_PX)) for case_id, picture in overlays.items()}
     with matplotlib.rc_context(_STYLE):
         charts, dice_chart = list(_charts(curves)), _dice_chart(cases)
     page = template(Path(__file__).parent / "report.html.j2", number=_number, duration=_duration).render(
         summary=summary,
-        groups=[(kind, name, group) for kind, name, group in groups if group["cases"]],
         cases=ordered,
         worst=shown[:half],
         best=shown[half:][::-1],
         charts=charts,
         dice_chart=dice_chart,
-        tb_names=_TB_NAMES,
+        overlays={case_id: base64.b64encode(png).decode("ascii") for case_id, png in pngs.items()},
+        tb_names=TB_LABELS,
         settings=flatten(summary["config"]),
-        truth_colour="#" + bytes(draw.TRUTH_COLOUR).hex(),
-        prediction_colour="#" + bytes(draw.PREDICTION_COLOUR).hex(),
+        truth_colour="#" + bytes(TRUTH_COLOUR).hex(),
+        prediction_colour="#" + bytes(PREDICTION_COLOUR).hex(),
     )
     write_text(path, page)
 
@@ -115,11 +98,6 @@ def _duration(seconds: float) -> str:
     return f"{minutes} min" if minutes < 100 else f"{minutes // 60} h {minutes % 60} min"
 
 
-def _data_url(picture: draw.Rgb) -> str:
-    content = png_bytes(draw.fit_within(picture, _OVERLAY_PX))
-    return "data:image/png;base64," + base64.b64encode(content).decode("ascii")
-
-
 def flatten(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     """Nested settings by their dotted keys, in the same order.
 
@@ -132,8 +110,8 @@ def flatten(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     return flat
 
 
-def _charts(curves: Sequence[_Row]) -> Iterator[Chart]:
-    """A chart over the epochs of each quantity that was logged at least once."""
+def _charts(curves: Sequence[_Row]) -> Iterator[tuple[str, list[tuple[str, str]], Markup]]:
+    """A chart over the epochs of each quantity that was logged: title, (CSS colour, name) of each line, and drawing."""
     for title, colours in _CURVES.items():
         figure = Figure(figsize=(4.0, 2.5), layout="constrained")
         axes = figure.add_subplot()
@@ -147,17 +125,17 @@ def _charts(curves: Sequence[_Row]) -> Iterator[Chart]:
         axes.xaxis.set_major_locator(MaxNLocator(nbins=6, integer=True))
         axes.set_xlabel("epoch")
         if legend:
-            yield Chart(title, legend, _svg(figure))
+            yield title, legend, _svg(figure)
 
 
 def _dice_chart(cases: Sequence[_Case]) -> Markup:
     """A dot for the Dice of every case, one row for each source, with a bar at the row's mean."""
-    sources = sorted({str(case["source"]) for case in cases}, reverse=True)
+    sources = sorted({case["source"] for case in cases}, reverse=True)
     jitter = np.random.default_rng(0)
     figure = Figure(figsize=(10.5, 0.8 + 0.6 * len(sources)), layout="constrained")
     axes = figure.add_subplot()
     for row, source in enumerate(sources):
-        dice = np.array([float(case["dice"]) for case in cases if str(case["source"]) == source])
+        dice = np.array([case["dice"] for case in cases if case["source"] == source])
         heights = row + jitter.uniform(-0.25, 0.25, len(dice))
         axes.scatter(dice, heights, s=14, color=_ACCENT, alpha=0.55, linewidths=0)
         axes.vlines(dice.mean(), row - 0.38, row + 0.38, color=_INK, linewidth=1.6)

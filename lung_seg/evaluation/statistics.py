@@ -29,15 +29,12 @@ class ScoredCase:
 def summarise(cases: list[ScoredCase]) -> dict[str, Any]:
     """Mean scores of all cases, by source and by TB label."""
     sources = sorted({case.row.source for case in cases})
-    labels = {case.row.tb_label for case in cases}
+    by_source = {source: [case for case in cases if case.row.source == source] for source in sources}
+    by_label = {name: [case for case in cases if case.row.tb_label == label] for label, name in TB_LABELS.items()}
     return {
         "all": _group_scores(cases),
-        "source": {source: _group_scores([case for case in cases if case.row.source == source]) for source in sources},
-        "tb_label": {
-            name: _group_scores([case for case in cases if case.row.tb_label == label])
-            for label, name in TB_LABELS.items()
-            if label in labels
-        },
+        "source": {source: _group_scores(group) for source, group in by_source.items()},
+        "tb_label": {name: _group_scores(group) for name, group in by_label.items() if group},
     }
 
 

@@ -6,15 +6,9 @@ from pathlib import Path
 import optuna
 from markupsafe import Markup
 from omegaconf import OmegaConf
+from optuna import visualization
 from optuna.importance import PedAnovaImportanceEvaluator
 from optuna.trial import TrialState
-from optuna.visualization import (
-    plot_intermediate_values,
-    plot_optimization_history,
-    plot_parallel_coordinate,
-    plot_param_importances,
-    plot_slice,
-)
 
 from lung_seg.environment import CONF_DIR
 from lung_seg.files import write_text
@@ -30,7 +24,7 @@ def write_best(name: str, overrides: list[str]) -> Path:
     values = [line.removeprefix("+") for line in overrides if line.partition("=")[0] not in groups]
     base = [groups.pop("experiment")] if "experiment" in groups else []
     defaults = [*base, *({f"override /{group}": choice} for group, choice in groups.items())]
-    content = OmegaConf.merge({"defaults": defaults} if defaults else {}, OmegaConf.from_dotlist(values))
+    content = OmegaConf.merge({"defaults": defaults}, OmegaConf.from_dotlist(values))
     path = CONF_DIR / "experiment" / f"{name}_best.yaml"
     write_text(path, f"# @package _global_\n# The best settings of search.name={name}.\n{OmegaConf.to_yaml(content)}")
     return path
@@ -38,9 +32,8 @@ def write_best(name: str, overrides: list[str]) -> Path:
 
 def write_page(study: optuna.Study, folder: Path) -> Path:
     """Write search.html, which opens offline: a table of all trainings, and Optuna's plots of them."""
-    trials = sorted(
-        finished_trials(study), key=lambda trial: -1.0 if trial.value is None else trial.value, reverse=True
-    )
+    trials = finished_trials(study)
+    trials.sort(key=lambda trial: -1.0 if trial.value is None else trial.value, reverse=True)
     keys = sorted({key for trial in trials for key in trial.params})
     page = template(Path(__file__).parent / "search.html.j2")
     path = folder / "search.html"
@@ -53,12 +46,13 @@ def _plots(study: optuna.Study) -> list[Markup]:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # experimental plots, and plots of too few trainings
         figures = [
-            plot_optimization_history(study, target_name=SCORE),
-            plot_intermediate_values(study),
-            plot_parallel_coordinate(study, target_name=SCORE),
-            plot_slice(study, target_name=SCORE),
+            visualization.plot_optimization_history(study, target_name=SCORE),
+            visualization.plot_intermediate_values(study),
+            visualization.plot_parallel_coordinate(study, target_name=SCORE),
+            visualization.plot_slice(study, target_name=SCORE),
         ]
         if len(study.get_trials(states=(TrialState.COMPLETE,))) > 2:  # fewer have no importances
-            figures.insert(2, plot_param_importances(study, evaluator=PedAnovaImportanceEvaluator(), target_name=SCORE))
+            evaluator = PedAnovaImportanceEvaluator()
+            figures.insert(2, visualization.plot_param_importances(study, evaluator=evaluator, target_name=SCORE))
     pages = [figure.to_html(full_html=False, include_plotlyjs=number == 0) for number, figure in enumerate(figures)]
     return [Markup(page) for page in pages]  # noqa: S704 - plotly escapes its text

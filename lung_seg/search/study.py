@@ -6,7 +6,7 @@ import optuna
 import pytorch_lightning as pl
 from optuna.exceptions import StorageInternalError
 from optuna.pruners import MedianPruner, NopPruner
-from optuna.trial import FrozenTrial
+from optuna.trial import FrozenTrial, Trial
 from sqlalchemy.exc import SQLAlchemyError
 
 from lung_seg.config import SearchConfig
@@ -14,7 +14,7 @@ from lung_seg.errors import UserError
 from lung_seg.training.epoch_table import MONITORED, read_epochs
 
 PRUNED = "pruned"  # user attribute of a trial that was stopped early
-FOLDER, REPLACES = "folder", "replaces"  # of a trial that resumes an interrupted one: its folder and its number
+FOLDER = "folder"  # user attribute of a trial that resumes an interrupted one: the folder of both
 UNPRUNED_TRIALS, UNPRUNED_EPOCHS = 4, 3  # before there is enough to compare with
 
 
@@ -38,25 +38,31 @@ def open_study(settings: SearchConfig, folder: Path) -> optuna.Study:
         ) from error
 
 
+def folder_name(trial: Trial | FrozenTrial) -> str:
+    """The number of the trial, or the folder of the interrupted trial that it resumes."""
+    return str(trial.user_attrs.get(FOLDER, trial.number))
+
+
+def latest_trials(study: optuna.Study) -> list[FrozenTrial]:
+    """The trials without the interrupted ones that another trial resumed in their folder."""
+    return list({folder_name(trial): trial for trial in study.trials}.values())
+
+
 def finished_trials(study: optuna.Study) -> list[FrozenTrial]:
-    """The trials that ended, without the interrupted ones that another trial resumed."""
-    replaced = {trial.user_attrs.get(REPLACES) for trial in study.trials}
-    return [trial for trial in study.trials if trial.state.is_finished() and trial.number not in replaced]
+    """The latest trials that ended."""
+    return [trial for trial in latest_trials(study) if trial.state.is_finished()]
 
 
 class Pruning(pl.Callback):
     """Reports each validation to the study, and stops a training that is worse than the others at the same epoch.
 
-    Args:
-        settings: of the search that this training belongs to.
-        folder: of the search.
-        metrics: metrics.csv, with the validations from before an interruption.
+    Validations from before an interruption are read from ``metrics``, the training's metrics.csv.
     """
 
     def __init__(self, settings: SearchConfig, folder: Path, metrics: Path):
         study = open_study(settings, folder)
         assert settings.trial is not None
-        self.trial = optuna.Trial(study, study.trials[settings.trial]._trial_id)  # there is no public way to it
+        self.trial = Trial(study, study.trials[settings.trial]._trial_id)  # there is no public way to it
         for row in read_epochs(metrics):
             if MONITORED in row:
                 self.trial.report(row[MONITORED], int(row["epoch"]))

@@ -12,19 +12,20 @@ from filelock import FileLock, Timeout
 from hydra.core.config_loader import ConfigLoader
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
-from hydra.core.utils import JobReturn
 from hydra.plugins.launcher import Launcher
 from omegaconf import DictConfig, OmegaConf
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 from optuna.samplers import RandomSampler, TPESampler
-from optuna.trial import FrozenTrial, Trial, TrialState
+from optuna.trial import Trial, TrialState
 
 from lung_seg.config import SearchConfig
 from lung_seg.errors import UserError
 from lung_seg.search.report import write_best, write_page
-from lung_seg.search.study import FOLDER, PRUNED, REPLACES, finished_trials, open_study
+from lung_seg.search.study import FOLDER, PRUNED, finished_trials, folder_name, latest_trials, open_study
 
 SearchSpace = dict[str, BaseDistribution]
+
+LOCKS = "locks"  # subfolder of files locked by the processes that run the trainings
 
 log = logging.getLogger(__name__)
 
@@ -38,43 +39,33 @@ def run_search(config: DictConfig, arguments: list[str], loader: ConfigLoader, l
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     settings: SearchConfig = OmegaConf.to_object(config.search)  # type: ignore[assignment]
     arguments = [*(f"{key}={value}" for key, value in settings.params.items()), *arguments]
-    fixed, space = _split_overrides(OverridesParser.create(config_loader=loader).parse_overrides(arguments))
+    parsed = OverridesParser.create(config_loader=loader).parse_overrides(arguments)
+    overrides = {override.get_key_element(): override for override in parsed}  # the last one of a key counts
+    space = {key: _distribution(override) for key, override in overrides.items() if override.is_sweep_override()}
+    fixed = [str(override.input_line) for key, override in overrides.items() if key not in space]
     if not space:
         raise UserError(
             f"search.name={settings.name} varies nothing.\n"
             "Give a key a range, e.g. 'optimizer.lr=tag(log,interval(1e-4,1e-2))'."
         )
     # Composed once to refuse a misspelt key before anything is written.
-    loader.load_sweep_config(config, [*fixed, *(f"{key}={example_value(values)}" for key, values in space.items())])
+    loader.load_sweep_config(config, [*fixed, *(f"{key}={_example(values)}" for key, values in space.items())])
 
     folder = Path(config.hydra.sweep.dir)
     study = open_study(settings, folder)
-    _refuse_other_settings(study, fixed, space, folder)
+    of_training = [line for line in fixed if not line.startswith(("search=", "search."))]
+    _refuse_other_settings(study, of_training, space, folder)
     seed = config.seed + len(study.trials)  # a resumed search must not draw the same values again
     study.sampler = TPESampler(seed=seed, multivariate=True) if settings.sampler == "tpe" else RandomSampler(seed=seed)
-    requeue_interrupted(study, folder)
-    trials = _enqueue_grid(study, space) if settings.sampler == "grid" else settings.trials
+    _requeue_interrupted(study, folder)
+    count = _enqueue_grid(study, space) if settings.sampler == "grid" else settings.trials
     try:
-        while count_started(study) < trials:
+        # Trainings on other machines count from their start.
+        while sum(trial.state != TrialState.WAITING for trial in latest_trials(study)) < count:
             _run_trial(study, study.ask(space), fixed, folder, launcher)
     except KeyboardInterrupt:
         raise KeyboardInterrupt("resume the search with the same command.") from None
-    _report_best(study, fixed, folder)
-
-
-def _split_overrides(overrides: list[Override]) -> tuple[list[str], SearchSpace]:
-    """The overrides that all trainings share, and the ranges; of a key that is given twice the last one counts."""
-    fixed: dict[str, str] = {}
-    space: SearchSpace = {}
-    for override in overrides:
-        key = override.get_key_element()
-        fixed.pop(key, None)
-        space.pop(key, None)
-        if override.is_sweep_override():
-            space[key] = _distribution(override)
-        else:
-            fixed[key] = str(override.input_line)
-    return list(fixed.values()), space
+    _report_best(study, of_training, folder)
 
 
 def _distribution(override: Override) -> BaseDistribution:
@@ -94,27 +85,21 @@ def _parse_number(text: str) -> str | float:
     return text
 
 
-def example_value(values: BaseDistribution) -> Any:
-    """One value of a range."""
+def _example(values: BaseDistribution) -> Any:
     return values.choices[0] if isinstance(values, CategoricalDistribution) else values.low  # type: ignore[attr-defined]
 
 
 def _refuse_other_settings(study: optuna.Study, fixed: list[str], space: SearchSpace, folder: Path) -> None:
     """Refuse to mix trainings that cannot be compared; only the number of trials may change."""
-    now = {"fixed": sorted(_training_overrides(fixed)), "ranges": {key: str(space[key]) for key in sorted(space)}}
-    begun = study.user_attrs.get("begun")
+    now = {"fixed": sorted(fixed), "ranges": {key: str(space[key]) for key in sorted(space)}}
+    begun = json.loads(study.user_attrs.get("begun", "null"))
     if begun is None:
         study.set_user_attr("begun", json.dumps(now))
-    elif json.loads(begun) != now:
+    elif begun != now:
         raise UserError(
-            f"The search in {folder} was begun with other settings: {json.loads(begun)}.\n"
+            f"The search in {folder} was begun with other settings: {begun}.\n"
             "Resume it with the same command, or begin another one with search.name=<name>."
         )
-
-
-def _training_overrides(fixed: list[str]) -> list[str]:
-    """The overrides without those of the search itself."""
-    return [line for line in fixed if not line.startswith(("search=", "search."))]
 
 
 def _enqueue_grid(study: optuna.Study, space: SearchSpace) -> int:
@@ -128,56 +113,41 @@ def _enqueue_grid(study: optuna.Study, space: SearchSpace) -> int:
     return len(combinations)
 
 
-def requeue_interrupted(study: optuna.Study, folder: Path) -> None:
+def _requeue_interrupted(study: optuna.Study, folder: Path) -> None:
     """Enqueue trainings whose process was killed, to be resumed; those of live processes are left alone."""
-    replaced = {trial.user_attrs.get(REPLACES) for trial in study.trials}
+    latest = {trial.number for trial in latest_trials(study)}
     for trial in study.get_trials(states=(TrialState.RUNNING,)):
-        path = _lock_path(folder, trial.number)
+        path = folder / LOCKS / str(trial.number)
         if not path.is_file():  # runs on a machine with another folder
             continue
         try:
             with FileLock(path, timeout=0):
-                if trial.number not in replaced:
-                    attributes = {FOLDER: _folder_name(trial), REPLACES: trial.number}
-                    study.enqueue_trial(trial.params, user_attrs=attributes)
+                if trial.number in latest:
+                    study.enqueue_trial(trial.params, user_attrs={FOLDER: folder_name(trial)})
                 study.tell(trial.number, state=TrialState.FAIL)
         except Timeout:
             continue
         path.unlink(missing_ok=True)
 
 
-def count_started(study: optuna.Study) -> int:
-    """The number of trainings that finished or run, here or on another machine."""
-    return len(finished_trials(study)) + len(study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)))
-
-
 def _run_trial(study: optuna.Study, trial: Trial, fixed: list[str], folder: Path, launcher: Launcher) -> None:
     """Train with the settings of a trial and report the result to the study."""
-    path = _lock_path(folder, trial.number)
-    name = _folder_name(trial)
-    can_resume = (folder / name / "checkpoints" / "last.ckpt").is_file()
-    overrides = [
-        *fixed,
-        *(f"{key}={value}" for key, value in trial.params.items()),
-        *([f"resume={folder / name}"] if can_resume else []),
-        f"search.trial={trial.number}",
-        f"hydra.sweep.subdir={name}",
-    ]
+    name = folder_name(trial)
+    overrides = [*fixed, *(f"{key}={value}" for key, value in trial.params.items())]
+    overrides += [f"search.trial={trial.number}", f"hydra.sweep.subdir={name}"]
+    if (folder / name / "checkpoints" / "last.ckpt").is_file():
+        overrides.append(f"resume={folder / name}")
+    path = folder / LOCKS / str(trial.number)
     with FileLock(path):
         (result,) = launcher.launch([overrides], initial_job_idx=trial.number)
-        report_result(study, trial, result)
+        value = result.return_value  # raises an unexpected error of the training
+        if value is None:
+            study.tell(trial, state=TrialState.FAIL)
+        elif study.trials[trial.number].user_attrs.get(PRUNED):
+            study.tell(trial, state=TrialState.PRUNED)
+        else:
+            study.tell(trial, value)
     path.unlink(missing_ok=True)
-
-
-def report_result(study: optuna.Study, trial: Trial, result: JobReturn) -> None:
-    """Report a training's value to the study, or that it failed or was pruned."""
-    value = result.return_value  # raises an unexpected error of the training
-    if value is None:
-        study.tell(trial, state=TrialState.FAIL)
-    elif study.trials[trial.number].user_attrs.get(PRUNED):
-        study.tell(trial, state=TrialState.PRUNED)
-    else:
-        study.tell(trial, value)
 
 
 def _report_best(study: optuna.Study, fixed: list[str], folder: Path) -> None:
@@ -186,21 +156,10 @@ def _report_best(study: optuna.Study, fixed: list[str], folder: Path) -> None:
         log.info("\nNo training of %s was completed.", folder)
         return
     best = study.best_trial
-    overrides = [*_training_overrides(fixed), *(f"{key}={value}" for key, value in best.params.items())]
+    overrides = [*fixed, *(f"{key}={value}" for key, value in best.params.items())]
     saved, page = write_best(study.study_name, overrides), write_page(study, folder)
     count = len(finished_trials(study))
-    log.info("\nBest of %d trainings: %s, validation Dice %.4f.", count, _folder_name(best), best.value)
+    log.info("\nBest of %d trainings: %s, validation Dice %.4f.", count, folder_name(best), best.value)
     log.info("To repeat it: python train.py %s", " ".join(overrides))
     log.info("The same, as %s: python train.py experiment=%s", saved, saved.stem)
     log.info("All trainings: %s; their curves: tensorboard --logdir %s", page, folder)
-
-
-def _lock_path(folder: Path, number: int) -> Path:
-    """A file locked by the process that runs a training."""
-    (folder / "locks").mkdir(parents=True, exist_ok=True)
-    return folder / "locks" / str(number)
-
-
-def _folder_name(trial: Trial | FrozenTrial) -> str:
-    """The number of the trial, or the folder of the interrupted trial that it resumes."""
-    return str(trial.user_attrs.get(FOLDER, trial.number))

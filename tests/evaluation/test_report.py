@@ -17,7 +17,7 @@ METRICS = ("accuracy", "dice", "iou", "precision", "recall", "bce", "hd95_px", "
 HOSTILE = '<script>alert("1")</script>&amp'
 
 
-def case(case_id: str, dice: float, source: str = "montgomery", tb_label: str = "0") -> dict[str, Any]:
+def case(case_id: str, dice: float, source: str = "montgomery", tb_label: int | None = 0) -> dict[str, Any]:
     return {
         "case_id": case_id,
         "source": source,
@@ -34,8 +34,8 @@ def group(cases: int, dice: float = 0.9) -> dict[str, Any]:
 
 CASES = [
     case("good", 0.9871),
-    case("bad", 0.4312, "shenzhen", "1"),
-    case("middling", 0.9012, "shenzhen", ""),
+    case("bad", 0.4312, "shenzhen", 1),
+    case("middling", 0.9012, "shenzhen", None),
     case("fine", 0.9523),
 ]
 OVERLAYS = {row["case_id"]: np.full((40, 30, 3), index, np.uint8) for index, row in enumerate(CASES)}
