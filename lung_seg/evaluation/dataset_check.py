@@ -1,6 +1,5 @@
 """Check a prepared set: changed files, leaks between splits, outliers and missing labels."""
 
-import csv
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
@@ -16,7 +15,7 @@ from tqdm import tqdm
 from lung_seg.config import SPLITS
 from lung_seg.draw import contact_sheet, overlay
 from lung_seg.errors import UserError
-from lung_seg.files import atomic_path, locked, sha256
+from lung_seg.files import locked, sha256, write_csv
 from lung_seg.prediction.postprocess import find_lungs
 from lung_seg.prediction.quality import features
 from lung_seg.prepared.manifest import Row, read_manifest
@@ -66,8 +65,7 @@ def check(folder: Path) -> list[Finding]:
         findings = [finding for case in inspected for finding in case.findings]
         findings += [*_extra_files(folder, rows), *_same_radiographs(inspected), *_same_patients(rows)]
         findings += [*_outliers(inspected), *_missing_labels(rows)]
-        with atomic_path(folder / CHECK_TABLE) as path, path.open("w", newline="", encoding="utf-8") as file:
-            csv.writer(file, lineterminator="\n").writerows([Finding._fields, *findings])
+        write_csv(folder / CHECK_TABLE, Finding._fields, (finding._asdict() for finding in findings))
         _write_sheet(folder, findings)
     return findings
 

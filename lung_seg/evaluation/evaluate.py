@@ -1,6 +1,5 @@
 """Score a checkpoint on a split: cases.csv, summary.json, report.html and overlays of the worst and best cases."""
 
-import csv
 import dataclasses
 import json
 from dataclasses import dataclass
@@ -17,7 +16,7 @@ from lung_seg.environment import command_line, git_revision, versions
 from lung_seg.errors import UserError
 from lung_seg.evaluation.report import flatten, write_report
 from lung_seg.evaluation.statistics import CASE_SCORES, ScoredCase, summarise
-from lung_seg.files import atomic_path, write_text
+from lung_seg.files import write_csv, write_text
 from lung_seg.model.checkpoint import find_checkpoint, load_network
 from lung_seg.model.metrics import COUNTS, overlap_counts, overlap_scores, predict_mask
 from lung_seg.model.surface_distances import SURFACE_SCORES, surface_scores
@@ -202,10 +201,7 @@ def write_evaluation(
             | {name: case.scores[name] for name in CASE_SCORES}
             for case in cases
         ]
-        with atomic_path(run_dir / "cases.csv") as path, path.open("w", newline="", encoding="utf-8") as file:
-            writer = csv.DictWriter(file, list(table[0]), lineterminator="\n")
-            writer.writeheader()
-            writer.writerows(table)
+        write_csv(run_dir / "cases.csv", list(table[0]), table)
         write_text(run_dir / "summary.json", json.dumps(summary, indent=1))
         write_report(run_dir / "report.html", summary, table, read_epochs(run_dir / "metrics.csv"), overlays)
     return summary

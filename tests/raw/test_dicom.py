@@ -388,7 +388,9 @@ def test_without_pydicom_images_are_read_and_dicom_names_the_remedy(tmp_path, fi
     monkeypatch.setitem(sys.modules, "pydicom", None)
 
     assert np.array_equal(read_radiograph(tmp_path / "film.png"), GREY)
-    with pytest.raises(UserError, match=r'film\.dcm is DICOM, which needs pydicom.*\n.*pip install -e "\.\[dicom\]"'):
+    with pytest.raises(
+        UserError, match=r'film\.dcm is DICOM, which needs pydicom.*\n.*pip install "lung_seg\[dicom\]"'
+    ):
         read_radiograph(film)
 
 
