@@ -2,8 +2,6 @@
 
 import json
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -56,9 +54,8 @@ class TorchBackend:
         network, self.description = load_network(find_checkpoint(path))
         self.device = _available_device(torch, device)
         self.precision = choose_precision(precision, self.device)
-        self.best_batch_size = (
-            1 if self.device == "cpu" else 8
-        )  # larger batches keep a GPU busy and gain nothing on a CPU
+        # Larger batches keep a GPU busy and gain nothing on a CPU.
+        self.best_batch_size = 1 if self.device == "cpu" else 8
         self.network = network.to(self.device)
 
     def __call__(self, batch: Batch) -> Logits:
@@ -67,25 +64,18 @@ class TorchBackend:
 
         from lung_seg.model.precision import autocast
 
-        with torch.inference_mode(), self._limited_threads(torch), autocast(self.device, self.precision):
-            images = torch.from_numpy(batch[:, None]).to(self.device)
-            logits: Logits = self.network(images)[:, 0].float().cpu().numpy()
-        return logits
-
-    @contextmanager
-    def _limited_threads(self, torch: Any) -> Iterator[None]:
-        """Limit PyTorch's threads during a call.
-
-        The number is global to the process. It is reset to that of the constructor, since the current one may be the
-        limit of a concurrent call.
-        """
+        # The number of threads is global to the process. It is reset to that of the constructor, since the current one
+        # may be the limit of a concurrent call.
         if self.threads:
             torch.set_num_threads(self.threads)
         try:
-            yield
+            with torch.inference_mode(), autocast(self.device, self.precision):
+                images = torch.from_numpy(batch[:, None]).to(self.device)
+                logits: Logits = self.network(images)[:, 0].float().cpu().numpy()
         finally:
             if self.threads:
                 torch.set_num_threads(self.default_threads)
+        return logits
 
 
 class OnnxBackend:

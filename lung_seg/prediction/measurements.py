@@ -45,15 +45,19 @@ class Measurements:
 def measure(right: Mask, left: Mask, spacing_mm: Spacing | None) -> Measurements:
     """Measure the right and the left lung, (H, W) each, which must not overlap."""
     mask = right | left
-    right_px, left_px = int(np.count_nonzero(right)), int(np.count_nonzero(left))
+    lungs_px, right_px, left_px = (int(np.count_nonzero(lungs)) for lungs in (mask, right, left))
+    lungs_mm2, right_mm2, left_mm2 = (
+        round(area_px * (spacing_mm[0] * spacing_mm[1]), 1) if spacing_mm else None
+        for area_px in (lungs_px, right_px, left_px)
+    )
     return Measurements(
-        lung_area_px=right_px + left_px,
+        lung_area_px=lungs_px,
         right_lung_area_px=right_px,
         left_lung_area_px=left_px,
-        lung_area_mm2=_area_mm2(right_px + left_px, spacing_mm),
-        right_lung_area_mm2=_area_mm2(right_px, spacing_mm),
-        left_lung_area_mm2=_area_mm2(left_px, spacing_mm),
-        lung_area_fraction=(right_px + left_px) / mask.size,
+        lung_area_mm2=lungs_mm2,
+        right_lung_area_mm2=right_mm2,
+        left_lung_area_mm2=left_mm2,
+        lung_area_fraction=round(lungs_px / mask.size, 6),
         components=cv2.connectedComponents(mask.view(np.uint8), connectivity=8)[0] - 1,  # without the background
         box=Box(*cv2.boundingRect(mask.view(np.uint8))) if mask.any() else None,
     )
@@ -73,7 +77,3 @@ def soft_masked(image: Grey, mask: Mask) -> Grey:
     sigma_px = max(1.0, FEATHER * max(image.shape))
     opacity = cv2.GaussianBlur(mask.astype(np.float32), (0, 0), sigma_px)
     return np.rint(image * np.maximum(opacity, mask)).astype(np.uint8)
-
-
-def _area_mm2(area_px: int, spacing_mm: Spacing | None) -> float | None:
-    return round(area_px * (spacing_mm[0] * spacing_mm[1]), 1) if spacing_mm else None
