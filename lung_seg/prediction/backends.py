@@ -87,16 +87,16 @@ class OnnxBackend:
         os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # since 1.29 it reports each opened network to Microsoft
         try:
             import onnxruntime
-        except ModuleNotFoundError as error:
-            raise UserError(
-                f'checkpoint={path} needs onnxruntime, which is not installed.\nRun: pip install "lung_seg[onnx]"'
-            ) from error
-        try:
+
             options = onnxruntime.SessionOptions()
             options.intra_op_num_threads = threads or 0
             self.session = onnxruntime.InferenceSession(path, options, onnxruntime.get_available_providers())
             metadata = self.session.get_modelmeta().custom_metadata_map
             self.description: dict[str, Any] = json.loads(metadata[DESCRIPTION_KEY])
+        except ModuleNotFoundError as error:
+            raise UserError(
+                f'checkpoint={path} needs onnxruntime, which is not installed.\nRun: pip install "lung_seg[onnx]"'
+            ) from error
         except Exception as error:  # the errors of onnxruntime have no narrower common class
             raise UserError(
                 f"checkpoint={path} does not exist or is not an ONNX file of this project.\n"

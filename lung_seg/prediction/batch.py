@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path, PurePath
-from typing import Any, TextIO
+from typing import Any
 
 import cv2
 import numpy as np
@@ -77,10 +77,11 @@ def predict(config: PredictConfig, output: Path) -> Outcome:
     write_table(table, rows.values())
     new = {}
     predicted = _predict_all(todo, predictor, config, output, workers)
-    for row in tqdm(predicted, total=len(todo), unit="image", disable=not todo):
-        with table.open("a", newline="", encoding="utf-8") as file:
-            _table_writer(file).writerow(row)
-        new[row["input"]] = row
+    with table.open("a", buffering=1, newline="", encoding="utf-8") as file:  # each row is written when it is finished
+        writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
+        for row in tqdm(predicted, total=len(todo), unit="image", disable=not todo):
+            writer.writerow(row)
+            new[row["input"]] = row
     write_table(table, (rows | new).values())
     failed, warned = (sum(bool(row.get(column)) for row in new.values()) for column in ("error", "warning"))
     return Outcome(len(new) - failed, len(jobs) - len(todo), warned, failed)
@@ -108,13 +109,9 @@ def read_table(path: Path) -> dict[str, Row]:
 def write_table(path: Path, rows: Iterable[Row]) -> None:
     """Write predictions.csv atomically."""
     with atomic_path(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
-        writer = _table_writer(file)
+        writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
         writer.writeheader()
         writer.writerows(rows)
-
-
-def _table_writer(file: TextIO) -> "csv.DictWriter[str]":
-    return csv.DictWriter(file, COLUMNS, lineterminator="\n")
 
 
 def _is_complete(row: Row) -> bool:

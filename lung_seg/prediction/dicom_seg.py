@@ -34,7 +34,9 @@ def write_dicom_seg(path: Path, radiograph_path: Path, right: Mask, left: Mask) 
     with quiet_pydicom():
         with reading_dicom(radiograph_path):
             radiograph = open_dicom(radiograph_path)
-            _complete_header(radiograph)
+            missing = [keyword for keyword in REFERENCED if not radiograph.get(keyword)]
+            if missing:
+                raise ValueError(f"it has no {missing[0]}, which a segmentation must refer to")
             if not right.shape == left.shape == (radiograph.Rows, radiograph.Columns):
                 sizes = f"{size_text(right)} and {size_text(left)}"
                 raise ValueError(f"it is {radiograph.Columns}x{radiograph.Rows}, but its masks are {sizes}")
@@ -43,21 +45,14 @@ def write_dicom_seg(path: Path, radiograph_path: Path, right: Mask, left: Mask) 
             segmentation.save_as(temporary)
 
 
-def _complete_header(radiograph: "Dataset") -> None:
-    """Refuse a radiograph that cannot be referenced, and add the empty attributes that a Segmentation copies."""
-    missing = [keyword for keyword in REFERENCED if not radiograph.get(keyword)]
-    if missing:
-        raise ValueError(f"it has no {missing[0]}, which a segmentation must refer to")
-    for keyword in MAY_BE_EMPTY:
-        if keyword not in radiograph:
-            setattr(radiograph, keyword, "")
-
-
 def _segmentation(radiograph: "Dataset", right: Mask, left: Mask) -> "Segmentation":
     from highdicom import UID, AlgorithmIdentificationSequence
     from highdicom.seg import Segmentation, SegmentDescription
     from highdicom.sr import CodedConcept
 
+    for keyword in MAY_BE_EMPTY:
+        if keyword not in radiograph:
+            setattr(radiograph, keyword, "")
     segments = [
         SegmentDescription(
             segment_number=number,

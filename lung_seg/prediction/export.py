@@ -36,8 +36,7 @@ ONNX_OPSET = 18  # written by torch without conversion; read by onnxruntime sinc
 # as high. Half precision rounds kernels to three digits (3.9e-2). A wrong export differs by far more.
 TOLERANCE, HALF_TOLERANCE = 1e-3, 5e-2
 
-Images = Tensor  # (N, 1, H, W) uint8
-Network = Callable[[Images], Tensor]
+Network = Callable[[Tensor], Tensor]  # logits of images, (N, 1, H, W) each
 Description = dict[str, Any]
 
 
@@ -51,13 +50,9 @@ class Exported:
 
 
 def export(checkpoint: Path, folder: Path, formats: Sequence[str], half: bool) -> list[Exported]:
-    """Write a network in some formats with a model card: either all files appear, or none does.
+    """Write a network in formats of ``FILES`` with a model card: either all files appear, or none does.
 
-    Args:
-        checkpoint: a checkpoint file or a run directory.
-        folder: where to write.
-        formats: keys of ``FILES``.
-        half: write safetensors in half precision, half as large.
+    With ``half`` safetensors are written in half precision, half as large.
 
     Raises:
         UserError: the checkpoint does not exist, or a package that writes a format is not installed.
@@ -136,10 +131,9 @@ def _write_onnx(network: UNet, description: Description, path: Path) -> None:
     missing = [name for name in ONNX_PACKAGES if find_spec(name) is None]
     if missing:
         raise UserError(f'format=onnx needs {missing[0]}, which is not installed.\nRun: pip install "lung_seg[onnx]"')
-    for name in ("onnxscript", "onnx_ir"):
-        logging.getLogger(name).setLevel(logging.WARNING)  # below it they log every optimisation
-    registration = logging.getLogger("torch.onnx._internal.exporter._registration")
-    registration.setLevel(logging.ERROR)  # it warns that torchvision is missing, which is not used
+    # They log every optimisation, and warn that torchvision is missing, which is not used.
+    for name in ("onnxscript", "onnx_ir", "torch.onnx._internal.exporter._registration"):
+        logging.getLogger(name).setLevel(logging.ERROR)
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", r".*isinstance\(treespec, LeafSpec\)")  # from torch's own code
         onnx = torch.onnx.export(

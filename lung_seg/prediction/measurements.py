@@ -23,13 +23,7 @@ class Box(NamedTuple):
 
 @dataclass(frozen=True)
 class Measurements:
-    """Measurements of one radiograph's lungs; areas in mm² are None if the pixel spacing is not known.
-
-    Attributes:
-        lung_area_fraction: area of both lungs as a fraction of the image.
-        components: number of connected components, usually two; pixels that touch at a corner are connected.
-        box: bounding box of both lungs; None if the mask is empty.
-    """
+    """Measurements of one radiograph's lungs; areas in mm² are None if the pixel spacing is not known."""
 
     lung_area_px: int
     right_lung_area_px: int
@@ -37,9 +31,9 @@ class Measurements:
     lung_area_mm2: float | None
     right_lung_area_mm2: float | None
     left_lung_area_mm2: float | None
-    lung_area_fraction: float
-    components: int
-    box: Box | None
+    lung_area_fraction: float  # of the image
+    components: int  # usually two; pixels that touch at a corner are connected
+    box: Box | None  # around both lungs; None if the mask is empty
 
 
 def measure(right: Mask, left: Mask, spacing_mm: Spacing | None) -> Measurements:

@@ -14,7 +14,6 @@ from numpy.typing import NDArray
 from lung_seg.raw.masks import Mask
 
 Probability = NDArray[np.float32]
-LungMap = NDArray[np.uint8]
 
 RIGHT, LEFT = 1, 2
 LUNG_PROBABILITY = 0.5  # the same threshold as that of metrics.predict_mask on logits
@@ -78,7 +77,7 @@ def find_lungs(mask: Mask) -> tuple[Mask | None, Mask | None]:
     return right, left
 
 
-def nearest_lung_map(mask: Mask) -> LungMap:
+def nearest_lung_map(mask: Mask) -> NDArray[np.uint8]:
     """The nearest lung of each pixel (S, S), in a lung or not: RIGHT or LEFT."""
     right, left = find_lungs(mask)
     if right is None or left is None:

@@ -45,13 +45,10 @@ class Quality:
 
 
 def assess_quality(image: Grey, probability: Probability, mask: Mask, ranges: ReferenceRanges) -> Quality:
-    """Assess a mask by the network's confidence and by the features seen in training, all images (S, S).
+    """Assess a cleaned mask by the network's probability before cleaning and by the features seen in training.
 
-    Args:
-        image: the network input, uint8.
-        probability: probability of lung, before cleaning.
-        mask: the mask after cleaning.
-        ranges: ranges of the features in training, see ``reference_ranges``; features are not checked if it is empty.
+    The images are (S, S), ``image`` is the network input. Features without a range (see ``reference_ranges``) are not
+    checked.
     """
     expected = expected_dice(probability, mask)
     if not mask.any():
