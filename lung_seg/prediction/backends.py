@@ -1,9 +1,12 @@
-"""Inference backends: PyTorch for checkpoints and safetensors, onnxruntime for ONNX files. Either may be missing."""
+"""Inference backends: PyTorch for checkpoints and safetensors, onnxruntime for ONNX files. Either may be missing.
+
+Each holds the ``description`` of its network, see ``model.checkpoint.load_network``.
+"""
 
 import json
 import os
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,25 +17,6 @@ Batch = NDArray[np.uint8]
 Logits = NDArray[np.float32]
 
 DESCRIPTION_KEY = "lung_seg"  # metadata key of the description, which is JSON
-
-
-class InferenceBackend(Protocol):
-    """A network ready for inference."""
-
-    description: dict[str, Any]  # the file's metadata, see model.checkpoint.load_network
-    best_batch_size: int
-
-    def __call__(self, batch: Batch) -> Logits:
-        """Logits (N, S, S) of network inputs (N, S, S)."""
-
-
-def open_backend(path: Path, device: str, threads: int | None, precision: str) -> InferenceBackend:
-    """Open a checkpoint with the backend for its suffix; for the arguments see ``Predictor``.
-
-    Raises:
-        UserError: the file is missing or cannot be used, or its backend is not installed.
-    """
-    return OnnxBackend(path, threads) if path.suffix == ".onnx" else TorchBackend(path, device, threads, precision)
 
 
 class TorchBackend:
@@ -107,6 +91,15 @@ class OnnxBackend:
         """Logits (N, S, S) of network inputs (N, S, S)."""
         logits: Logits = self.session.run(None, {"image": batch[:, None]})[0][:, 0]
         return logits
+
+
+def open_backend(path: Path, device: str, threads: int | None, precision: str) -> TorchBackend | OnnxBackend:
+    """Open a checkpoint with the backend for its suffix; for the arguments see ``Predictor``.
+
+    Raises:
+        UserError: the file is missing or cannot be used, or its backend is not installed.
+    """
+    return OnnxBackend(path, threads) if path.suffix == ".onnx" else TorchBackend(path, device, threads, precision)
 
 
 def _available_device(torch: Any, device: str) -> str:

@@ -102,10 +102,7 @@ class Predictor:
         self.best_batch_size = min(backend.best_batch_size for backend in self.backends)
 
     def predict(self, radiograph: Grey | Path | str) -> Prediction:
-        """Segment the lungs of one radiograph.
-
-        Args:
-            radiograph: a file, or (H, W) uint8 with air dark and bone bright.
+        """Segment the lungs of one radiograph: a file, or (H, W) uint8 with air dark and bone bright.
 
         Raises:
             UserError: the file cannot be read, or the array is not (H, W) uint8.
