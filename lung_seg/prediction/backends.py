@@ -1,11 +1,12 @@
-"""Inference backends: PyTorch for checkpoints and safetensors, onnxruntime for ONNX files. Either may be missing."""
+"""Inference backends: PyTorch for checkpoints and safetensors, onnxruntime for ONNX files. Either may be missing.
+
+Each holds the ``description`` of its network, see ``model.checkpoint.load_network``.
+"""
 
 import json
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,25 +17,6 @@ Batch = NDArray[np.uint8]
 Logits = NDArray[np.float32]
 
 DESCRIPTION_KEY = "lung_seg"  # metadata key of the description, which is JSON
-
-
-class InferenceBackend(Protocol):
-    """A network ready for inference."""
-
-    description: dict[str, Any]  # the file's metadata, see model.checkpoint.load_network
-    best_batch_size: int
-
-    def __call__(self, batch: Batch) -> Logits:
-        """Logits (N, S, S) of network inputs (N, S, S)."""
-
-
-def open_backend(path: Path, device: str, threads: int | None, precision: str) -> InferenceBackend:
-    """Open a checkpoint with the backend for its suffix; for the arguments see ``Predictor``.
-
-    Raises:
-        UserError: the file is missing or cannot be used, or its backend is not installed.
-    """
-    return OnnxBackend(path, threads) if path.suffix == ".onnx" else TorchBackend(path, device, threads, precision)
 
 
 class TorchBackend:
@@ -56,9 +38,8 @@ class TorchBackend:
         network, self.description = load_network(find_checkpoint(path))
         self.device = _available_device(torch, device)
         self.precision = choose_precision(precision, self.device)
-        self.best_batch_size = (
-            1 if self.device == "cpu" else 8
-        )  # larger batches keep a GPU busy and gain nothing on a CPU
+        # Larger batches keep a GPU busy and gain nothing on a CPU.
+        self.best_batch_size = 1 if self.device == "cpu" else 8
         self.network = network.to(self.device)
 
     def __call__(self, batch: Batch) -> Logits:
@@ -67,25 +48,18 @@ class TorchBackend:
 
         from lung_seg.model.precision import autocast
 
-        with torch.inference_mode(), self._limited_threads(torch), autocast(self.device, self.precision):
-            images = torch.from_numpy(batch[:, None]).to(self.device)
-            logits: Logits = self.network(images)[:, 0].float().cpu().numpy()
-        return logits
-
-    @contextmanager
-    def _limited_threads(self, torch: Any) -> Iterator[None]:
-        """Limit PyTorch's threads during a call.
-
-        The number is global to the process. It is reset to that of the constructor, since the current one may be the
-        limit of a concurrent call.
-        """
+        # The number of threads is global to the process. It is reset to that of the constructor, since the current one
+        # may be the limit of a concurrent call.
         if self.threads:
             torch.set_num_threads(self.threads)
         try:
-            yield
+            with torch.inference_mode(), autocast(self.device, self.precision):
+                images = torch.from_numpy(batch[:, None]).to(self.device)
+                logits: Logits = self.network(images)[:, 0].float().cpu().numpy()
         finally:
             if self.threads:
                 torch.set_num_threads(self.default_threads)
+        return logits
 
 
 class OnnxBackend:
@@ -97,16 +71,16 @@ class OnnxBackend:
         os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # since 1.29 it reports each opened network to Microsoft
         try:
             import onnxruntime
-        except ModuleNotFoundError as error:
-            raise UserError(
-                f'checkpoint={path} needs onnxruntime, which is not installed.\nRun: pip install "lung_seg[onnx]"'
-            ) from error
-        try:
+
             options = onnxruntime.SessionOptions()
             options.intra_op_num_threads = threads or 0
             self.session = onnxruntime.InferenceSession(path, options, onnxruntime.get_available_providers())
             metadata = self.session.get_modelmeta().custom_metadata_map
             self.description: dict[str, Any] = json.loads(metadata[DESCRIPTION_KEY])
+        except ModuleNotFoundError as error:
+            raise UserError(
+                f'checkpoint={path} needs onnxruntime, which is not installed.\nRun: pip install "lung_seg[onnx]"'
+            ) from error
         except Exception as error:  # the errors of onnxruntime have no narrower common class
             raise UserError(
                 f"checkpoint={path} does not exist or is not an ONNX file of this project.\n"
@@ -117,6 +91,15 @@ class OnnxBackend:
         """Logits (N, S, S) of network inputs (N, S, S)."""
         logits: Logits = self.session.run(None, {"image": batch[:, None]})[0][:, 0]
         return logits
+
+
+def open_backend(path: Path, device: str, threads: int | None, precision: str) -> TorchBackend | OnnxBackend:
+    """Open a checkpoint with the backend for its suffix; for the arguments see ``Predictor``.
+
+    Raises:
+        UserError: the file is missing or cannot be used, or its backend is not installed.
+    """
+    return OnnxBackend(path, threads) if path.suffix == ".onnx" else TorchBackend(path, device, threads, precision)
 
 
 def _available_device(torch: Any, device: str) -> str:

@@ -3,7 +3,7 @@
 import csv
 import dataclasses
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path, PurePath
@@ -24,21 +24,15 @@ from lung_seg.prediction.measurements import Box, Measurements, measure, soft_ma
 from lung_seg.prediction.predictor import Prediction, Predictor
 from lung_seg.raw.dicom import is_dicom
 from lung_seg.raw.image_file import Grey, write_png
-from lung_seg.raw.masks import Mask
 from lung_seg.raw.radiograph import Radiograph, open_radiograph
 
 TABLE = "predictions.csv"
 MASK, OVERLAY, CROP, LUNGS, SEG = "_mask.png", "_overlay.png", "_crop.png", "_lungs.png", "_seg.dcm"  # name endings
 COLUMNS = (
-    "input",
-    "mask",
-    "width_px",
-    "height_px",
+    *("input", "mask", "width_px", "height_px"),
     *(field.name for field in dataclasses.fields(Measurements) if field.name != "box"),
     *(f"box_{name}" for name in Box._fields),
-    "quality",
-    "warning",
-    "error",
+    *("quality", "warning", "error"),
 )
 CROP_MARGIN = 0.05  # around the box of the lungs, as a fraction of its longer side
 OVERLAY_PX = 1024  # longer side of an overlay at most: it is for viewing, not for measuring
@@ -69,7 +63,7 @@ def predict(config: PredictConfig, output: Path) -> Outcome:
     rows = read_table(table)
     stems = {name: row["mask"].removesuffix(MASK) for name, row in rows.items() if row["mask"]}
     jobs = name_results(find_inputs(config.input, output), known=stems)
-    todo = [job for job in jobs if not (config.skip_existing and _is_done(rows.get(str(job.path)), config, output))]
+    todo = [job for job in jobs if not (config.skip_existing and _is_done(job, rows, config, output))]
     cores = usable_cores()
     workers = max(1, min(cores, len(todo)))
     predictor = Predictor(
@@ -82,11 +76,12 @@ def predict(config: PredictConfig, output: Path) -> Outcome:
     )
     write_table(table, rows.values())
     new = {}
-    for row in tqdm(
-        _predict_all(todo, predictor, config, output, workers), total=len(todo), unit="image", disable=not todo
-    ):
-        append_row(table, row)
-        new[row["input"]] = row
+    predicted = _predict_all(todo, predictor, config, output, workers)
+    with table.open("a", buffering=1, newline="", encoding="utf-8") as file:  # each row is written when it is finished
+        writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
+        for row in tqdm(predicted, total=len(todo), unit="image", disable=not todo):
+            writer.writerow(row)
+            new[row["input"]] = row
     write_table(table, (rows | new).values())
     failed, warned = (sum(bool(row.get(column)) for row in new.values()) for column in ("error", "warning"))
     return Outcome(len(new) - failed, len(jobs) - len(todo), warned, failed)
@@ -119,12 +114,6 @@ def write_table(path: Path, rows: Iterable[Row]) -> None:
         writer.writerows(rows)
 
 
-def append_row(path: Path, row: Row) -> None:
-    """Append a row to predictions.csv."""
-    with path.open("a", newline="", encoding="utf-8") as file:
-        csv.DictWriter(file, COLUMNS, lineterminator="\n").writerow(row)
-
-
 def _is_complete(row: Row) -> bool:
     """Whether a row was not cut short by a killed process, and its mask lies in the output folder."""
     if None in row or None in row.values():
@@ -133,24 +122,24 @@ def _is_complete(row: Row) -> bool:
     return not mask.is_absolute() and ".." not in mask.parts
 
 
-def _is_done(row: Row | None, config: PredictConfig, output: Path) -> bool:
+def _is_done(job: Job, rows: Mapping[str, Row], config: PredictConfig, output: Path) -> bool:
     """Whether all requested files of a radiograph exist."""
+    row = rows.get(str(job.path))
     if row is None or row["error"]:
         return False
-    stem = row["mask"].removesuffix(MASK)
-    endings = _requested_endings(config, Path(row["input"]), has_lungs=bool(row["box_width_px"]))
-    return all((output / f"{stem}{ending}").is_file() for ending in endings)
+    return all(path.is_file() for path in _result_paths(job, config, output, bool(row["box_width_px"])).values())
 
 
-def _requested_endings(config: PredictConfig, path: Path, has_lungs: bool) -> Iterator[str]:
-    """Name endings of the files to write for a radiograph."""
-    yield MASK
+def _result_paths(job: Job, config: PredictConfig, output: Path, has_lungs: bool) -> dict[str, Path]:
+    """The files to write for a radiograph, by the ending of their name."""
+    endings = [MASK]
     if config.overlay:
-        yield OVERLAY
+        endings.append(OVERLAY)
     if config.crop and has_lungs:
-        yield from (CROP, LUNGS)
-    if config.dicom_seg and is_dicom(path):
-        yield SEG
+        endings += [CROP, LUNGS]
+    if config.dicom_seg and is_dicom(job.path):
+        endings.append(SEG)
+    return {ending: output / f"{job.stem}{ending}" for ending in endings}
 
 
 def _predict_all(
@@ -186,9 +175,9 @@ def _predict_batch(jobs: list[Job], predictor: Predictor, config: PredictConfig,
         prediction = predictor.finish(network_input, probability, *radiograph.pixels.shape)
         spacing_mm = (config.spacing_mm, config.spacing_mm) if config.spacing_mm else radiograph.spacing_mm
         measured = measure(prediction.right, prediction.left, spacing_mm)
+        rows[job] = _result_row(job, prediction, measured)
         try:
             _write_files(job, radiograph.pixels, prediction, measured.box, config, output)
-            rows[job] = _result_row(job, radiograph.pixels, prediction, measured)
         except UserError as error:
             rows[job] = _error_row(job, error)
     return [rows[job] for job in jobs]
@@ -199,12 +188,11 @@ def _write_files(
 ) -> None:
     """Write the requested files of a radiograph, the mask last: where it exists the others do."""
     mask = prediction.mask
-    paths = {
-        ending: output / f"{job.stem}{ending}"
-        for ending in _requested_endings(config, job.path, has_lungs=box is not None)
-    }
+    paths = _result_paths(job, config, output, has_lungs=box is not None)
     if OVERLAY in paths:
-        write_png(paths[OVERLAY], _small_overlay(image, mask))
+        small = fit_within(image, OVERLAY_PX)
+        small_mask = cv2.resize(mask.view(np.uint8), small.shape[::-1], interpolation=cv2.INTER_NEAREST) > 0
+        write_png(paths[OVERLAY], overlay(small, small_mask, None))
     if CROP in paths and box:
         inside = with_margin(box, CROP_MARGIN, *image.shape)
         write_png(paths[CROP], image[inside])
@@ -214,15 +202,8 @@ def _write_files(
     write_png(paths[MASK], mask.astype(np.uint8) * np.uint8(255))
 
 
-def _small_overlay(image: Grey, mask: Mask) -> Grey:
-    """The radiograph with the mask's outline, its longer side at most OVERLAY_PX."""
-    small = fit_within(image, OVERLAY_PX)
-    small_mask = cv2.resize(mask.view(np.uint8), small.shape[::-1], interpolation=cv2.INTER_NEAREST) > 0
-    return overlay(small, small_mask, None)
-
-
-def _result_row(job: Job, image: Grey, prediction: Prediction, measured: Measurements) -> Row:
-    height_px, width_px = image.shape
+def _result_row(job: Job, prediction: Prediction, measured: Measurements) -> Row:
+    height_px, width_px = prediction.right.shape
     numbers = dataclasses.asdict(measured)
     box: Box | None = numbers.pop("box")
     return {
@@ -232,7 +213,6 @@ def _result_row(job: Job, image: Grey, prediction: Prediction, measured: Measure
         "height_px": height_px,
         **numbers,
         **({f"box_{name}": value for name, value in box._asdict().items()} if box else {}),
-        "lung_area_fraction": round(measured.lung_area_fraction, 6),
         "quality": round(prediction.quality, 4),
         "warning": prediction.warning,
     }

@@ -1,7 +1,7 @@
 """The lungs of a DICOM radiograph as a DICOM Segmentation, which archives and viewers show on top of it."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -12,6 +12,7 @@ from lung_seg.raw.masks import Mask, size_text
 
 if TYPE_CHECKING:
     from highdicom.seg import Segmentation
+    from pydicom import Dataset
 
 LUNGS = (("Right lung", "3341006"), ("Left lung", "44029006"))  # SNOMED CT codes
 ANATOMICAL_STRUCTURE = ("91723000", "SCT", "Anatomical Structure")
@@ -19,56 +20,39 @@ ARTIFICIAL_INTELLIGENCE = ("123110", "DCM", "Artificial Intelligence")
 REFERENCED = ("SOPClassUID", "SOPInstanceUID", "StudyInstanceUID", "SeriesInstanceUID")
 # Attributes that a radiograph must have but may leave empty; published sets were often stripped of them.
 MAY_BE_EMPTY = (
-    "PatientID",
-    "PatientName",
-    "PatientBirthDate",
-    "PatientSex",
-    "AccessionNumber",
-    "StudyID",
-    "StudyDate",
-    "StudyTime",
+    *("PatientID", "PatientName", "PatientBirthDate", "PatientSex"),
+    *("AccessionNumber", "StudyID", "StudyDate", "StudyTime"),
 )
 
 
 def write_dicom_seg(path: Path, radiograph_path: Path, right: Mask, left: Mask) -> None:
-    """Write the lungs of a DICOM radiograph as two binary segments of a Segmentation that references it.
-
-    Args:
-        path: the file to write.
-        radiograph_path: the DICOM radiograph; patient and study are copied from it.
-        right: the patient's right lung, (H, W) at the radiograph's size.
-        left: the patient's left lung, the same.
+    """Write the lungs (H, W) of a DICOM radiograph as two binary segments of a Segmentation that references it.
 
     Raises:
         UserError: the radiograph is not DICOM, cannot be referenced or has another size, or highdicom is missing.
     """
     with quiet_pydicom():
         with reading_dicom(radiograph_path):
-            segmentation = _segmentation(_read_header(radiograph_path, right, left), right, left)
+            radiograph = open_dicom(radiograph_path)
+            missing = [keyword for keyword in REFERENCED if not radiograph.get(keyword)]
+            if missing:
+                raise ValueError(f"it has no {missing[0]}, which a segmentation must refer to")
+            if not right.shape == left.shape == (radiograph.Rows, radiograph.Columns):
+                sizes = f"{size_text(right)} and {size_text(left)}"
+                raise ValueError(f"it is {radiograph.Columns}x{radiograph.Rows}, but its masks are {sizes}")
+            segmentation = _segmentation(radiograph, right, left)
         with atomic_path(path) as temporary:
             segmentation.save_as(temporary)
 
 
-def _read_header(path: Path, right: Mask, left: Mask) -> Any:
-    """The radiograph with all attributes that a Segmentation copies."""
-    radiograph = open_dicom(path)
-    missing = [keyword for keyword in REFERENCED if not radiograph.get(keyword)]
-    if missing:
-        raise ValueError(f"it has no {missing[0]}, which a segmentation must refer to")
-    if not right.shape == left.shape == (radiograph.Rows, radiograph.Columns):
-        sizes = f"{size_text(right)} and {size_text(left)}"
-        raise ValueError(f"it is {radiograph.Columns}x{radiograph.Rows}, but its masks are {sizes}")
-    for keyword in MAY_BE_EMPTY:
-        if keyword not in radiograph:
-            setattr(radiograph, keyword, "")
-    return radiograph
-
-
-def _segmentation(radiograph: Any, right: Mask, left: Mask) -> "Segmentation":
+def _segmentation(radiograph: "Dataset", right: Mask, left: Mask) -> "Segmentation":
     from highdicom import UID, AlgorithmIdentificationSequence
     from highdicom.seg import Segmentation, SegmentDescription
     from highdicom.sr import CodedConcept
 
+    for keyword in MAY_BE_EMPTY:
+        if keyword not in radiograph:
+            setattr(radiograph, keyword, "")
     segments = [
         SegmentDescription(
             segment_number=number,

@@ -3,7 +3,7 @@
 import json
 import logging
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from importlib.util import find_spec
@@ -15,14 +15,16 @@ import torch
 from torch import Tensor
 from torch.export import Dim, ExportedProgram
 
+from lung_seg import __version__
+from lung_seg.environment import git_revision
 from lung_seg.errors import FailureError, UserError
 from lung_seg.files import atomic_path, write_text
 from lung_seg.model.checkpoint import find_checkpoint, load_network, write_safetensors
 from lung_seg.model.metrics import overlap_counts, overlap_scores, predict_mask
 from lung_seg.model.unet import UNet
 from lung_seg.prediction.backends import DESCRIPTION_KEY, OnnxBackend
-from lung_seg.prediction.model_card import model_card
 from lung_seg.raw.phantom.draw_phantom import draw_phantom
+from lung_seg.templates import template
 
 FILES = {"onnx": "lungs.onnx", "torch_export": "lungs.pt2", "safetensors": "lungs.safetensors"}
 CARD = "MODEL_CARD.md"
@@ -34,8 +36,7 @@ ONNX_OPSET = 18  # written by torch without conversion; read by onnxruntime sinc
 # as high. Half precision rounds kernels to three digits (3.9e-2). A wrong export differs by far more.
 TOLERANCE, HALF_TOLERANCE = 1e-3, 5e-2
 
-Images = Tensor  # (N, 1, H, W) uint8
-Network = Callable[[Images], Tensor]
+Network = Callable[[Tensor], Tensor]  # logits of images, (N, 1, H, W) each
 Description = dict[str, Any]
 
 
@@ -49,13 +50,9 @@ class Exported:
 
 
 def export(checkpoint: Path, folder: Path, formats: Sequence[str], half: bool) -> list[Exported]:
-    """Write a network in some formats with a model card: either all files appear, or none does.
+    """Write a network in formats of ``FILES`` with a model card: either all files appear, or none does.
 
-    Args:
-        checkpoint: a checkpoint file or a run directory.
-        folder: where to write.
-        formats: keys of ``FILES``.
-        half: write safetensors in half precision, half as large.
+    With ``half`` safetensors are written in half precision, half as large.
 
     Raises:
         UserError: the checkpoint does not exist, or a package that writes a format is not installed.
@@ -65,17 +62,22 @@ def export(checkpoint: Path, folder: Path, formats: Sequence[str], half: bool) -
     network, description = load_network(path)
     network.to(memory_format=torch.contiguous_format)  # type: ignore[call-overload] # the layout of weights in files
     description |= {"usage": _usage(description), "run": description.get("run") or _run_summary(path)}
-    if "onnx" in formats:
-        _require_onnx()
     with ExitStack() as checked:  # temporary files are moved into place when it closes
         exported = []
         for name in formats:
             target = folder / FILES[name]
             temporary = checked.enter_context(atomic_path(target))
             _write(name, network, description, half, temporary)
-            exported.append(Exported(target, *_compare(network, _open(temporary), description)))
-            _check(exported[-1], HALF_TOLERANCE if half and name == "safetensors" else TOLERANCE)
-        write_text(folder / CARD, model_card(description, exported))
+            difference, dice = _compare(network, _open(temporary), description)
+            tolerance = HALF_TOLERANCE if half and name == "safetensors" else TOLERANCE
+            if not difference <= tolerance:  # also true for NaN
+                raise FailureError(
+                    f"{target}: a probability of lung differs by {difference:.2g} from PyTorch's, more than "
+                    f"{tolerance:g}.\nNothing was written. Try half=false, or the package versions of "
+                    "requirements-dev.txt."
+                )
+            exported.append(Exported(target, difference, dice))
+        write_text(folder / CARD, _model_card(description, exported))
     return exported
 
 
@@ -104,12 +106,6 @@ def _step(description: Description) -> int:
     return int(2 ** description["network"]["depth"])
 
 
-def _require_onnx() -> None:
-    missing = [name for name in ONNX_PACKAGES if find_spec(name) is None]
-    if missing:
-        raise UserError(f'format=onnx needs {missing[0]}, which is not installed.\nRun: pip install "lung_seg[onnx]"')
-
-
 def _write(name: str, network: UNet, description: Description, half: bool, path: Path) -> None:
     match name:
         case "onnx":
@@ -132,10 +128,12 @@ def _trace(network: UNet, step: int) -> ExportedProgram:
 
 
 def _write_onnx(network: UNet, description: Description, path: Path) -> None:
-    for name in ("onnxscript", "onnx_ir"):
-        logging.getLogger(name).setLevel(logging.WARNING)  # below it they log every optimisation
-    registration = logging.getLogger("torch.onnx._internal.exporter._registration")
-    registration.setLevel(logging.ERROR)  # it warns that torchvision is missing, which is not used
+    missing = [name for name in ONNX_PACKAGES if find_spec(name) is None]
+    if missing:
+        raise UserError(f'format=onnx needs {missing[0]}, which is not installed.\nRun: pip install "lung_seg[onnx]"')
+    # They log every optimisation, and warn that torchvision is missing, which is not used.
+    for name in ("onnxscript", "onnx_ir", "torch.onnx._internal.exporter._registration"):
+        logging.getLogger(name).setLevel(logging.ERROR)
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", r".*isinstance\(treespec, LeafSpec\)")  # from torch's own code
         onnx = torch.onnx.export(
@@ -166,8 +164,12 @@ def _open(path: Path) -> Network:
 
 def _compare(network: Network, exported: Network, description: Description) -> tuple[float, float]:
     """Largest difference of a probability (NaN if one is NaN) and smallest Dice of two masks, over some phantoms."""
+    side_px = description["data"]["image_size_px"]
+    unlike_training = (1, side_px + _step(description), 2 * side_px)
     differences, dices = [], []
-    for images in _phantoms(description["data"]["image_size_px"], _step(description)):
+    for count, height_px, width_px in ((1, side_px, side_px), (3, side_px, side_px), unlike_training):
+        drawn = [draw_phantom(seed, height_px, width_px).image for seed in range(count)]
+        images = torch.from_numpy(np.stack(drawn))[:, None]
         with torch.inference_mode():
             expected, actual = network(images), exported(images)
         differences.append((expected.sigmoid() - actual.sigmoid()).abs().max())
@@ -175,20 +177,10 @@ def _compare(network: Network, exported: Network, description: Description) -> t
     return float(torch.stack(differences).max()), float(torch.stack(dices).min())
 
 
-def _phantoms(size_px: int, step: int) -> Iterator[Images]:
-    """Batches of one and of three at the size of training, and one image of another height and width."""
-    for count, height_px, width_px in (
-        (1, size_px, size_px),
-        (3, size_px, size_px),
-        (1, size_px + step, 2 * size_px),
-    ):
-        drawn = [draw_phantom(seed, height_px, width_px).image for seed in range(count)]
-        yield torch.from_numpy(np.stack(drawn))[:, None]
-
-
-def _check(exported: Exported, tolerance: float) -> None:
-    if not exported.difference <= tolerance:  # also true for NaN
-        raise FailureError(
-            f"{exported.path}: a probability of lung differs by {exported.difference:.2g} from PyTorch's, more than "
-            f"{tolerance:g}.\nNothing was written. Try half=false, or the package versions of requirements-dev.txt."
-        )
+def _model_card(description: Description, exported: Sequence[Exported]) -> str:
+    """Data, training, scores, versions and limits in the format of the Hugging Face Hub: YAML and Markdown."""
+    run = description["run"]
+    scores = {"all": run["scores"]["all"], **run["scores"]["source"], **run["scores"]["tb_label"]} if run else {}
+    return template(Path(__file__).parent / "model_card.md.j2").render(
+        description, files=exported, scores=scores, package_version=__version__, git_revision=git_revision()
+    )

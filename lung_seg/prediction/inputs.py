@@ -5,7 +5,7 @@ import os
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from itertools import count
+from itertools import chain, count
 from pathlib import Path
 
 from lung_seg.errors import UserError
@@ -13,7 +13,6 @@ from lung_seg.raw.dicom import is_dicom
 from lung_seg.raw.image_file import IMAGE_SUFFIXES
 
 SUFFIXES = IMAGE_SUFFIXES | {".img"}  # JSRT's raw files
-LIST_SUFFIX = ".txt"
 
 
 @dataclass(frozen=True)
@@ -37,7 +36,7 @@ def find_inputs(text: str, output: Path) -> list[Path]:
     if text and path.is_dir():  # Path("") is the current folder
         files = (file for file in sorted(path.rglob("*")) if output.absolute() not in file.absolute().parents)
         found = [file for file in files if _is_image(file)]
-    elif path.suffix.lower() == LIST_SUFFIX and path.is_file():
+    elif path.suffix.lower() == ".txt" and path.is_file():
         lines = path.read_text(encoding="utf-8-sig", errors="replace").splitlines()
         found = [Path(line.strip()) for line in lines if line.strip()]
     elif path.is_file():
@@ -56,9 +55,7 @@ def find_inputs(text: str, output: Path) -> list[Path]:
 def name_results(paths: Sequence[Path], known: Mapping[str, str]) -> list[Job]:
     """Give each radiograph a unique stem: its path below the common folder of all.
 
-    Args:
-        paths: of the radiographs.
-        known: stems of earlier results by the path of their radiograph, which keeps its stem.
+    Radiographs with earlier results keep their stems, which ``known`` holds by path.
     """
     absolute = [Path(os.path.abspath(path)) for path in paths]  # noqa: PTH100 - a ".." would leave the output folder
     root = os.path.commonpath([path.parent for path in absolute])
@@ -67,19 +64,13 @@ def name_results(paths: Sequence[Path], known: Mapping[str, str]) -> list[Job]:
     used = set(map(_fold_case, known.values()))
     jobs = []
     for path, name in zip(paths, names, strict=True):
-        stem = str(name.with_suffix(""))
-        if stems[_fold_case(stem)] > 1:
-            stem = str(name).replace(".", "_")
-        jobs.append(Job(path, known.get(str(path)) or _make_unique(stem, used)))
-        used.add(_fold_case(jobs[-1].stem))
+        is_unique = stems[_fold_case(name.with_suffix(""))] == 1
+        stem = str(name.with_suffix("")) if is_unique else str(name).replace(".", "_")
+        candidates = chain([stem], (f"{stem}_{number}" for number in count(2)))
+        stem = known.get(str(path)) or next(free for free in candidates if _fold_case(free) not in used)
+        used.add(_fold_case(stem))
+        jobs.append(Job(path, stem))
     return jobs
-
-
-def _make_unique(stem: str, used: set[str]) -> str:
-    """The stem, numbered from 2 if it is in use."""
-    if _fold_case(stem) not in used:
-        return stem
-    return next(numbered for number in count(2) if _fold_case(numbered := f"{stem}_{number}") not in used)
 
 
 def _fold_case(name: Path | str) -> str:

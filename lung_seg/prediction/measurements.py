@@ -23,13 +23,7 @@ class Box(NamedTuple):
 
 @dataclass(frozen=True)
 class Measurements:
-    """Measurements of one radiograph's lungs; areas in mm² are None if the pixel spacing is not known.
-
-    Attributes:
-        lung_area_fraction: area of both lungs as a fraction of the image.
-        components: number of connected components, usually two; pixels that touch at a corner are connected.
-        box: bounding box of both lungs; None if the mask is empty.
-    """
+    """Measurements of one radiograph's lungs; areas in mm² are None if the pixel spacing is not known."""
 
     lung_area_px: int
     right_lung_area_px: int
@@ -37,23 +31,27 @@ class Measurements:
     lung_area_mm2: float | None
     right_lung_area_mm2: float | None
     left_lung_area_mm2: float | None
-    lung_area_fraction: float
-    components: int
-    box: Box | None
+    lung_area_fraction: float  # of the image
+    components: int  # usually two; pixels that touch at a corner are connected
+    box: Box | None  # around both lungs; None if the mask is empty
 
 
 def measure(right: Mask, left: Mask, spacing_mm: Spacing | None) -> Measurements:
     """Measure the right and the left lung, (H, W) each, which must not overlap."""
     mask = right | left
-    right_px, left_px = int(np.count_nonzero(right)), int(np.count_nonzero(left))
+    lungs_px, right_px, left_px = (int(np.count_nonzero(lungs)) for lungs in (mask, right, left))
+    lungs_mm2, right_mm2, left_mm2 = (
+        round(area_px * (spacing_mm[0] * spacing_mm[1]), 1) if spacing_mm else None
+        for area_px in (lungs_px, right_px, left_px)
+    )
     return Measurements(
-        lung_area_px=right_px + left_px,
+        lung_area_px=lungs_px,
         right_lung_area_px=right_px,
         left_lung_area_px=left_px,
-        lung_area_mm2=_area_mm2(right_px + left_px, spacing_mm),
-        right_lung_area_mm2=_area_mm2(right_px, spacing_mm),
-        left_lung_area_mm2=_area_mm2(left_px, spacing_mm),
-        lung_area_fraction=(right_px + left_px) / mask.size,
+        lung_area_mm2=lungs_mm2,
+        right_lung_area_mm2=right_mm2,
+        left_lung_area_mm2=left_mm2,
+        lung_area_fraction=round(lungs_px / mask.size, 6),
         components=cv2.connectedComponents(mask.view(np.uint8), connectivity=8)[0] - 1,  # without the background
         box=Box(*cv2.boundingRect(mask.view(np.uint8))) if mask.any() else None,
     )
@@ -73,7 +71,3 @@ def soft_masked(image: Grey, mask: Mask) -> Grey:
     sigma_px = max(1.0, FEATHER * max(image.shape))
     opacity = cv2.GaussianBlur(mask.astype(np.float32), (0, 0), sigma_px)
     return np.rint(image * np.maximum(opacity, mask)).astype(np.uint8)
-
-
-def _area_mm2(area_px: int, spacing_mm: Spacing | None) -> float | None:
-    return round(area_px * (spacing_mm[0] * spacing_mm[1]), 1) if spacing_mm else None

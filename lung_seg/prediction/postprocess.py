@@ -14,7 +14,6 @@ from numpy.typing import NDArray
 from lung_seg.raw.masks import Mask
 
 Probability = NDArray[np.float32]
-LungMap = NDArray[np.uint8]
 
 RIGHT, LEFT = 1, 2
 LUNG_PROBABILITY = 0.5  # the same threshold as that of metrics.predict_mask on logits
@@ -51,32 +50,34 @@ def clean(probability: Probability) -> Probability:
     may cut a lung in two, but the air between arm and chest lies beside both.
     """
     mask = probability >= LUNG_PROBABILITY
-    lungs = np.zeros(mask.shape, bool)
+    lungs = np.zeros(mask.shape, np.uint8)
     for lung in find_lungs(mask):
         if lung is not None:
             lungs |= lung
-    cleaned = np.where(mask & ~lungs, np.float32(0), probability)
-    return np.where(_fill_holes(lungs) & ~lungs, np.float32(1), cleaned)
+    outlines, _ = cv2.findContours(lungs, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
+    filled = cv2.drawContours(lungs.copy(), outlines, -1, 1, cv2.FILLED)
+    cleaned = np.where(mask > lungs, np.float32(0), probability)
+    return np.where(filled > lungs, np.float32(1), cleaned)
 
 
 def find_lungs(mask: Mask) -> tuple[Mask | None, Mask | None]:
     """Right and left lung of a mask (S, S), None where missing; components that cannot be lung are in neither."""
     components = connected_components(mask)
-    first, second = largest_components(components)
-    if first is not None and second is None:
-        components = split_touching_lungs(first) + components[1:]
-        first, second = largest_components(components)
-    if first is None:
+    largest = largest_components(components)
+    if len(largest) == 1:
+        components = split_touching_lungs(largest[0]) + components[1:]
+        largest = largest_components(components)
+    lungs = [_with_pieces(main, components) for main in largest]
+    if not lungs:
         return None, None
-    lungs = [_with_pieces(main, components) for main in (first, second) if main is not None]
     if len(lungs) == 1:
-        is_right = first.left_px + first.right_px < mask.shape[1]
+        is_right = largest[0].left_px + largest[0].right_px < mask.shape[1]
         return (lungs[0], None) if is_right else (None, lungs[0])
     right, left = sorted(lungs, key=lambda lung: float(np.flatnonzero(lung.any(axis=0)).mean()))
     return right, left
 
 
-def nearest_lung_map(mask: Mask) -> LungMap:
+def nearest_lung_map(mask: Mask) -> NDArray[np.uint8]:
     """The nearest lung of each pixel (S, S), in a lung or not: RIGHT or LEFT."""
     right, left = find_lungs(mask)
     if right is None or left is None:
@@ -95,22 +96,21 @@ def connected_components(mask: Mask) -> list[Component]:
     return sorted(components, key=lambda component: component.area_px, reverse=True)
 
 
-def largest_components(components: Sequence[Component]) -> tuple[Component | None, Component | None]:
-    """The largest component, and the largest one lateral to it; ``components`` are sorted, largest first."""
-    if not components:
-        return None, None
-    first = components[0]
-    candidates = (other for other in components if other.area_px >= MIN_LUNG_AREA * first.area_px)
-    return first, next((other for other in candidates if other.is_lateral_to(first)), None)
+def largest_components(components: Sequence[Component]) -> Sequence[Component]:
+    """The first component and the next one lateral to it, where they exist; ``components`` begin with the largest."""
+    for other in components:
+        if other.area_px >= MIN_LUNG_AREA * components[0].area_px and other.is_lateral_to(components[0]):
+            return components[0], other
+    return components[:1]
 
 
 def split_touching_lungs(component: Component) -> list[Component]:
     """Split two lungs that touch, each pixel to the lung with the nearer core; other components stay whole."""
-    depth = cv2.distanceTransform(component.pixels.astype(np.uint8), cv2.DIST_L2, 5)
+    depth = _distance_to(~component.pixels)
     for core_depth_px in np.linspace(1, depth.max(), 12)[:-1]:
-        first, second = largest_components(connected_components(depth > core_depth_px))
-        if first is not None and second is not None:
-            is_first = _distance_to(first.pixels) <= _distance_to(second.pixels)
+        cores = largest_components(connected_components(depth > core_depth_px))
+        if len(cores) == 2:
+            is_first = _distance_to(cores[0].pixels) <= _distance_to(cores[1].pixels)
             halves = (component.pixels & is_first, component.pixels & ~is_first)
             pieces = [piece for half in halves for piece in connected_components(half)]
             return sorted(pieces, key=lambda piece: piece.area_px, reverse=True)
@@ -118,7 +118,6 @@ def split_touching_lungs(component: Component) -> list[Component]:
 
 
 def _with_pieces(main: Component, components: Sequence[Component]) -> Mask:
-    """A lung and its pieces above or below."""
     lung = main.pixels
     for component in components:
         if component.area_px >= MIN_PIECE_AREA * main.area_px and not component.is_lateral_to(main):
@@ -127,11 +126,4 @@ def _with_pieces(main: Component, components: Sequence[Component]) -> Mask:
 
 
 def _distance_to(mask: Mask) -> NDArray[np.float32]:
-    """Distance of each pixel to the mask in pixels, (S, S)."""
     return cv2.distanceTransform((~mask).astype(np.uint8), cv2.DIST_L2, 5)  # type: ignore[return-value]
-
-
-def _fill_holes(mask: Mask) -> Mask:
-    outlines, _ = cv2.findContours(mask.astype(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
-    filled = np.zeros(mask.shape, np.uint8)
-    return cv2.drawContours(filled, outlines, -1, 1, cv2.FILLED) > 0

@@ -85,7 +85,7 @@ class Predictor:
         threads: int | None = None,
         precision: str = "auto",
     ):
-        paths = [Path(checkpoint) for checkpoint in checkpoints] or [default_weights()]
+        paths = [Path(checkpoint) for checkpoint in checkpoints] or [SHIPPED if find_spec("torch") else SHIPPED_ONNX]
         self.backends = [open_backend(path, device, threads, precision) for path in paths]
         self.flip = flip
         self.cleaning = cleaning
@@ -102,10 +102,7 @@ class Predictor:
         self.best_batch_size = min(backend.best_batch_size for backend in self.backends)
 
     def predict(self, radiograph: Grey | Path | str) -> Prediction:
-        """Segment the lungs of one radiograph.
-
-        Args:
-            radiograph: a file, or (H, W) uint8 with air dark and bone bright.
+        """Segment the lungs of one radiograph: a file, or (H, W) uint8 with air dark and bone bright.
 
         Raises:
             UserError: the file cannot be read, or the array is not (H, W) uint8.
@@ -114,7 +111,13 @@ class Predictor:
             image = read_radiograph(Path(radiograph), max_megapixels=self.max_megapixels)
         else:
             image = radiograph
-            _check_array(image)
+            is_array = isinstance(image, np.ndarray)
+            if not is_array or image.ndim != 2 or image.dtype != np.uint8 or 0 in image.shape:
+                got = f"An array {image.shape} of {image.dtype}" if is_array else f"A {type(image).__name__}"
+                raise UserError(
+                    f"{got} is not a radiograph: it must be an array (height, width) of uint8.\n"
+                    "Give the file's path, or convert it to grey values from 0 to 255."
+                )
         network_input = self.to_network_input(image)
         (probability,) = self.probabilities([network_input])
         return self.finish(network_input, probability, *image.shape)
@@ -155,18 +158,3 @@ class Predictor:
         probabilities = [0.5 + 0.5 * np.tanh(0.5 * backend(batch)) for backend in self.backends]
         mean: NDArray[np.float32] = np.mean(probabilities, axis=0)
         return mean
-
-
-def default_weights() -> Path:
-    """The shipped weights in the format of the installed backend: safetensors for PyTorch, else ONNX."""
-    return SHIPPED if find_spec("torch") else SHIPPED_ONNX
-
-
-def _check_array(image: Grey) -> None:
-    is_array = isinstance(image, np.ndarray)
-    if not is_array or image.ndim != 2 or image.dtype != np.uint8 or 0 in image.shape:
-        got = f"An array {image.shape} of {image.dtype}" if is_array else f"A {type(image).__name__}"
-        raise UserError(
-            f"{got} is not a radiograph: it must be an array (height, width) of uint8.\n"
-            "Give the file's path, or convert it to grey values from 0 to 255."
-        )

@@ -45,13 +45,10 @@ class Quality:
 
 
 def assess_quality(image: Grey, probability: Probability, mask: Mask, ranges: ReferenceRanges) -> Quality:
-    """Assess a mask by the network's confidence and by the features seen in training, all images (S, S).
+    """Assess a cleaned mask by the network's probability before cleaning and by the features seen in training.
 
-    Args:
-        image: the network input, uint8.
-        probability: probability of lung, before cleaning.
-        mask: the mask after cleaning.
-        ranges: ranges of the features in training, see ``reference_ranges``; features are not checked if it is empty.
+    The images are (S, S), ``image`` is the network input. Features without a range (see ``reference_ranges``) are not
+    checked.
     """
     expected = expected_dice(probability, mask)
     if not mask.any():
@@ -61,12 +58,12 @@ def assess_quality(image: Grey, probability: Probability, mask: Mask, ranges: Re
     if right is None or left is None:
         return Quality(expected / 2, "; ".join(["only one lung was found", *warnings]))
     values = features(image, right, left)
-    excess = 0.0
+    excess = 0.0  # how far all features together lie outside their ranges
     for name, (low, high) in ranges.items():
-        distance = distance_out_of_range(values[name], low, high)
-        if distance:
-            warnings.append(WARNING_TEMPLATES[name].format(value=values[name], low=low, high=high))
-        excess += distance
+        value = values[name]
+        if not low <= value <= high:
+            warnings.append(WARNING_TEMPLATES[name].format(value=value, low=low, high=high))
+            excess += max(low - value, value - high) / max(high - low, 1e-6)  # in widths of the range
     return Quality(expected / (1 + excess), "; ".join(warnings))
 
 
@@ -80,15 +77,17 @@ def features(image: Grey, right: Mask, left: Mask) -> dict[str, float]:
     """Features of a pair of lungs, all images (S, S); lengths are fractions of the image's side."""
     side_px = len(image)
     lungs = right | left
-    rows, columns = np.flatnonzero(lungs.any(axis=1)), np.flatnonzero(lungs.any(axis=0))
-    (right_row, right_column), (left_row, left_column) = (_centre(lung) for lung in (right, left))
+    _, _, width_px, height_px = cv2.boundingRect(lungs.view(np.uint8))
+    (right_row, right_column), (left_row, left_column) = (
+        np.argwhere(lung).mean(axis=0).tolist() for lung in (right, left)
+    )
     smaller, larger = sorted((right.sum(), left.sum()))
     edge = np.concatenate([lungs[0], lungs[-1], lungs[:, 0], lungs[:, -1]])
     return {
         "area": float(lungs.mean()),
         "symmetry": float(smaller / larger),
-        "height": float(rows[-1] + 1 - rows[0]) / side_px,
-        "width": float(columns[-1] + 1 - columns[0]) / side_px,
+        "height": height_px / side_px,
+        "width": width_px / side_px,
         "column": (right_column + left_column) / 2 / side_px,
         "row": (right_row + left_row) / 2 / side_px,
         "slant": abs(right_row - left_row) / side_px,
@@ -113,16 +112,6 @@ def reference_ranges(cases: Iterable[tuple[Grey, Mask]]) -> ReferenceRanges:
         margin = RANGE_MARGIN * (high - low)
         ranges[name] = (float(low - margin), float(high + margin))
     return ranges
-
-
-def distance_out_of_range(value: float, low: float, high: float) -> float:
-    """How far a value lies outside its range, in widths of the range."""
-    return max(low - value, value - high, 0.0) / max(high - low, 1e-6)
-
-
-def _centre(lung: Mask) -> tuple[float, float]:
-    rows, columns = np.nonzero(lung)
-    return float(rows.mean()), float(columns.mean())
 
 
 def _darkness(image: Grey, lungs: Mask) -> float:

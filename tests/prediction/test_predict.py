@@ -85,13 +85,7 @@ def test_the_lungs_are_found_on_the_patients_sides(films: Path, run: Run) -> Non
 
 @pytest.mark.parametrize(
     ("text", "count"),
-    [
-        ("films/a.png", 1),
-        ("films/*.png", 1),
-        ("films/**/*.png", 2),
-        ("films/ward, (2)/d [x].png", 1),
-        ("list.txt", 2),
-    ],
+    [("films/a.png", 1), ("films/*.png", 1), ("films/**/*.png", 2), ("films/ward, (2)/d [x].png", 1), ("list.txt", 2)],
 )
 def test_input_is_a_file_a_folder_a_pattern_or_a_list(films: Path, run: Run, text: str, count: int) -> None:
     Path("list.txt").write_text("films/a.png\n\nfilms/b.jpg\n")
@@ -133,11 +127,7 @@ def test_a_new_file_does_not_overwrite_the_numbered_mask_of_one_that_is_left_alo
     assert run("predict", "input=two", CHECKPOINT, "output=out", "overlay=false", "skip_existing=true").code == 0
     assert Path("out/x_2_mask.png").read_bytes() == before
     with Path("out/predictions.csv").open() as file:
-        assert sorted(row["mask"] for row in csv.DictReader(file)) == [
-            "x_2_2_mask.png",
-            "x_2_mask.png",
-            "x_mask.png",
-        ]
+        assert sorted(row["mask"] for row in csv.DictReader(file)) == ["x_2_2_mask.png", "x_2_mask.png", "x_mask.png"]
 
 
 def test_a_row_cut_short_or_with_a_mask_elsewhere_is_predicted_anew(films: Path, run: Run) -> None:
