@@ -3,7 +3,7 @@
 import csv
 import dataclasses
 from collections import deque
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path, PurePath
@@ -17,7 +17,7 @@ from lung_seg.config import PredictConfig
 from lung_seg.draw import fit_within, overlay
 from lung_seg.environment import usable_cores
 from lung_seg.errors import UserError
-from lung_seg.files import atomic_path
+from lung_seg.files import write_csv
 from lung_seg.prediction.dicom_seg import write_dicom_seg
 from lung_seg.prediction.inputs import Job, find_inputs, name_results
 from lung_seg.prediction.measurements import Box, Measurements, measure, soft_masked, with_margin
@@ -74,7 +74,7 @@ def predict(config: PredictConfig, output: Path) -> Outcome:
         precision=config.precision,
         threads=cores // workers,  # one radiograph per core is faster than two cores sharing a network's operations
     )
-    write_table(table, rows.values())
+    write_csv(table, COLUMNS, rows.values())
     new = {}
     predicted = _predict_all(todo, predictor, config, output, workers)
     with table.open("a", buffering=1, newline="", encoding="utf-8") as file:  # each row is written when it is finished
@@ -82,7 +82,7 @@ def predict(config: PredictConfig, output: Path) -> Outcome:
         for row in tqdm(predicted, total=len(todo), unit="image", disable=not todo):
             writer.writerow(row)
             new[row["input"]] = row
-    write_table(table, (rows | new).values())
+    write_csv(table, COLUMNS, (rows | new).values())
     failed, warned = (sum(bool(row.get(column)) for row in new.values()) for column in ("error", "warning"))
     return Outcome(len(new) - failed, len(jobs) - len(todo), warned, failed)
 
@@ -104,14 +104,6 @@ def read_table(path: Path) -> dict[str, Row]:
     if columns != COLUMNS:
         raise UserError(f"{path} has other columns than predict.py writes.\nMove it away, or give another output=.")
     return {row["input"]: row for row in rows if _is_complete(row)}
-
-
-def write_table(path: Path, rows: Iterable[Row]) -> None:
-    """Write predictions.csv atomically."""
-    with atomic_path(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(rows)
 
 
 def _is_complete(row: Row) -> bool:
