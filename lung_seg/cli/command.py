@@ -116,7 +116,7 @@ def resumed_arguments(arguments: list[str]) -> list[str]:
     saved = _by_key([str(line) for line in OmegaConf.load(overrides)])
     options = [argument for argument in arguments if argument.startswith("-")]
     # Without output_subdir Hydra does not overwrite the saved overrides, in case the new ones are refused.
-    directory = _by_key([f"hydra.run.dir={run_dir}", "hydra.output_subdir=null"])
+    directory = {"hydra.run.dir": f"hydra.run.dir={run_dir}", "hydra.output_subdir": "hydra.output_subdir=null"}
     return [*(saved | given | directory).values(), *options]
 
 
@@ -136,11 +136,7 @@ def _quote(argument: str, verbatim_keys: tuple[str, ...]) -> str:
 def _run_in_subprocess(name: str, overrides: list[str], run_dir: Path) -> float | None:
     """Run a sweep's job that starts one process per device; in this process each of them would repeat the sweep.
 
-    Returns:
-        The value that the sweep compares its jobs by.
-
-    Raises:
-        FailureError: the job failed; it has printed why.
+    It returns the value that the sweep compares its jobs by.
     """
     single_run = [_quote(f"hydra.run.dir={run_dir}", ("hydra.run.dir",)), "hydra.mode=RUN"]
     finished = subprocess.run([sys.executable, "-m", f"lung_seg.cli.{name}", *overrides, *single_run], check=False)

@@ -11,6 +11,7 @@ from omegaconf.errors import OmegaConfBaseException
 from lung_seg.errors import FailureError, UserError
 
 INTERRUPTED, USER_MISTAKE, FAILURE = 130, 2, 1
+PATH_MISTAKES = (NotADirectoryError, IsADirectoryError, FileExistsError)
 
 
 def format_error(error: BaseException, keys: list[str]) -> tuple[int, str] | None:
@@ -26,7 +27,7 @@ def format_error(error: BaseException, keys: list[str]) -> tuple[int, str] | Non
         case FailureError():
             return FAILURE, str(error)
         case HydraException() | OmegaConfBaseException():  # before OSError: some of Hydra's errors are both
-            return USER_MISTAKE, config_error_message(error, keys)
+            return USER_MISTAKE, _config_error(error, keys)
         case ValueError() if str(error).startswith("Config group override"):  # Hydra's, for optimizer=null
             reason = str(error).splitlines()[0]
             remedy = "A group takes the name of one of its files, e.g. optimizer=sgd; --help lists them."
@@ -35,36 +36,26 @@ def format_error(error: BaseException, keys: list[str]) -> tuple[int, str] | Non
             # Of the extra "train"; the packages of the other extras are checked where they are imported.
             needed = f"{Path(sys.argv[0]).name} needs {error.name}, which is not installed."
             return USER_MISTAKE, f'{needed}\nInstall it: pip install "lung_seg[train]"'
-        case NotADirectoryError() | IsADirectoryError() | FileExistsError():
-            return USER_MISTAKE, os_error_message(error)
         case OSError():
-            return FAILURE, os_error_message(error)
+            reason = error.strerror or str(error).strip().splitlines()[-1]  # a worker's text is a traceback
+            remedy = "Fix that (disk space, permissions, another folder) and run the same command again"
+            code = USER_MISTAKE if isinstance(error, PATH_MISTAKES) else FAILURE
+            return code, f"{error.filename or 'A file'}: {reason}.\n{remedy}; what was saved is kept."
     match type(error).__name__:  # importing torch takes seconds, and submitit is optional
         case "OutOfMemoryError":
             return FAILURE, "The GPU's memory is full.\nLower data.batch_size, data.image_size_px or model."
         case "UncompletedJobError" | "FailedJobError" | "FailedSubmissionError":
-            reason = " ".join(nonempty_lines(str(error))[:2])
-            remedy = (
-                "The others continue. Logs are in .submitit of the sweep's folder; the same command resumes a search."
-            )
-            return FAILURE, f"A job was lost: {reason}.\n{remedy}"
+            reason = " ".join(_nonempty_lines(str(error))[:2])
+            logs = "The other jobs continue. Logs are in .submitit of the sweep's folder"
+            return FAILURE, f"A job was lost: {reason}.\n{logs}; the same command resumes a search."
     return None
 
 
-def os_error_message(error: OSError) -> str:
-    """A full disk, a folder without write permission, a file that was removed."""
-    reason = error.strerror or str(error).strip().splitlines()[-1]  # a worker's error has a traceback as its text
-    return (
-        f"{error.filename or 'A file'}: {reason}.\n"
-        "Fix that (disk space, permissions, another folder) and run the same command again; what was saved is kept."
-    )
-
-
-def config_error_message(error: BaseException, keys: list[str]) -> str:
+def _config_error(error: BaseException, keys: list[str]) -> str:
     """An error of Hydra or OmegaConf, without the names of their internal types."""
     if isinstance(error, OverrideParseException):
         return f"{error.override} is not of the form key=value.\n--help lists the keys."
-    lines = nonempty_lines(f"{error}\n{error.__cause__ or ''}")
+    lines = _nonempty_lines(f"{error}\n{error.__cause__ or ''}")
     unknown = re.match(r"Could not override '(.+)'", lines[0])
     if unknown:
         similar = difflib.get_close_matches(unknown[1], keys, n=1)
@@ -76,9 +67,8 @@ def config_error_message(error: BaseException, keys: list[str]) -> str:
         return f"{lines[0]}\nAvailable: {', '.join(options)}.{more}"
     internal = ("full_key:", "object_type=", "reference_type=", "See http")
     kept = [line for line in lines if not line.startswith(internal)]
-    return "\n".join([*kept, "See --help for the keys and what they mean."][:2])
+    return "\n".join([*kept, "--help lists the keys."][:2])
 
 
-def nonempty_lines(text: str) -> list[str]:
-    """The stripped lines of a text that are not empty."""
+def _nonempty_lines(text: str) -> list[str]:
     return [line.strip() for line in text.splitlines() if line.strip()]

@@ -26,9 +26,9 @@ SCHEMAS: dict[str, type[ConfigGroup]] = {
 }
 GROUPS_HELP = """
 == Groups: choose a file of conf/ (data=montgomery, trainer=gpu), which holds its values ==
-$APP_CONFIG_GROUPS"""
-SWEEPS_HELP = """
-Several values and --multirun run one job for each: data.batch_size=8,16 --multirun"""
+$APP_CONFIG_GROUPS
+Several values and --multirun run one job for each: data.batch_size=8,16 --multirun
+"""
 
 
 def register() -> None:
@@ -75,14 +75,14 @@ def _groups(schema: type[ConfigGroup]) -> Iterator[type[ConfigGroup]]:
 def _help(script: str, schema: type[ConfigGroup]) -> str:
     """The page of ``python <script>.py --help``."""
     keys = "\n".join(_help_lines(schema))
-    has_groups = len(list(_groups(schema))) > 1
+    groups = GROUPS_HELP if len(list(_groups(schema))) > 1 else ""
     return f"""{(schema.__doc__ or "").strip()}
 
-  python {script}.py {"[group=name] " if has_groups else ""}[key=value] ...
-{GROUPS_HELP if has_groups else ""}
+  python {script}.py [key=value] ...
+{groups}
 == Keys: override any value by key=value ==
 {keys}
-{SWEEPS_HELP if has_groups else ""}
+
 --cfg job prints the configuration without running it.
 """
 
