@@ -78,10 +78,9 @@ def test_the_command_reports_its_version_and_its_subcommands(site: Path, tmp_pat
 def test_an_unknown_subcommand_is_refused(site: Path, tmp_path: Path) -> None:
     done = python(site, tmp_path, "-m", "lung_seg.cli.main", "predcit", "xray.png")
     assert done.returncode == 2
-    assert (
-        done.stderr
-        == "'predcit' is no command of lung-seg.\nDid you mean predict? lung-seg --help lists the commands.\n"
-    )
+    first, second = done.stderr.splitlines()
+    assert first == "'predcit' is no command of lung-seg."
+    assert second == "Did you mean predict? lung-seg --help lists the commands."
 
 
 def test_it_predicts(site: Path, tmp_path: Path) -> None:
@@ -91,7 +90,6 @@ def test_it_predicts(site: Path, tmp_path: Path) -> None:
     assert (tmp_path / "masks" / "xray_mask.png").is_file()
 
 
-@pytest.mark.skipif(not (ROOT / "lung_seg/weights/lungs.onnx").is_file(), reason="the package has no ONNX weights")
 def test_a_base_install_predicts(site: Path, tmp_path: Path) -> None:
     assert "torch" in MISSING.split()
     write_image(tmp_path / "xray.png", draw_chest(1, 80, 64)[0])

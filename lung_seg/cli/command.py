@@ -7,29 +7,25 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable
+from contextlib import suppress
+from itertools import pairwise
 from pathlib import Path
 
 import hydra
-from hydra.conf import HydraConf
-from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
-from lung_seg.cli.error_messages import FAILURE, format_error, is_expected
+from lung_seg.cli.error_messages import FAILURE, format_error
 from lung_seg.cli.multirun_table import write_failure
 from lung_seg.cli.schema import ConfigT, key_names, register, settings
 from lung_seg.environment import CONF_DIR
 from lung_seg.errors import FailureError, UserError
 
 RANK_VARIABLES = ("RANK", "SLURM_PROCID", "LOCAL_RANK")  # set by torchrun, SLURM and Lightning
-# Options of Hydra that the next argument belongs to.
-OPTIONS_WITH_VALUE = (
-    *("-c", "--cfg", "-p", "--package", "-i", "--info"),
-    *("-cp", "--config-path", "-cn", "--config-name", "-cd", "--config-dir"),
-)
+FLAGS = ("-m", "--multirun")  # options of Hydra without a value
 
 Function = Callable[[ConfigT, Path], float | None]
 
@@ -39,14 +35,9 @@ def command(
 ) -> Callable[[Function[ConfigT]], Callable[[], None]]:
     """Turn a function into a command: it is called with the settings of ``conf/<name>.yaml`` and the run directory.
 
-    A sweep compares its jobs by the value that the function returns.
-
-    Args:
-        name: of the command and its YAML file.
-        schema: dataclass of its settings.
-        main_key: the key that an argument without "=" sets.
-        verbatim_keys: keys whose value is taken literally: a file name may hold commas and brackets, which Hydra's
-            grammar would read as a list.
+    A sweep compares its jobs by the value that the function returns. An argument without "=" sets the main key. The
+    values of verbatim keys are taken literally: a file name may hold commas and brackets, which Hydra's grammar would
+    read as a list.
     """
 
     def decorate(function: Function[ConfigT]) -> Callable[[], None]:
@@ -56,16 +47,18 @@ def command(
         def job(composed: DictConfig) -> float | None:
             context = HydraConfig.get()
             sweeping = context.mode == RunMode.MULTIRUN
+            run_dir = Path(context.runtime.output_dir)
+            if run_dir.is_relative_to(Path.cwd()):  # as a user would type it
+                run_dir = run_dir.relative_to(Path.cwd())
             try:
                 if sweeping and OmegaConf.select(composed, "trainer.strategy") not in (None, "auto"):
-                    return _run_in_subprocess(name, context)
-                return function(settings(composed, schema), _relative_path(Path(context.runtime.output_dir)))
+                    return _run_in_subprocess(name, context.overrides.task, run_dir)
+                return function(settings(composed, schema), run_dir)
             except Exception as error:  # the other jobs of a sweep still run
-                if not is_expected(error):
-                    raise
-                exit_codes.append(_report_error(error, schema, f"Job {context.job.num}: " if sweeping else ""))
+                code, message = _report_error(error, schema, f"Job {context.job.num}: " if sweeping else "")
+                exit_codes.append(code)
                 if sweeping:  # stderr of a job on another machine is not seen
-                    write_failure(Path(context.runtime.output_dir), format_error(error, key_names(schema))[1])
+                    write_failure(run_dir, message)
                 return None
 
         def script() -> None:
@@ -75,18 +68,16 @@ def command(
             threading.excepthook = _thread_excepthook
             exit_codes.clear()
             try:
-                _check_in_one_line(sys.argv[1:])
+                for argument in sys.argv[1:]:
+                    if "\n" in argument:  # it would end up in every message that repeats the argument
+                        raise UserError(f"{argument!r} has a line break.\nGive each argument in one line.")
                 arguments = resumed_arguments(_name_main_value(sys.argv[1:], main_key))
                 sys.argv[1:] = [_quote(argument, verbatim_keys) for argument in arguments]
                 job()
             except (Exception, KeyboardInterrupt) as error:
-                if not is_expected(error):
-                    raise
-                exit_codes.append(_report_error(error, schema))
+                exit_codes.append(_report_error(error, schema)[0])
             except SystemExit as error:  # raised by the table of a sweep with failed jobs on other machines
                 exit_codes.append(int(error.code or 0))
-            finally:
-                GlobalHydra.instance().clear()
             if exit_codes:
                 raise SystemExit(max(exit_codes))
 
@@ -97,8 +88,8 @@ def command(
 
 def _name_main_value(arguments: list[str], main_key: str) -> list[str]:
     """The first argument without "=" becomes the value of the main key: ``predict.py xray.png``."""
-    for index, argument in enumerate(arguments):
-        is_option_value = index > 0 and arguments[index - 1] in OPTIONS_WITH_VALUE
+    for index, (previous, argument) in enumerate(pairwise(["", *arguments])):
+        is_option_value = previous.startswith("-") and previous not in FLAGS
         if "=" not in argument and not argument.startswith(("-", "~")) and not is_option_value:
             return [*arguments[:index], f"{main_key}={argument}", *arguments[index + 1 :]]
     return arguments
@@ -125,58 +116,34 @@ def resumed_arguments(arguments: list[str]) -> list[str]:
     saved = _by_key([str(line) for line in OmegaConf.load(overrides)])
     options = [argument for argument in arguments if argument.startswith("-")]
     # Without output_subdir Hydra does not overwrite the saved overrides, in case the new ones are refused.
-    directory = _by_key([f"hydra.run.dir={run_dir}", "hydra.output_subdir=null"])
+    directory = {"hydra.run.dir": f"hydra.run.dir={run_dir}", "hydra.output_subdir": "hydra.output_subdir=null"}
     return [*(saved | given | directory).values(), *options]
 
 
 def _quote(argument: str, verbatim_keys: tuple[str, ...]) -> str:
     """Quote the value of a verbatim key, and one that Hydra's grammar cannot read, such as /home/Zoë (2)."""
     key, _, value = argument.partition("=")
-    is_quoted = value[:1] in ("", "'", '"')
-    if argument.startswith("-") or is_quoted or (key not in verbatim_keys and _is_readable(argument)):
+    if argument.startswith("-") or value[:1] in ("", "'", '"'):
         return argument
+    if key not in verbatim_keys:
+        with suppress(HydraException):
+            OverridesParser.create().parse_override(argument)
+            return argument
     escaped = re.sub(r"(\\*)('|$)", lambda found: 2 * found[1] + (found[2] and r"\'"), value)
     return f"{key}='{escaped}'"
 
 
-def _is_readable(override: str) -> bool:
-    try:
-        OverridesParser.create().parse_override(override)
-    except HydraException:
-        return False
-    return True
-
-
-def _check_in_one_line(arguments: list[str]) -> None:
-    """Refuse line breaks, which would end up in every message that repeats the argument."""
-    for argument in arguments:
-        if "".join(argument.splitlines()) != argument:
-            raise UserError(f"{argument!r} has a line break.\nGive each argument in one line.")
-
-
-def _run_in_subprocess(name: str, context: HydraConf) -> float | None:
+def _run_in_subprocess(name: str, overrides: list[str], run_dir: Path) -> float | None:
     """Run a sweep's job that starts one process per device; in this process each of them would repeat the sweep.
 
-    Returns:
-        The value that the sweep compares its jobs by.
-
-    Raises:
-        FailureError: the job failed; it has printed why.
+    It returns the value that the sweep compares its jobs by.
     """
-    run_dir = Path(context.runtime.output_dir)
     single_run = [_quote(f"hydra.run.dir={run_dir}", ("hydra.run.dir",)), "hydra.mode=RUN"]
-    finished = subprocess.run(
-        [sys.executable, "-m", f"lung_seg.cli.{name}", *context.overrides.task, *single_run], check=False
-    )
+    finished = subprocess.run([sys.executable, "-m", f"lung_seg.cli.{name}", *overrides, *single_run], check=False)
     if finished.returncode:
         raise FailureError(f"its processes ended with code {finished.returncode}.")
     summary = json.loads((run_dir / "summary.json").read_text(encoding="utf-8"))
     return float((summary["training"] or {}).get("validation_dice", summary["scores"]["all"]["dice"]["mean"]))
-
-
-def _relative_path(folder: Path) -> Path:
-    """Relative to the current folder if it is inside, as a user would type it."""
-    return folder.relative_to(Path.cwd()) if folder.is_relative_to(Path.cwd()) else folder
 
 
 def _by_key(overrides: list[str]) -> dict[str, str]:
@@ -184,18 +151,21 @@ def _by_key(overrides: list[str]) -> dict[str, str]:
     return {line.partition("=")[0].lstrip("+~"): line for line in overrides if not line.startswith("-")}
 
 
-def _report_error(error: BaseException, schema: type[ConfigT], job_name: str = "") -> int:
-    """Print an error and return its exit code.
+def _report_error(error: BaseException, schema: type[ConfigT], job_name: str = "") -> tuple[int, str]:
+    """Print an expected error and return its exit code and message; raise any other one.
 
     Every process of a distributed training meets the same user mistake, so only the first one reports it.
     """
-    code, message = format_error(error, key_names(schema))
+    expected = format_error(error, key_names(schema))
+    if expected is None:
+        raise error
+    code, message = expected
     rank = next((os.environ[name] for name in RANK_VARIABLES if name in os.environ), "0")
     if rank == "0":
         sys.stderr.write(f"{job_name}{message}\n")
     elif code == FAILURE:
         sys.stderr.write(f"Process {rank}: {message}\n")
-    return code
+    return expected
 
 
 def _thread_excepthook(failure: threading.ExceptHookArgs) -> None:

@@ -11,29 +11,13 @@ from omegaconf.errors import OmegaConfBaseException
 from lung_seg.errors import FailureError, UserError
 
 INTERRUPTED, USER_MISTAKE, FAILURE = 130, 2, 1
-EXPECTED = (UserError, FailureError, HydraException, OmegaConfBaseException, OSError, KeyboardInterrupt)
 PATH_MISTAKES = (NotADirectoryError, IsADirectoryError, FileExistsError)
-# By name, since importing torch takes seconds and submitit is optional.
-OUT_OF_MEMORY = ("OutOfMemoryError",)
-JOB_LOST = ("UncompletedJobError", "FailedJobError", "FailedSubmissionError")
-CONFIG_GROUP_ERROR = "Config group override"  # Hydra raises a bare ValueError
 
 
-def is_expected(error: BaseException) -> bool:
-    """Whether ``format_error`` has a message for the error."""
-    if isinstance(error, ModuleNotFoundError):
-        return not (error.name or "lung_seg").startswith("lung_seg")
-    if isinstance(error, ValueError):
-        return str(error).startswith(CONFIG_GROUP_ERROR)
-    return isinstance(error, EXPECTED) or type(error).__name__ in (*OUT_OF_MEMORY, *JOB_LOST)
+def format_error(error: BaseException, keys: list[str]) -> tuple[int, str] | None:
+    """Exit code and message, one or two lines; None for an error that is not expected and needs its traceback.
 
-
-def format_error(error: BaseException, keys: list[str]) -> tuple[int, str]:
-    """Exit code and message, one or two lines.
-
-    Args:
-        error: one that ``is_expected``.
-        keys: every key of the command, to suggest one for a misspelt key.
+    A misspelt key gets a suggestion out of ``keys``, those of the command.
     """
     match error:
         case KeyboardInterrupt():
@@ -43,63 +27,48 @@ def format_error(error: BaseException, keys: list[str]) -> tuple[int, str]:
         case FailureError():
             return FAILURE, str(error)
         case HydraException() | OmegaConfBaseException():  # before OSError: some of Hydra's errors are both
-            return USER_MISTAKE, config_error_message(error, keys)
+            return USER_MISTAKE, _config_error(error, keys)
+        case ValueError() if str(error).startswith("Config group override"):  # Hydra's, for optimizer=null
+            reason = str(error).splitlines()[0]
+            remedy = "A group takes the name of one of its files, e.g. optimizer=sgd; --help lists them."
+            return USER_MISTAKE, f"{reason}.\n{remedy}"
+        case ModuleNotFoundError() if not (error.name or "lung_seg").startswith("lung_seg"):
+            # Of the extra "train"; the packages of the other extras are checked where they are imported.
+            needed = f"{Path(sys.argv[0]).name} needs {error.name}, which is not installed."
+            return USER_MISTAKE, f'{needed}\nInstall it: pip install "lung_seg[train]"'
         case OSError():
-            return USER_MISTAKE if isinstance(error, PATH_MISTAKES) else FAILURE, os_error_message(error)
-        case ModuleNotFoundError():
-            return USER_MISTAKE, missing_package_message(error)
-        case ValueError():
-            return USER_MISTAKE, config_group_error(error)
-        case _ if type(error).__name__ in JOB_LOST:
-            return FAILURE, cluster_error_message(error)
-        case _:
+            reason = error.strerror or str(error).strip().splitlines()[-1]  # a worker's text is a traceback
+            remedy = "Fix that (disk space, permissions, another folder) and run the same command again"
+            code = USER_MISTAKE if isinstance(error, PATH_MISTAKES) else FAILURE
+            return code, f"{error.filename or 'A file'}: {reason}.\n{remedy}; what was saved is kept."
+    match type(error).__name__:  # importing torch takes seconds, and submitit is optional
+        case "OutOfMemoryError":
             return FAILURE, "The GPU's memory is full.\nLower data.batch_size, data.image_size_px or model."
+        case "UncompletedJobError" | "FailedJobError" | "FailedSubmissionError":
+            reason = " ".join(_nonempty_lines(str(error))[:2])
+            logs = "The other jobs continue. Logs are in .submitit of the sweep's folder"
+            return FAILURE, f"A job was lost: {reason}.\n{logs}; the same command resumes a search."
+    return None
 
 
-def missing_package_message(error: ModuleNotFoundError) -> str:
-    """A package of the extra "train"; those of the other extras are checked where they are imported."""
-    program = Path(sys.argv[0]).name
-    return f'{program} needs {error.name}, which is not installed.\nInstall it: pip install "lung_seg[train]"'
-
-
-def config_group_error(error: ValueError) -> str:
-    """A value that is no name of a config file, e.g. optimizer=null."""
-    reason = str(error).splitlines()[0]
-    return f"{reason}.\nA group takes the name of one of its files, e.g. optimizer=sgd; --help lists them."
-
-
-def cluster_error_message(error: BaseException) -> str:
-    """A job that was killed, ran out of time or could not be submitted."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return (
-        f"A job was lost: {' '.join(lines[:2])}.\n"
-        "The other jobs continue. Logs are in .submitit of the sweep's folder; the same command resumes a search."
-    )
-
-
-def os_error_message(error: OSError) -> str:
-    """A full disk, a folder without write permission, a file that was removed."""
-    reason = error.strerror or str(error).strip().splitlines()[-1]  # a worker's error has a traceback as its text
-    return (
-        f"{error.filename or 'A file'}: {reason}.\n"
-        "Fix that (disk space, permissions, another folder) and run the same command again; what was saved is kept."
-    )
-
-
-def config_error_message(error: BaseException, keys: list[str]) -> str:
+def _config_error(error: BaseException, keys: list[str]) -> str:
     """An error of Hydra or OmegaConf, without the names of their internal types."""
     if isinstance(error, OverrideParseException):
-        return f"{error.override} is not of the form key=value.\n--help lists the keys and what they mean."
-    lines = [line.strip() for line in f"{error}\n{error.__cause__ or ''}".splitlines() if line.strip()]
+        return f"{error.override} is not of the form key=value.\n--help lists the keys."
+    lines = _nonempty_lines(f"{error}\n{error.__cause__ or ''}")
     unknown = re.match(r"Could not override '(.+)'", lines[0])
     if unknown:
         similar = difflib.get_close_matches(unknown[1], keys, n=1)
-        hint = f"Did you mean {similar[0]}? " if similar and similar[0] != unknown[1] else ""
-        return f"{unknown[1]} is no key of this program.\n{hint}--help lists the keys and what they mean."
+        hint = f"Did you mean {similar[0]}? " if similar else ""
+        return f"{unknown[1]} is no key of this program.\n{hint}--help lists the keys."
     if "Available options" in str(error):
         options = [line for line in lines[2:] if "=" not in line and ":" not in line]
         more = ' More with: pip install "lung_seg[cluster]"' if "'hydra/launcher/" in lines[0] else ""
         return f"{lines[0]}\nAvailable: {', '.join(options)}.{more}"
     internal = ("full_key:", "object_type=", "reference_type=", "See http")
     kept = [line for line in lines if not line.startswith(internal)]
-    return "\n".join([*kept, "See --help for the keys and what they mean."][:2])
+    return "\n".join([*kept, "--help lists the keys."][:2])
+
+
+def _nonempty_lines(text: str) -> list[str]:
+    return [line.strip() for line in text.splitlines() if line.strip()]

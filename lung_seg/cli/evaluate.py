@@ -17,12 +17,11 @@ def main(config: EvaluateConfig, run_dir: Path) -> float:
     from lung_seg.training.trainer import is_main_process
 
     summaries = evaluate_several(config, run_dir) if config.checkpoints else {"": evaluate(config, run_dir)}
-    for folder, summary in summaries.items():
-        if is_main_process():
+    if is_main_process():
+        for folder, summary in summaries.items():
             print("\n".join(_table(summary)))
-            print(
-                f"\nReport: {run_dir / folder / 'report.html'}\nScores of each case: {run_dir / folder / 'cases.csv'}"
-            )
+            print(f"\nReport: {run_dir / folder / 'report.html'}")
+            print(f"Scores of each case: {run_dir / folder / 'cases.csv'}")
     return float(next(iter(summaries.values()))["scores"]["all"]["dice"]["mean"])
 
 

@@ -1,17 +1,17 @@
 """The table at the end of a sweep (``--multirun``): its jobs, best validation Dice first, and those that failed."""
 
 import csv
-import io
 import json
 import logging
 from contextlib import suppress
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, OmegaConf
 
-from lung_seg.files import write_text
+from lung_seg.files import atomic_path, write_text
 
 SUMMARY = "summary.json"  # in the folder of a job that finished
 ERROR = "error.txt"  # in the folder of a job that failed
@@ -30,13 +30,13 @@ class SweepTable(Callback):
             SystemExit: jobs failed, perhaps on other machines; Hydra suppresses every other error of a callback.
         """
         folder = Path(config.hydra.sweep.dir)
-        table = sweep_table(folder)
-        text = io.StringIO()
-        writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(table)
-        write_text(folder / "sweep.csv", text.getvalue())
-        log.info("\nJobs by validation Dice (%s):\n%s", folder / "sweep.csv", _aligned(table))
+        rows = [_job_row(summary) for summary in folder.glob(f"*/{SUMMARY}")]
+        rows.sort(key=itemgetter("validation_dice"), reverse=True)
+        with atomic_path(folder / "sweep.csv") as path, path.open("w", encoding="utf-8", newline="") as file:
+            writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
+            writer.writeheader()
+            writer.writerows(rows)
+        log.info("\nJobs by validation Dice (%s):\n%s", folder / "sweep.csv", _aligned(rows))
         failed = sorted(path.parent.name for path in folder.glob(f"*/{ERROR}") if not (path.parent / SUMMARY).exists())
         if failed:
             log.info("\nFailed (the reason is in %s): %s", ERROR, ", ".join(f"job {name}" for name in failed))
@@ -47,12 +47,6 @@ def write_failure(job_folder: Path, reason: str) -> None:
     """Write the reason into the job's folder."""
     with suppress(OSError):  # a full disk may be the reason
         write_text(job_folder / ERROR, f"{reason}\n")
-
-
-def sweep_table(folder: Path) -> list[dict[str, Any]]:
-    """One row per finished job, best validation Dice first."""
-    rows = [_job_row(summary) for summary in folder.glob(f"*/{SUMMARY}")]
-    return sorted(rows, key=lambda row: row["validation_dice"], reverse=True)
 
 
 def _job_row(path: Path) -> dict[str, Any]:

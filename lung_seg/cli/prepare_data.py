@@ -2,15 +2,11 @@
 
 from collections import Counter
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from lung_seg.cli.command import command
 from lung_seg.config import PrepareConfig
 from lung_seg.environment import keep_freed_memory
 from lung_seg.errors import FailureError
-
-if TYPE_CHECKING:
-    from lung_seg.evaluation.dataset_check import Finding
 
 MAX_EXAMPLES = 5  # printed findings of each kind
 
@@ -39,7 +35,11 @@ def _check(config: PrepareConfig) -> None:
     if not findings:
         print(f"{folder}: nothing wrong, nothing odd.")
         return
-    print("\n".join(format_findings(findings)))
+    for kind, count in Counter(finding.kind for finding in findings).items():
+        examples = [finding for finding in findings if finding.kind == kind][:MAX_EXAMPLES]
+        print(f"{kind}: {count}", *(f"  {example.case_id} {example.text}" for example in examples), sep="\n")
+        if count > MAX_EXAMPLES:
+            print("  …")
     print(f"All findings: {folder / CHECK_TABLE}; outliers are shown in {ODD_SHEET}.")
     errors = sum(finding.wrong for finding in findings)
     if errors:
@@ -47,16 +47,6 @@ def _check(config: PrepareConfig) -> None:
             f"{folder} cannot be trusted: {errors} of {len(findings)} findings are errors, listed in {CHECK_TABLE}.\n"
             "Restore the files, or delete that folder to prepare it again."
         )
-
-
-def format_findings(findings: "list[Finding]") -> list[str]:
-    """The number of findings of each kind, and some examples."""
-    lines = []
-    for kind, count in Counter(finding.kind for finding in findings).items():
-        of_kind = [finding for finding in findings if finding.kind == kind]
-        lines += [f"{kind}: {count}", *(f"  {finding.case_id} {finding.text}" for finding in of_kind[:MAX_EXAMPLES])]
-        lines += ["  …"] * (count > MAX_EXAMPLES)
-    return lines
 
 
 if __name__ == "__main__":

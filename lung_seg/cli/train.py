@@ -20,21 +20,17 @@ def main(config: TrainConfig, run_dir: Path) -> float:
     from lung_seg.training.trainer import is_main_process
 
     keep_freed_memory()
-    summary = evaluate_training(config, fit(config, run_dir, _search_callbacks(config, run_dir)))
+    callbacks: list[Any] = []
+    if config.search.trial is not None:
+        from lung_seg.search.study import Pruning  # needs Optuna
+
+        callbacks = [Pruning(config.search, run_dir.parent, run_dir / "metrics.csv")]
+    summary = evaluate_training(config, fit(config, run_dir, callbacks))
     if is_main_process():
         print(_report(summary, run_dir))
         if config.data.source == "phantom":
             print(NEXT_STEP)
     return float(summary["training"]["validation_dice"])
-
-
-def _search_callbacks(config: TrainConfig, run_dir: Path) -> list[Any]:
-    """Pruning, if this training belongs to a search."""
-    if config.search.trial is None:
-        return []
-    from lung_seg.search.study import Pruning  # needs Optuna
-
-    return [Pruning(config.search, run_dir.parent, run_dir / "metrics.csv")]
 
 
 def _report(summary: dict[str, Any], run_dir: Path) -> str:
