@@ -167,7 +167,9 @@ class TrainConfig(ConfigGroup):
     trainer: TrainerConfig = nested(TrainerConfig)
     resume: str | None = config_field(None, "Run directory of a training to resume.")
     init: str | None = config_field(None, "Initial weights: checkpoint, run directory or .safetensors; null: random.")
-    checkpoint_every_n_steps: int | None = config_field(None, "Checkpoint within epochs too, by steps; null: off.", at_least=1)
+    checkpoint_every_n_steps: int | None = config_field(
+        None, "Steps between checkpoints in an epoch; null: none.", at_least=1
+    )
     patience_epochs: int = config_field(50, "Stop after so many validations without a better Dice; 0: off.", at_least=0)
     search: SearchConfig = nested(SearchConfig)
 

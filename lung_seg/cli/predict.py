@@ -4,6 +4,7 @@ from pathlib import Path
 
 from lung_seg.cli.command import command
 from lung_seg.config import PredictConfig
+from lung_seg.environment import keep_freed_memory
 from lung_seg.errors import FailureError
 
 
@@ -12,6 +13,7 @@ def main(config: PredictConfig, output: Path) -> None:
     """Predict each radiograph; one that cannot be read does not stop the others."""
     from lung_seg.prediction.batch import TABLE, predict
 
+    keep_freed_memory()
     outcome = predict(config, output)
     print(f"\nPredicted {_count(outcome.predicted, 'radiograph')}: masks, overlays and {TABLE} are in {output}.")
     if outcome.skipped:
