@@ -242,7 +242,7 @@ def test_a_run_that_was_moved_still_knows_its_best_epoch(workplace: Path, run: R
         assert run("train", *SMALL, "hydra.run.dir=runs/here").code == 130
     path = workplace / "runs/here/checkpoints/last.ckpt"
     checkpoint = torch.load(path, weights_only=True)
-    # Under the name of version 0.1, so that its runs resume too.
+    # Under the name of earlier revisions, so that their runs resume too.
     (best_state,) = (
         state for name, state in checkpoint["callbacks"].items() if name.startswith("MovableCheckpoint{'monitor': 'val")
     )

@@ -69,7 +69,7 @@ def command(
             exit_codes.clear()
             try:
                 for argument in sys.argv[1:]:
-                    if "\n" in argument:  # it would end up in every message that repeats the argument
+                    if "".join(argument.splitlines()) != argument:  # it would end up in every message that repeats the argument
                         raise UserError(f"{argument!r} has a line break.\nGive each argument in one line.")
                 arguments = resumed_arguments(_name_main_value(sys.argv[1:], main_key))
                 sys.argv[1:] = [_quote(argument, verbatim_keys) for argument in arguments]

@@ -37,7 +37,7 @@ class RelocatableModelCheckpoint(ModelCheckpoint):
 
     @property
     def state_key(self) -> str:
-        """Its name in a checkpoint; that of version 0.1, so that older runs resume with their best score."""
+        """Its name in a checkpoint; that of earlier revisions, so that their runs resume with the best score."""
         return super().state_key.replace(type(self).__name__, "MovableCheckpoint")
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
