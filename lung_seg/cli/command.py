@@ -68,8 +68,8 @@ def command(
             threading.excepthook = _thread_excepthook
             exit_codes.clear()
             try:
-                for argument in sys.argv[1:]:
-                    if "".join(argument.splitlines()) != argument:  # it would end up in every message that repeats the argument
+                for argument in sys.argv[1:]:  # a line break would end up in every message that repeats the argument
+                    if "".join(argument.splitlines()) != argument:
                         raise UserError(f"{argument!r} has a line break.\nGive each argument in one line.")
                 arguments = resumed_arguments(_name_main_value(sys.argv[1:], main_key))
                 sys.argv[1:] = [_quote(argument, verbatim_keys) for argument in arguments]

@@ -1,6 +1,5 @@
 """The table at the end of a sweep (``--multirun``): its jobs, best validation Dice first, and those that failed."""
 
-import csv
 import json
 import logging
 from contextlib import suppress
@@ -11,7 +10,7 @@ from typing import Any
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, OmegaConf
 
-from lung_seg.files import atomic_path, write_text
+from lung_seg.files import write_csv, write_text
 
 SUMMARY = "summary.json"  # in the folder of a job that finished
 ERROR = "error.txt"  # in the folder of a job that failed
@@ -32,10 +31,7 @@ class SweepTable(Callback):
         folder = Path(config.hydra.sweep.dir)
         rows = [_job_row(summary) for summary in folder.glob(f"*/{SUMMARY}")]
         rows.sort(key=itemgetter("validation_dice"), reverse=True)
-        with atomic_path(folder / "sweep.csv") as path, path.open("w", encoding="utf-8", newline="") as file:
-            writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
-            writer.writeheader()
-            writer.writerows(rows)
+        write_csv(folder / "sweep.csv", COLUMNS, rows)
         log.info("\nJobs by validation Dice (%s):\n%s", folder / "sweep.csv", _aligned(rows))
         failed = sorted(path.parent.name for path in folder.glob(f"*/{ERROR}") if not (path.parent / SUMMARY).exists())
         if failed:
