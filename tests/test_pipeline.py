@@ -177,7 +177,7 @@ def test_evaluate_may_corrupt_the_cases_for_a_robustness_test(trained: Path, run
 def test_evaluate_tells_of_cases_that_training_saw(trained: Path, run: Run) -> None:
     outcome = run("evaluate", "checkpoint=runs/first", "split=all", "trainer=cpu", "hydra.run.dir=runs/all")
     assert len(table(trained / "runs/all/cases.csv")) == 20
-    assert "saw 15 of these cases" in outcome.out
+    assert "15 of these cases were in the networks' training data" in outcome.out
 
 
 def test_evaluate_takes_other_data_at_the_size_the_network_knows(trained: Path, run: Run) -> None:
@@ -348,7 +348,7 @@ def test_two_processes_train_one_network_and_score_it_as_one_does_in_a_sweep_too
 def test_three_processes_score_as_one(trained: Path) -> None:
     # Five cases on three devices in batches of two: neither divides evenly, and the sampler repeats a case.
     several = ("trainer=ddp_cpu", "trainer.devices=3", "data.batch_size=2", "hydra.run.dir=runs/three")
-    assert in_a_process_of_its_own("evaluate", "checkpoint=runs/first", *several).count("The report is") == 1
+    assert in_a_process_of_its_own("evaluate", "checkpoint=runs/first", *several).count("Report: ") == 1
     assert_same_scores(trained / "runs/first", trained / "runs/three")
 
 
