@@ -36,8 +36,7 @@ from lung_seg.errors import UserError  # noqa: E402
 from lung_seg.model.precision import TYPES, autocast, choose_precision  # noqa: E402
 from lung_seg.model.unet import UNet  # noqa: E402
 from lung_seg.prediction.batch import predict  # noqa: E402
-from lung_seg.prediction.export import export  # noqa: E402
-from lung_seg.prediction.predictor import SHIPPED, Predictor  # noqa: E402
+from lung_seg.prediction.predictor import SHIPPED_ONNX, Predictor  # noqa: E402
 from lung_seg.prepared.prepare import prepare  # noqa: E402
 from lung_seg.raw.sources import find_cases  # noqa: E402
 from lung_seg.training.datamodule import LungDataModule  # noqa: E402
@@ -232,12 +231,9 @@ class _Stopwatch(pl.Callback):
 
 
 def predicting(large: DataConfig, device: torch.device, seconds: float, folder: Path) -> Candidates:
-    """The shipped network by each installed backend, and large radiographs from file to file."""
+    """The shipped network by each backend, and large radiographs from file to file."""
     paths = [case.image_path.resolve() for case in find_cases(large).cases]
-    predictors = {"PyTorch": Predictor(device=device.type)}
-    with suppress(UserError):  # its packages are not installed
-        (exported,) = export(SHIPPED, folder, ["onnx"], half=False)
-        predictors["onnxruntime"] = Predictor(exported.path)
+    predictors = {"PyTorch": Predictor(device=device.type), "onnxruntime": Predictor(SHIPPED_ONNX)}
     inputs, masks = folder / "inputs.txt", folder / "masks"
     config = PredictConfig(input=str(inputs), output=str(masks), device=device.type)
     inputs.write_text("\n".join(map(str, paths)), encoding="utf-8")

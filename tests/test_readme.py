@@ -4,7 +4,6 @@ import math
 import re
 import shlex
 import subprocess
-import sys
 import tomllib
 from pathlib import Path
 
@@ -224,14 +223,8 @@ def test_exporting(trained: Path, run: Run) -> None:
     assert len(list((trained / "runs" / "export").glob("*/*"))) == 4
 
 
-@pytest.mark.slow
-def test_the_benchmark_measures(tmp_path: Path) -> None:
-    assert BENCHMARK in COMMANDS
-    short = "--seconds 0.05 --rounds 1 --height-px 128 model.base_channels=2 model.depth=2 data.image_size_px=32"
-    command = [sys.executable, str(ROOT / BENCHMARK.split()[1]), *short.split(), "data.phantom.cases=16"]
-    measured = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
-    assert measured.returncode == 0, measured.stderr
-    assert "images/s" in measured.stdout
+def test_the_benchmark_is_shown() -> None:
+    assert BENCHMARK in COMMANDS  # tests/test_benchmarks.py runs it
 
 
 def test_tensorboard_reads_what_runs_leave(trained: Path) -> None:

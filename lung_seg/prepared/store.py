@@ -104,8 +104,9 @@ def refuse_changed(folder: Path, all_files: bool) -> None:
             if not path.is_file() or (path.stat().st_mtime_ns > since_ns and sha256(path) != digest):
                 changed.append(path.relative_to(folder).as_posix())
     if changed:
+        names = ", ".join(changed[:3]) + (", …" if len(changed) > 3 else "")
         raise UserError(
-            f"{len(changed)} files of {folder} are missing or have changed since it was prepared, first {changed[0]}.\n"
+            f"{len(changed)} files of {folder} are missing or have changed since it was prepared: {names}.\n"
             "Restore them, or delete that folder to prepare it again; prepare_data.py check=true lists them all."
         )
 

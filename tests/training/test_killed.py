@@ -67,7 +67,7 @@ MOMENTS: dict[str, tuple[Moment, bool, tuple[str, ...]]] = {
     "in an epoch": (partial(at_call, 5, LungSegmenter, "training_step"), True, ()),
     "in an epoch, each step being saved": (partial(at_call, 6, LungSegmenter, "training_step"), True, EVERY_STEP),
     "in a validation": (partial(at_call, 2, LungSegmenter, "validation_step"), True, ()),
-    "writing the table": (partial(at_call, 2, epoch_table, "atomic_path"), True, ()),
+    "writing the table": (partial(at_call, 2, epoch_table, "write_csv"), True, ()),
     "writing a checkpoint": (partial(at_checkpoint, 3), True, ()),
 }
 
