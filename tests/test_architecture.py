@@ -41,6 +41,17 @@ HOMES = {
     "filelock": {"files", "search"},
 }
 
+# Functions that only some rooms may import or call.
+WRITERS = {
+    "lung_seg.prepared.manifest.write_manifest": {"prepared"},
+    "lung_seg.prepared.store.write_case_png": {"prepared"},
+    "lung_seg.prepared.store.write_record": {"prepared"},
+    "lung_seg.prepared.store.append_progress": {"prepared"},
+    "lung_seg.raw.dicom.read_dicom": {"raw"},
+    "torch.load": {"model.checkpoint"},
+    "torch.save": {"training.checkpointing"},
+}
+
 Imports = Mapping[str, set[str]]  # module below lung_seg -> full names of what it imports
 
 
@@ -64,6 +75,8 @@ def imported_names(source: str) -> set[str]:
             names |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom) and id(node) not in for_types:
             names |= {f"{node.module}.{alias.name}" for alias in node.names}
+        elif isinstance(node, ast.Attribute) and ast.unparse(node) in WRITERS:  # torch.load
+            names.add(ast.unparse(node))
     return names
 
 
@@ -107,6 +120,16 @@ def package_violations(imports: Imports) -> list[str]:
     ]
 
 
+def function_violations(imports: Imports) -> list[str]:
+    """Functions that read or write files outside the rooms that may do so."""
+    return [
+        f"{module} uses {function}"
+        for module, names in imports.items()
+        for function, homes in WRITERS.items()
+        if function in names and not is_in(module, homes)
+    ]
+
+
 def folder_cycle(imports: Imports) -> list[str]:
     """A circle among the folders (a root file counts as one), empty if there is none."""
     graph: dict[str, set[str]] = {}
@@ -133,6 +156,12 @@ def test_rooms_import_only_rooms_left_of_them(imports: Imports) -> None:
 
 def test_packages_are_imported_where_the_rules_say(imports: Imports) -> None:
     assert package_violations(imports) == []
+
+
+def test_files_are_read_and_written_where_the_rules_say(imports: Imports) -> None:
+    assert function_violations(imports) == []
+    used = set().union(*imports.values())
+    assert {"torch.load", "torch.save", "lung_seg.raw.dicom.read_dicom"} <= used  # the names above exist
 
 
 def test_there_is_no_import_cycle_among_files_or_folders(imports: Imports) -> None:
@@ -162,11 +191,18 @@ def test_there_is_no_import_cycle_among_files_or_folders(imports: Imports) -> No
             "prepared.prepare imports albumentations",
         ),
         ("evaluation.report", "import onnxruntime", "evaluation.report imports onnxruntime"),
+        ("evaluation.evaluate", "import torch\ntorch.load('a')", "evaluation.evaluate uses torch.load"),
+        (
+            "training.fit",
+            "from lung_seg.prepared.store import write_record",
+            "training.fit uses lung_seg.prepared.store.write_record",
+        ),
     ],
 )
 def test_a_forbidden_import_is_found(imports: Imports, module: str, source: str, violation: str) -> None:
     broken = {**imports, module: imports[module] | imported_names(source)}
-    assert [*room_violations(broken), *package_violations(broken)] == [violation]
+    violations = [*room_violations(broken), *package_violations(broken), *function_violations(broken)]
+    assert violations == [violation]
 
 
 def test_a_cycle_among_folders_is_found_where_no_file_is_in_one() -> None:
