@@ -39,6 +39,8 @@ class Measurements:
 def measure(right: Mask, left: Mask, spacing_mm: Spacing | None) -> Measurements:
     """Measure the right and the left lung, (H, W) each, which must not overlap."""
     mask = right | left
+    box = Box(*cv2.boundingRect(mask.view(np.uint8))) if mask.any() else None
+    inside = mask[with_margin(box, 0, *mask.shape)] if box else mask
     lungs_px, right_px, left_px = (int(np.count_nonzero(lungs)) for lungs in (mask, right, left))
     lungs_mm2, right_mm2, left_mm2 = (
         round(area_px * (spacing_mm[0] * spacing_mm[1]), 1) if spacing_mm else None
@@ -52,8 +54,8 @@ def measure(right: Mask, left: Mask, spacing_mm: Spacing | None) -> Measurements
         right_lung_area_mm2=right_mm2,
         left_lung_area_mm2=left_mm2,
         lung_area_fraction=round(lungs_px / mask.size, 6),
-        components=cv2.connectedComponents(mask.view(np.uint8), connectivity=8)[0] - 1,  # without the background
-        box=Box(*cv2.boundingRect(mask.view(np.uint8))) if mask.any() else None,
+        components=cv2.connectedComponents(inside.astype(np.uint8), connectivity=8)[0] - 1,  # without the background
+        box=box,
     )
 
 
