@@ -119,7 +119,7 @@ class ToneCurve(A.ImageOnlyTransform):  # type: ignore[misc]  # albumentations h
     """Applies a random monotonic tone curve, as scanners and their software differ in theirs.
 
     Trained on one hospital, a network finds the lungs of another better with this and ``Shading`` than with
-    albumentations' own curve and illumination (docs/scores.md).
+    albumentations' own curve and illumination (docs/experiments.md).
     """
 
     def get_params(self) -> dict[str, Any]:

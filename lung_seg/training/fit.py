@@ -103,25 +103,25 @@ def fit(config: TrainConfig, run_dir: Path, extra_callbacks: Sequence[Callback] 
     return Fitted(run_dir, best_network, data, trainer, facts)
 
 
-def make_segmenter(recipe: TrainConfig, network: UNet, seen_before: list[str]) -> LungSegmenter:
+def make_segmenter(config: TrainConfig, network: UNet, seen_before: list[str]) -> LungSegmenter:
     """A network with its loss, optimizer and scheduler.
 
     A scheduler argument that is null becomes the number of optimizer steps. ``seen_before`` holds the SHA-256 of the
     radiographs that the network was trained on before.
     """
-    if recipe.compile:
+    if config.compile:
         network.compile()
 
     def make_optimizer(parameters: Iterable[nn.Parameter]) -> Optimizer:
-        return _instantiate("optimizer", Optimizer, recipe.optimizer, params=list(parameters))
+        return _instantiate("optimizer", Optimizer, config.optimizer, params=list(parameters))
 
     def make_scheduler(optimizer: Optimizer, steps: int) -> LRScheduler:
-        settings = {name: steps if value is None else value for name, value in recipe.scheduler.items()}
+        settings = {name: steps if value is None else value for name, value in config.scheduler.items()}
         return _instantiate("scheduler", LRScheduler, settings, optimizer=optimizer)
 
-    network_arguments, data = dataclasses.asdict(recipe.model), dataclasses.asdict(recipe.data)
-    description = {"network": network_arguments, "data": data, "seed": recipe.seed, "seen_before": seen_before}
-    loss = SegmentationLoss(**dataclasses.asdict(recipe.loss))
+    network_arguments, data = dataclasses.asdict(config.model), dataclasses.asdict(config.data)
+    description = {"network": network_arguments, "data": data, "seed": config.seed, "seen_before": seen_before}
+    loss = SegmentationLoss(**dataclasses.asdict(config.loss))
     return LungSegmenter(network, loss, make_optimizer, make_scheduler, description)
 
 
