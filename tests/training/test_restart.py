@@ -19,7 +19,8 @@ if not is_restarted():
     if os.environ["RANK"] == "0":
         os.kill(os.getpid(), signal.SIGKILL)
     signal.pause()
-print("restart", os.environ["TORCHELASTIC_RESTART_COUNT"], "total", int(total), flush=True)
+line = f"restart {os.environ['TORCHELASTIC_RESTART_COUNT']} total {int(total)}\\n"
+os.write(1, line.encode())  # at once: print's pieces would mix with those of the other process
 """
 
 
