@@ -21,9 +21,9 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 
 from lung_seg.errors import UserError
+from lung_seg.model import DESCRIPTION_KEY
 from lung_seg.model.unet import UNet
 
-FORMAT_KEY = "lung_seg"  # where a checkpoint holds the description
 DATA_KEY = "LungDataModule"  # where Lightning puts the data module's state
 # What reading another or a damaged file raises, in torch.load and in the look-ups that follow.
 READ_ERRORS = (
@@ -93,7 +93,7 @@ def write_safetensors(network: UNet, description: dict[str, Any], path: Path, ha
         for name, weight in network.state_dict().items()
     }
     # save_file would make the file readable by its owner only.
-    path.write_bytes(save(weights, {FORMAT_KEY: json.dumps(description)}))
+    path.write_bytes(save(weights, {DESCRIPTION_KEY: json.dumps(description)}))
 
 
 def start_from(path: Path, arguments: dict[str, Any]) -> tuple[UNet, list[str]]:
@@ -116,9 +116,9 @@ def _read(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
     if path.suffix == ".safetensors":
         with safe_open(path, framework="pt") as file:
             weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - it is no mapping
-            return weights, json.loads(file.metadata()[FORMAT_KEY])
+            return weights, json.loads(file.metadata()[DESCRIPTION_KEY])
     checkpoint = torch.load(path, map_location="cpu", weights_only=True)
-    state, data, description = checkpoint["state_dict"], checkpoint[DATA_KEY], checkpoint[FORMAT_KEY]
+    state, data, description = checkpoint["state_dict"], checkpoint[DATA_KEY], checkpoint[DESCRIPTION_KEY]
     weights = {name.removeprefix("network."): value for name, value in state.items() if name.startswith("network.")}
     seen = sorted({*data["train"], *data["validation"], *description.get("seen_before", [])})
     return weights, description | {"seen": seen, "ranges": data["ranges"]}

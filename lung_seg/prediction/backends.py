@@ -12,11 +12,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lung_seg.errors import UserError
+from lung_seg.model import DESCRIPTION_KEY
 
 Batch = NDArray[np.uint8]
 Logits = NDArray[np.float32]
-
-DESCRIPTION_KEY = "lung_seg"  # metadata key of the description, which is JSON
 
 
 class TorchBackend:

@@ -19,10 +19,11 @@ from lung_seg import __version__
 from lung_seg.environment import git_revision
 from lung_seg.errors import FailureError, UserError
 from lung_seg.files import atomic_path, write_text
+from lung_seg.model import DESCRIPTION_KEY
 from lung_seg.model.checkpoint import find_checkpoint, load_network, write_safetensors
 from lung_seg.model.metrics import overlap_counts, overlap_scores, predict_mask
 from lung_seg.model.unet import UNet
-from lung_seg.prediction.backends import DESCRIPTION_KEY, OnnxBackend
+from lung_seg.prediction.backends import OnnxBackend
 from lung_seg.raw.phantom.draw_phantom import draw_phantom
 from lung_seg.templates import template
 

@@ -11,7 +11,7 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
 from lung_seg.errors import UserError
-from lung_seg.model.checkpoint import FORMAT_KEY
+from lung_seg.model import DESCRIPTION_KEY
 from lung_seg.model.metrics import COUNTS, overlap_counts, overlap_scores, pooled_dice
 from lung_seg.training.case_table import CaseTable
 from lung_seg.training.dataset import Sample
@@ -104,7 +104,7 @@ class LungSegmenter(pl.LightningModule):
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Add what rebuilds the network, and the scores of an unfinished epoch."""
-        checkpoint[FORMAT_KEY] = self.description
+        checkpoint[DESCRIPTION_KEY] = self.description
         checkpoint[STEPS_KEY] = self.planned_steps
         if self.train_cases.update_called:
             checkpoint[CASES_KEY] = self.train_cases.compute()
@@ -113,7 +113,7 @@ class LungSegmenter(pl.LightningModule):
         """Refuse to resume with another network or seed; restore the scores of an unfinished epoch."""
         saved, ours = (
             {f"model.{key}": value for key, value in description["network"].items()} | {"seed": description["seed"]}
-            for description in (checkpoint[FORMAT_KEY], self.description)
+            for description in (checkpoint[DESCRIPTION_KEY], self.description)
         )
         for key, value in ours.items():
             if value != saved.get(key):
