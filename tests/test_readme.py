@@ -13,6 +13,8 @@ from omegaconf import open_dict
 
 from lung_seg.cli.schema import register, settings
 from lung_seg.config import PredictConfig, TrainConfig
+from lung_seg.prediction.predictor import Prediction
+from lung_seg.raw.radiograph import read_radiograph
 from lung_seg.search import report as search_report
 from tests.conftest import Run
 from tests.layouts import draw_chest, write_dicom, write_folder, write_image, write_montgomery, write_shenzhen
@@ -213,7 +215,11 @@ def test_predicting(trained: Path, run: Run) -> None:
 def test_examples_in_python_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, example: str) -> None:
     write_inputs(tmp_path)
     monkeypatch.chdir(tmp_path)
-    exec(example, {})
+    names: dict[str, object] = {}
+    exec(example, names)
+    (prediction,) = (value for value in names.values() if isinstance(value, Prediction))
+    assert prediction.mask.shape == read_radiograph(Path("xray.png")).shape
+    assert prediction.mask.any()
 
 
 def test_exporting(trained: Path, run: Run) -> None:

@@ -29,7 +29,7 @@ THUMBNAIL_PX = 32
 SAME_RADIOGRAPH = 0.985
 OUTLIER_IQR = 3.0  # interquartile ranges beyond the quartiles (Tukey 1977)
 SHEET_CASES = 24
-CHECK_TABLE, ODD_SHEET = "check.csv", "check.png"
+CHECK_TABLE, OUTLIER_SHEET = "check.csv", "check.png"
 
 
 class Finding(NamedTuple):
@@ -161,9 +161,9 @@ def _missing_labels(rows: list[Row]) -> Iterator[Finding]:
 def _write_sheet(folder: Path, findings: list[Finding]) -> None:
     """The first outliers, lungs outlined; without any, a sheet of an earlier check is removed."""
     outliers = {finding.case_id: finding.text for finding in findings if finding.kind == "outlier"}
-    (folder / ODD_SHEET).unlink(missing_ok=True)
+    (folder / OUTLIER_SHEET).unlink(missing_ok=True)
     if outliers:
         shown = list(outliers)[:SHEET_CASES]
         pictures = [overlay(image, None, mask) for image, mask in (read_case(folder, case_id) for case_id in shown)]
         captions = [f"{case_id}: {outliers[case_id]}" for case_id in shown]
-        write_png(folder / ODD_SHEET, contact_sheet(pictures, captions, columns=6, tile_px=240))
+        write_png(folder / OUTLIER_SHEET, contact_sheet(pictures, captions, columns=6, tile_px=240))

@@ -24,7 +24,7 @@ class Job:
 
 
 def find_inputs(text: str, output: Path) -> list[Path]:
-    """The files meant by a file, a folder, a pattern (``films/*.png``, ``**``) or a .txt list with a path a line.
+    """The files meant by a file, a folder, a pattern (``films/*.png``, ``**``) or a .txt list with one path per line.
 
     Folders are searched recursively for images and DICOM files, ``output`` excepted. Paths in a list are relative to
     the current folder. Files are not opened here, except to recognise DICOM.

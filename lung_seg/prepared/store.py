@@ -41,7 +41,7 @@ def read_case(folder: Path, case_id: str) -> tuple[Grey, Mask]:
 
 
 def write_case_png(folder: Path, subfolder: str, case_id: str, pixels: Grey) -> Path:
-    """Write an image or mask into one of the SUBFOLDERS."""
+    """Write an image or mask into one of the SUBFOLDERS, with Pillow: the hashes of existing sets depend on it."""
     path = folder / subfolder / f"{case_id}.png"
     with atomic_path(path) as temporary:
         Image.fromarray(pixels).save(temporary, compress_level=3)

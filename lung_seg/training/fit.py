@@ -92,7 +92,7 @@ def fit(config: TrainConfig, run_dir: Path, extra_callbacks: Sequence[Callback] 
     tensorboard = TensorBoardLogger(run_dir / "tensorboard", "", "", default_hp_metric=False, purge_step=purge_step)
 
     trainer = make_trainer(config.trainer, callbacks, [tensorboard])
-    with translate_errors(f"from the last checkpoint go on with: python train.py resume={run_dir}"):
+    with translate_errors(f"resume from the last checkpoint with: python train.py resume={run_dir}"):
         trainer.fit(segmenter, data, ckpt_path=last if resume else None, weights_only=True)
 
     # Processes that a cluster started have a run_dir each; Lightning broadcast that of the first one.
