@@ -138,40 +138,40 @@ def test_pooled_dice_weighs_cases_by_their_lungs() -> None:
     assert pooled_dice(overlap_counts(logits_of(RIGHT), LEFT)) == 0.0
 
 
-def network_input(top: int, left: int, side: int = 8) -> np.ndarray:
+def square(top: int, left: int, side: int = 8) -> np.ndarray:
     mask = np.zeros((40, 30), dtype=bool)
     mask[top : top + side, left : left + side] = True
     return mask
 
 
 def test_identical_outlines_are_zero_apart() -> None:
-    assert surface_scores(network_input(5, 5), network_input(5, 5)) == (0.0, 0.0, 0.0)
+    assert surface_scores(square(5, 5), square(5, 5)) == (0.0, 0.0, 0.0)
 
 
 def test_a_square_around_a_square_is_its_margin_apart() -> None:
     # Outline pixels of the inner square are 2 from the outer outline; the outer's corners are 2√2 from the inner's.
-    hd95_px, assd_px, failed = surface_scores(network_input(10, 10), network_input(8, 8, side=12))
+    hd95_px, assd_px, failed = surface_scores(square(10, 10), square(8, 8, side=12))
     assert 2.0 <= hd95_px <= 2 * math.sqrt(2)
     assert 2.0 < assd_px < 2.2
     assert failed == 0.0
 
 
 def test_a_far_speck_moves_the_hausdorff_distance_not_beyond_its_share() -> None:
-    with_speck = network_input(10, 10) | network_input(35, 25, side=1)
-    hd95_px, assd_px, _ = surface_scores(with_speck, network_input(10, 10))
+    with_speck = square(10, 10) | square(35, 25, side=1)
+    hd95_px, assd_px, _ = surface_scores(with_speck, square(10, 10))
     assert hd95_px == 0.0  # one pixel of 57 is less than five in a hundred
     assert assd_px == pytest.approx(math.hypot(18, 8) / 57)
 
 
 def test_surface_scores_do_not_depend_on_which_mask_is_the_truth() -> None:
-    one, other = network_input(5, 5), network_input(9, 14, side=11)
+    one, other = square(5, 5), square(9, 14, side=11)
     assert surface_scores(one, other) == pytest.approx(surface_scores(other, one))
 
 
 def test_an_undefined_distance_is_the_diagonal_and_counted_as_failed() -> None:
     nothing = np.zeros((40, 30), dtype=bool)
-    assert surface_scores(nothing, network_input(5, 5)) == (50.0, 50.0, 1.0)
-    assert surface_scores(network_input(5, 5), nothing) == (50.0, 50.0, 1.0)
+    assert surface_scores(nothing, square(5, 5)) == (50.0, 50.0, 1.0)
+    assert surface_scores(square(5, 5), nothing) == (50.0, 50.0, 1.0)
     assert surface_scores(nothing, nothing) == (0.0, 0.0, 0.0)
 
 

@@ -93,8 +93,8 @@ def test_the_split_follows_from_the_seed_alone_and_not_from_the_order_of_rows():
 def test_no_patient_is_on_two_sides(per_patient):
     rows = split(make_rows(84, per_patient))
 
-    nearest_lung_map = {(row.patient_id, row.split) for row in rows}
-    assert len(nearest_lung_map) == len({row.patient_id for row in rows})
+    splits_of_patients = {(row.patient_id, row.split) for row in rows}
+    assert len(splits_of_patients) == len({row.patient_id for row in rows})
     assert 17 - per_patient < sizes(rows)["test"] <= 17
     assert 13 - per_patient < sizes(rows)["validation"] <= 14
 

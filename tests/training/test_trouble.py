@@ -80,10 +80,10 @@ def test_a_disk_that_fills_up(small_disk: Path, trained: Path, run: Run, at_step
 def test_a_process_that_loads_cases_dies(trained: Path, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     get_case = LungDataset.__getitem__
 
-    def die(dataset: LungDataset, draw: Any) -> Any:
-        if get_worker_info() and draw.epoch == 1:
+    def die(dataset: LungDataset, index: Any) -> Any:
+        if get_worker_info() and index.epoch == 1:
             os.kill(os.getpid(), signal.SIGKILL)
-        return get_case(dataset, draw)
+        return get_case(dataset, index)
 
     with monkeypatch.context() as patch:
         patch.setattr(LungDataset, "__getitem__", die)
