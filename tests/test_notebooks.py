@@ -42,7 +42,7 @@ def text(cell: NotebookNode) -> str:
     return "".join(output.get("text", "") for output in cell.outputs)
 
 
-def draw(notebook: NotebookNode) -> list[Image.Image]:
+def pictures(notebook: NotebookNode) -> list[Image.Image]:
     outputs = [output for cell in notebook.cells for output in cell.get("outputs", [])]
     found = [output.data["image/png"] for output in outputs if "image/png" in output.get("data", {})]
     return [Image.open(BytesIO(base64.b64decode(content))) for content in found]
@@ -130,7 +130,7 @@ def test_kaggle(place: Path, origin: Path, tmp_path: Path, monkeypatch: pytest.M
     assert str(place / "scratch" / "lung_seg" / "lung_seg") in text(cell(notebook, "import"))
     assert "'CXR_png': 14, 'masks': 12, 'test': 2" in text(cell(notebook, "wait"))
     assert "shenzhen" in text(cell(notebook, "evaluate"))
-    assert len(draw(notebook)) == 1
+    assert len(pictures(notebook)) == 1
     assert not warned(notebook)
 
     (run_dir,) = (place / "work" / "runs" / "train").iterdir()
@@ -167,7 +167,7 @@ def test_local(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (run_dir,) = (place / "work" / "runs" / "train").iterdir()
     assert (run_dir / "checkpoints" / "best.ckpt").is_file()
     assert (run_dir / "report.html").is_file()
-    assert len(draw(notebook)) == 4
+    assert len(pictures(notebook)) == 4
     assert re.search(r"right_lung_area_mm2 +\d+\.\d", text(cell(notebook, "measure")))
     assert not warned(notebook)
     assert {path.name for path in place.iterdir()} == {"work"}

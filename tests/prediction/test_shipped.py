@@ -12,6 +12,7 @@ from lung_seg.prediction.export import TOLERANCE
 from lung_seg.prediction.predictor import SHIPPED, SHIPPED_ONNX
 from lung_seg.raw.image_file import write_png
 from lung_seg.raw.phantom.draw_phantom import draw_phantom
+from tests.conftest import Run
 from tests.not_chests import draw_not_chest
 
 TORCH = ("torch", "safetensors")
@@ -118,3 +119,12 @@ def test_the_onnx_file_holds_the_weights_of_the_safetensors() -> None:
     )
     ours, theirs = (predictor.backends[0].description for predictor in (onnx_backend, torch_backend))
     assert {name: ours[name] for name in theirs} == theirs
+
+
+def test_they_can_be_exported_as_onnx(tmp_path: Path, run: Run) -> None:
+    outcome = run("export", "format=onnx", f"output={tmp_path}")
+    assert outcome.code == 0, outcome.err
+    image = draw_phantom(1, 320, 320).image
+    from_onnx = Predictor(tmp_path / "lungs.onnx").predict(image)
+    from_torch = Predictor(precision="32-true").predict(image)
+    np.testing.assert_allclose(from_onnx.probability, from_torch.probability, atol=1e-3)
