@@ -26,7 +26,8 @@ from lung_seg.training.checkpointing import PreemptionCheckpoint, RelocatableMod
 from lung_seg.training.datamodule import LungDataModule
 from lung_seg.training.epoch_table import MONITORED, EpochTable, read_epochs
 from lung_seg.training.lightning_module import LungSegmenter
-from lung_seg.training.trainer import is_restarted, make_trainer, translate_errors
+from lung_seg.training.restart import is_restarted
+from lung_seg.training.trainer import make_trainer, translate_errors
 
 KindT = TypeVar("KindT", Optimizer, LRScheduler)
 

@@ -1,16 +1,13 @@
-"""The Trainer, restarted processes, and errors that only a running training meets."""
+"""The Trainer, and errors that only a running training meets."""
 
 import dataclasses
 import logging
-import os
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
 import pytorch_lightning as pl
-import torch
-import torch.distributed as dist
 from lightning_fabric.plugins.environments.slurm import SLURMEnvironment
 from lightning_fabric.plugins.environments.torchelastic import TorchElasticEnvironment
 from lightning_fabric.utilities.exceptions import MisconfigurationException
@@ -22,11 +19,7 @@ from lung_seg.config import TrainerConfig
 from lung_seg.errors import FailureError, UserError
 from lung_seg.model.precision import choose_precision
 from lung_seg.training.checkpointing import AtomicCheckpointIO
-
-
-def is_restarted() -> bool:
-    """Whether torchrun (--max-restarts) or SLURM (--requeue) started this same command before."""
-    return any(int(os.environ.get(name) or 0) > 0 for name in ("TORCHELASTIC_RESTART_COUNT", "SLURM_RESTART_COUNT"))
+from lung_seg.training.restart import is_restarted, reinit_process_group
 
 
 def is_main_process() -> bool:
@@ -62,20 +55,6 @@ def make_trainer(
             f"trainer.accelerator={settings.accelerator} with trainer.devices={settings.devices} cannot be used here: "
             f"{str(error).splitlines()[0]}\nUse trainer=cpu, or trainer=auto, which takes what there is."
         ) from error
-
-
-def reinit_process_group(accelerator: str) -> None:
-    """Connect processes that torchrun restarted.
-
-    torchrun keeps its key-value store when it restarts them, with --standalone and c10d too (torch 2.6 to 2.13). A
-    process that reads the address of a dead one from it fails or waits forever; a prefix for each restart hides those.
-    """
-    address, port, rank, world_size, restart = (
-        os.environ[name] for name in ("MASTER_ADDR", "MASTER_PORT", "RANK", "WORLD_SIZE", "TORCHELASTIC_RESTART_COUNT")
-    )
-    store = dist.PrefixStore(f"restart_{restart}", dist.TCPStore(address, int(port)))  # type: ignore[attr-defined]
-    backend = "nccl" if accelerator != "cpu" and torch.cuda.is_available() else "gloo"
-    dist.init_process_group(backend, store=store, rank=int(rank), world_size=int(world_size))
 
 
 @contextmanager
