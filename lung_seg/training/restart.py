@@ -14,8 +14,8 @@ def is_restarted() -> bool:
 def reinit_process_group(accelerator: str) -> None:
     """Connect processes that torchrun restarted.
 
-    torchrun keeps its key-value store when it restarts them, with --standalone too (torch 2.13, gloo). A process that reads
-    the address of a dead one from it fails or waits forever; a prefix for each restart hides those.
+    torchrun keeps its key-value store when it restarts them, with --standalone too (torch 2.13, gloo). A process that
+    reads the address of a dead one from it fails or waits forever; a prefix for each restart hides those.
     """
     address, port, rank, world_size, restart = (
         os.environ[name] for name in ("MASTER_ADDR", "MASTER_PORT", "RANK", "WORLD_SIZE", "TORCHELASTIC_RESTART_COUNT")
