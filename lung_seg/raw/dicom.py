@@ -73,6 +73,14 @@ def read_dicom(path: Path, max_megapixels: int = MAX_MEGAPIXELS) -> tuple[Grey, 
         return grey, _spacing_mm(dataset)
 
 
+def read_patient_id(path: Path) -> str:
+    """PatientID of a DICOM header, empty where it is missing; the pixels are not read."""
+    from pydicom import dcmread
+
+    with quiet_pydicom(), reading_dicom(path):
+        return str(dcmread(path, stop_before_pixels=True, specific_tags=["PatientID"]).get("PatientID") or "").strip()
+
+
 def open_dicom(path: Path) -> "Dataset":
     """Header and encoded pixels of a DICOM file; to be called within ``reading_dicom``."""
     from pydicom import dcmread

@@ -18,8 +18,10 @@ JSRT_SIDE_MM = 2048 * 0.175
 class Radiograph(NamedTuple):
     """A radiograph in memory."""
 
-    pixels: Grey  # (H, W), air dark and bone bright
-    spacing_mm: Spacing | None  # None where the file does not give it
+    pixels: Grey  # (H, W) as stored, air dark and bone bright
+    spacing_mm: Spacing | None = None  # None where the file does not give it
+    mirrored: bool = False  # the patient's right side is on the image's right side, as a DICOM header states
+    remarks: tuple[str, ...] = ()  # what was assumed or replaced, for the user to check; empty for an ordinary file
 
 
 def read_radiograph(path: Path, inverted: bool = False, max_megapixels: int = MAX_MEGAPIXELS) -> Grey:
@@ -46,7 +48,7 @@ def open_radiograph(path: Path, inverted: bool = False, max_megapixels: int = MA
     elif is_dicom(path):
         radiograph = Radiograph(*read_dicom(path, max_megapixels))
     else:
-        radiograph = Radiograph(to_grey(open_image(path, max_megapixels)), spacing_mm=None)
+        radiograph = Radiograph(to_grey(open_image(path, max_megapixels)))
     if inverted:
         return radiograph._replace(pixels=cv2.bitwise_not(radiograph.pixels).astype(np.uint8))
     return radiograph
