@@ -11,11 +11,12 @@ from lung_seg.errors import UserError
 from lung_seg.files import write_csv
 
 TB_LABELS = {0: "normal", 1: "tuberculosis", None: "unknown"}
+PUBLIC_SOURCES = ("montgomery", "shenzhen", "jsrt")  # whose case ids name one radiograph in the world
 
 
 @dataclass(frozen=True)
 class Row:
-    """One prepared case; its files are ``images/<case_id>.png`` and ``masks/<case_id>.png``."""
+    """One prepared case; its files are named by its ``case_id``, see ``store.SUBFOLDERS``."""
 
     case_id: str
     source: str
@@ -24,14 +25,37 @@ class Row:
     patient_id: str
     width_px: int  # of the raw radiograph
     height_px: int
+    raw_sha256: str  # of the radiograph's raw file
     image_sha256: str  # of the prepared files
     mask_sha256: str
+    original_mask_sha256: str
+    spacing_row_mm: float | None = None  # from row to row of the raw radiograph
+    spacing_column_mm: float | None = None
     age_years: int | None = None
     sex: str | None = None
+
+    @property
+    def identities(self) -> set[str]:
+        """What identifies the radiograph, whatever it was prepared as: its raw file, and its name in a public set."""
+        names = {f"{self.source}/{self.case_id}"} if self.source in PUBLIC_SOURCES else set()
+        return {self.raw_sha256} | names
+
+    @property
+    def patient(self) -> str:
+        """The patient; the sources number theirs independently, so that equal ids of two sources are two people."""
+        return f"{self.source}/{self.patient_id}"
+
+    @property
+    def spacing_mm(self) -> tuple[float, float] | None:
+        """Distance from row to row and from column to column, None if it is not known."""
+        if self.spacing_row_mm is None or self.spacing_column_mm is None:
+            return None
+        return self.spacing_row_mm, self.spacing_column_mm
 
 
 COLUMNS = [field.name for field in dataclasses.fields(Row)]
 WHOLE_NUMBERS = ("tb_label", "width_px", "height_px", "age_years")
+LENGTHS = ("spacing_row_mm", "spacing_column_mm")
 
 
 def write_manifest(path: Path, rows: list[Row]) -> None:
@@ -58,4 +82,17 @@ def _row(line: dict[str, str], place: str) -> Row:
         if line[name] and not line[name].isdecimal():
             raise UserError(f"{place} has {name}={line[name]}.\nIt must be a whole number or empty.")
         values[name] = int(line[name]) if line[name] else None
+    for name in LENGTHS:
+        try:
+            values[name] = float(line[name]) if line[name] else None
+        except ValueError:
+            raise UserError(f"{place} has {name}={line[name]}.\nIt must be a number or empty.") from None
     return Row(**values)
+
+
+def read_splits(path: Path) -> dict[str, str]:
+    """The split of each case in a manifest of any version of the format; empty if there is none."""
+    if not path.is_file():
+        return {}
+    with path.open(newline="", encoding="utf-8-sig") as file:
+        return {line["case_id"]: line["split"] for line in csv.DictReader(file) if {"case_id", "split"} <= line.keys()}

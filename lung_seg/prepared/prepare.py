@@ -20,12 +20,12 @@ from lung_seg.environment import usable_cores
 from lung_seg.errors import UserError
 from lung_seg.files import locked, remove_parts, sha256
 from lung_seg.prepared import store
-from lung_seg.prepared.manifest import TB_LABELS, Row, write_manifest
+from lung_seg.prepared.manifest import TB_LABELS, Row, read_splits, write_manifest
 from lung_seg.prepared.split import assign_splits
 from lung_seg.raw.case import Case, Listing
 from lung_seg.raw.image_file import Grey, write_png
 from lung_seg.raw.masks import Mask, mask_to_network_input, merge_masks, read_mask, size_text
-from lung_seg.raw.radiograph import read_radiograph
+from lung_seg.raw.radiograph import open_radiograph
 from lung_seg.raw.resize import to_network_input
 from lung_seg.raw.sources import find_cases
 
@@ -43,12 +43,13 @@ def prepare(data: DataConfig) -> Path:
         UserError: no cases are found, a case is corrupt and ``data.on_error=stop``, or the set has another split.
     """
     folder = store.prepared_folder(data)
-    is_finished = bool(_read_checked_record(data, folder))
+    record = _read_checked_record(data, folder)
     try:
         listing = _find_raw_cases(data)
     except UserError as error:
-        if not is_finished:
+        if not record:
             raise
+        store.refuse_other_version(folder)
         log.info("%s is used unchanged: %s", folder, str(error).splitlines()[0])
         return folder
     folder.parent.mkdir(parents=True, exist_ok=True)
@@ -88,7 +89,10 @@ def _update(data: DataConfig, folder: Path, listing: Listing) -> None:
     fingerprints = _fingerprints(listing.cases)
     # A higher limit may allow cases that were skipped, although their files are unchanged.
     higher_limit = data.max_megapixels > record.get("max_megapixels", MAX_MEGAPIXELS)
-    if record.get("raw") == fingerprints and not (record["skipped"] and higher_limit):
+    is_current = record.get("version") == store.FORMAT_VERSION
+    if record and not is_current:
+        log.info("%s was prepared by another version of lung_seg: it is prepared again, with the same split.", folder)
+    if is_current and record["raw"] == fingerprints and not (record["skipped"] and higher_limit):
         log.info("%s is up to date: %d cases.", folder, len(fingerprints) - len(record["skipped"]))
         return
     removed = sorted(set(record.get("raw", {})) - set(record.get("skipped", {})) - set(fingerprints))
@@ -140,12 +144,19 @@ def _prepare_cases(
 
 def _prepare_case(case: Case, folder: Path, data: DataConfig) -> Row:
     size_px, resize = data.image_size_px, data.resize
-    image = read_radiograph(case.image_path, case.inverted, data.max_megapixels)
+    radiograph = open_radiograph(case.image_path, case.inverted, data.max_megapixels)
+    image, spacing_mm = radiograph.pixels, radiograph.spacing_mm or (None, None)
     masks = [read_mask(path, data.max_megapixels) for path in case.mask_paths]
     _check_masks(case, image, masks)
-    network_mask = mask_to_network_input(merge_masks(masks), size_px, resize).astype(np.uint8) * np.uint8(255)
-    image_path = store.write_case_png(folder, "images", case.case_id, to_network_input(image, size_px, resize))
-    mask_path = store.write_case_png(folder, "masks", case.case_id, network_mask)
+    mask = merge_masks(masks).repeat(case.mask_downscale, axis=0).repeat(case.mask_downscale, axis=1)
+    if radiograph.mirrored:  # training and evaluation see every radiograph in the usual orientation
+        image, mask = np.ascontiguousarray(image[:, ::-1]), np.ascontiguousarray(mask[:, ::-1])
+    network_mask = mask_to_network_input(mask, size_px, resize).astype(np.uint8) * np.uint8(255)
+    pictures: tuple[Grey | Mask, ...] = (to_network_input(image, size_px, resize), network_mask, mask)
+    image_sha256, mask_sha256, original_mask_sha256 = (
+        store.write_case_png(folder, kind, case.case_id, picture)
+        for kind, picture in zip(store.SUBFOLDERS, pictures, strict=True)
+    )
     return Row(
         case_id=case.case_id,
         source=case.source,
@@ -154,8 +165,12 @@ def _prepare_case(case: Case, folder: Path, data: DataConfig) -> Row:
         patient_id=case.patient_id,
         width_px=image.shape[1],
         height_px=image.shape[0],
-        image_sha256=sha256(image_path),
-        mask_sha256=sha256(mask_path),
+        raw_sha256=sha256(case.image_path),
+        image_sha256=image_sha256,
+        mask_sha256=mask_sha256,
+        original_mask_sha256=original_mask_sha256,
+        spacing_row_mm=spacing_mm[0],
+        spacing_column_mm=spacing_mm[1],
         age_years=case.age_years,
         sex=case.sex,
     )
@@ -179,7 +194,8 @@ def _finish(
     if not usable:
         first = next(iter(skipped.values()))
         raise UserError(f"None of the {len(fingerprints)} cases of {data.raw_dir} can be used.\nThe first: {first}")
-    rows = [prepared[case_id].row for case_id in usable]
+    splits = read_splits(folder / store.MANIFEST)
+    rows = [dataclasses.replace(prepared[case_id].row, split=splits.get(case_id, "")) for case_id in usable]
     rows = assign_splits(rows, data.test_cases, data.validation_fraction, data.split_seed)
     write_manifest(folder / store.MANIFEST, rows)
     chosen = rows[:: max(1, len(rows) // PREVIEW_CASES)][:PREVIEW_CASES]  # spread evenly over the set
@@ -188,19 +204,20 @@ def _finish(
     captions = [f"{row.case_id} {row.split}" for row in chosen]
     write_png(folder / "preview.png", contact_sheet(pictures, captions, columns=6, tile_px=200))
     settings = dataclasses.asdict(data)
-    record = {key: settings[key] for key in RECORDED_KEYS}
+    record = {"version": store.FORMAT_VERSION} | {key: settings[key] for key in RECORDED_KEYS}
     counts = {"cases": len(rows), "without_mask": without_mask, "skipped": skipped, "raw": fingerprints}
     store.write_record(folder, record | counts)
     return rows
 
 
 def _fingerprints(cases: list[Case]) -> dict[str, str]:
-    """Of each case a hash of its raw files' names, sizes and modification times; the files are not read."""
+    """Of each case a hash of its labels and of its raw files' names, sizes and modification times, without reading."""
     fingerprints = {}
     for case in cases:
         paths = (case.image_path, *case.mask_paths)
         stats = [(path.name, path.stat().st_size, path.stat().st_mtime_ns) for path in paths]
-        values = repr((stats, case.inverted, case.mask_downscale))
+        labels = (case.patient_id, case.tb_label, case.age_years, case.sex)
+        values = repr((stats, case.inverted, case.mask_downscale, labels))
         fingerprints[case.case_id] = hashlib.sha256(values.encode()).hexdigest()[:16]
     return fingerprints
 

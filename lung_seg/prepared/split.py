@@ -100,7 +100,7 @@ def _patients(rows: list[Row], seed: int) -> list[Patient]:
 
 def _keys(row: Row) -> tuple[str, str]:
     """Cases that share one of these belong together."""
-    return f"patient {row.source}/{row.patient_id}", f"pixels {row.image_sha256}"
+    return f"patient {row.patient}", f"pixels {row.image_sha256}"
 
 
 def _strata(rows: list[Row]) -> Counter[Stratum]:

@@ -3,6 +3,7 @@
 import dataclasses
 import json
 from contextlib import suppress
+from math import ceil
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -17,7 +18,9 @@ from lung_seg.raw.image_file import Grey, open_image
 from lung_seg.raw.masks import Mask
 
 MANIFEST = "manifest.csv"
-SUBFOLDERS = ("images", "masks")
+# Images and masks at the size of the network input, and the masks at the size of the radiographs.
+SUBFOLDERS = ("images", "masks", "original_masks")
+FORMAT_VERSION = 2  # to be raised by every change of the files or of their pixels
 PROGRESS_LOG = "journal.jsonl"
 
 
@@ -36,16 +39,26 @@ def prepared_folder(data: DataConfig) -> Path:
 
 def read_case(folder: Path, case_id: str) -> tuple[Grey, Mask]:
     """Image and mask of a prepared case, (S, S) uint8 and (S, S) bool; a broken file raises a UserError."""
-    image, mask = (np.asarray(open_image(folder / kind / f"{case_id}.png")) for kind in SUBFOLDERS)
+    image, mask = (np.asarray(open_image(folder / kind / f"{case_id}.png")) for kind in SUBFOLDERS[:2])
     return image, mask > 0
 
 
-def write_case_png(folder: Path, subfolder: str, case_id: str, pixels: Grey) -> Path:
-    """Write an image or mask into one of the SUBFOLDERS, with Pillow: the hashes of existing sets depend on it."""
+def read_original_mask(folder: Path, row: Row) -> Mask:
+    """Mask of a prepared case at the size of its radiograph, (height_px, width_px) bool."""
+    pixels = row.width_px * row.height_px
+    mask: Mask = np.asarray(open_image(folder / SUBFOLDERS[2] / f"{row.case_id}.png", ceil(pixels / 1e6))) > 0
+    return mask
+
+
+def write_case_png(folder: Path, subfolder: str, case_id: str, pixels: Grey | Mask) -> str:
+    """Write an image or mask into one of the SUBFOLDERS and return its SHA-256.
+
+    Pillow writes it, since the hashes of existing sets depend on the encoder.
+    """
     path = folder / subfolder / f"{case_id}.png"
     with atomic_path(path) as temporary:
         Image.fromarray(pixels).save(temporary, compress_level=3)
-    return path
+    return sha256(path)
 
 
 def read_record(folder: Path) -> dict[str, Any]:
@@ -71,24 +84,35 @@ def progress_logs(folder: Path) -> list[Path]:
 
 def append_progress(path: Path, case: PreparedCase) -> None:
     """Log a prepared case, so that an interrupted preparation resumes after it."""
-    line = dataclasses.asdict(case.row) | {"fingerprint": case.fingerprint}
+    line = dataclasses.asdict(case.row) | {"fingerprint": case.fingerprint, "version": FORMAT_VERSION}
     with path.open("a", encoding="utf-8") as file:
         file.write("\n" + json.dumps(line))  # newline first: a truncated line damages no other
 
 
 def load_progress(folder: Path) -> dict[str, PreparedCase]:
-    """Cases prepared before, by case_id: those of the manifest, with their splits, and those of the progress logs."""
-    raw: dict[str, str] = read_record(folder).get("raw", {})
-    rows = read_manifest(folder / MANIFEST) if raw else []
+    """Cases prepared before by this version of the format, by case_id: of the manifest and of the progress logs."""
+    record = read_record(folder)
+    raw: dict[str, str] = record.get("raw", {})
+    rows = read_manifest(folder / MANIFEST) if record.get("version") == FORMAT_VERSION else []
     cases = {row.case_id: PreparedCase(row, raw.get(row.case_id, "")) for row in rows}
     for path in progress_logs(folder):
         for text in path.read_text(encoding="utf-8").splitlines():
             with suppress(json.JSONDecodeError):  # an empty or truncated line
                 line = json.loads(text)
-                fingerprint, case_id = line.pop("fingerprint"), line["case_id"]
-                split = cases[case_id].row.split if case_id in cases else ""
-                cases[case_id] = PreparedCase(Row(**line | {"split": split}), fingerprint)
+                if line.pop("version", None) == FORMAT_VERSION:
+                    fingerprint = line.pop("fingerprint")
+                    cases[line["case_id"]] = PreparedCase(Row(**line), fingerprint)
     return cases
+
+
+def refuse_other_version(folder: Path) -> None:
+    """Raise a UserError if a finished set has the format of another version of this package."""
+    version = read_record(folder).get("version", 1)
+    if version != FORMAT_VERSION:
+        raise UserError(
+            f"{folder} was prepared by another version of lung_seg (format {version}, not {FORMAT_VERSION}).\n"
+            "Prepare it again, with the same split, from its raw files: python prepare_data.py data=… data.raw_dir=…"
+        )
 
 
 def refuse_changed(folder: Path, all_files: bool) -> None:
@@ -112,6 +136,6 @@ def refuse_changed(folder: Path, all_files: bool) -> None:
 
 
 def case_files(folder: Path, row: Row) -> tuple[tuple[Path, str], ...]:
-    """Image and mask of a case, each with the SHA-256 of the manifest."""
-    image, mask = (folder / kind / f"{row.case_id}.png" for kind in SUBFOLDERS)
-    return (image, row.image_sha256), (mask, row.mask_sha256)
+    """The files of a case, in the order of SUBFOLDERS, each with the SHA-256 of the manifest."""
+    image, mask, original_mask = (folder / kind / f"{row.case_id}.png" for kind in SUBFOLDERS)
+    return (image, row.image_sha256), (mask, row.mask_sha256), (original_mask, row.original_mask_sha256)

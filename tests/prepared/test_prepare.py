@@ -31,8 +31,12 @@ DESIGN_COLUMNS = [
     "patient_id",
     "width_px",
     "height_px",
+    "raw_sha256",
     "image_sha256",
     "mask_sha256",
+    "original_mask_sha256",
+    "spacing_row_mm",
+    "spacing_column_mm",
 ]
 
 
@@ -222,9 +226,10 @@ def test_only_whole_files_are_left(workplace):
         "images",
         "manifest.csv",
         "masks",
+        "original_masks",
         "preview.png",
     ]
-    assert len(list(folder.glob("*/*"))) == 6
+    assert len(list(folder.glob("*/*"))) == 9
     assert not list(folder.rglob(".*"))
 
 
@@ -417,7 +422,61 @@ def test_a_mask_drawn_anew_is_prepared_anew_in_the_same_split(workplace):
     changed = [(old, new) for old, new in zip(before, manifest(folder), strict=True) if old != new]
     ((old, new),) = changed
     assert new["case_id"] == film(2).stem
-    assert old | {"mask_sha256": new["mask_sha256"]} == new
+    anew = ("mask_sha256", "original_mask_sha256")
+    assert all(old[name] != new[name] for name in anew)
+    assert old | {name: new[name] for name in anew} == new
+
+
+def test_the_masks_are_kept_at_the_radiographs_own_size(workplace):
+    layouts.write_montgomery(workplace / "raw", cases=6)
+    folder = prepare(settings())
+    for number in range(1, 7):
+        kept = pixels(folder / "original_masks" / film(number).name)
+        assert kept.dtype == bool
+        assert np.array_equal(kept, np.logical_or(*(pixels(path) > 0 for path in masks(number))))
+
+
+def test_a_set_of_another_version_is_prepared_again_in_the_same_split(workplace, caplog):
+    layouts.write_montgomery(workplace / "raw", cases=6)
+    folder = prepare(settings())
+    before = manifest(folder)
+    older = record(folder)
+    del older["version"]  # the first version had none
+    (folder / "dataset.json").write_text(json.dumps(older))
+    kept = ("case_id", "split", "tb_label", "image_sha256", "mask_sha256")
+    lines = [",".join(kept), *(",".join(row[name] for name in kept) for row in before[::-1])]
+    lines[1] = lines[1].replace(before[-1]["split"], "validation")
+    (folder / "manifest.csv").write_text("\n".join(lines))
+    wrong = folder / "images" / film(2).name
+    Image.new("L", (32, 32)).save(wrong)
+
+    prepare(settings())
+
+    before[-1]["split"] = "validation"
+    assert manifest(folder) == before
+    assert pixels(wrong).any()
+    assert "another version of lung_seg" in caplog.text
+
+
+def test_a_set_of_another_version_is_not_used_without_its_raw_files(workplace):
+    layouts.write_montgomery(workplace / "raw", cases=6)
+    folder = prepare(settings())
+    newer = record(folder) | {"version": 99}
+    (folder / "dataset.json").write_text(json.dumps(newer))
+    shutil.rmtree("raw")
+    with pytest.raises(UserError, match=r"format 99(.|\n)*data\.raw_dir"):
+        prepare(settings())
+
+
+def test_labels_that_arrive_later_are_taken(workplace):
+    layouts.write_montgomery(workplace / "raw", cases=6)
+    readings = workplace / "raw" / "MontgomerySet" / "ClinicalReadings"
+    readings.rename(workplace / "later")
+    folder = prepare(settings())
+    assert {row["age_years"] for row in manifest(folder)} == {""}
+    (workplace / "later").rename(readings)
+    prepare(settings())
+    assert [row["age_years"] for row in manifest(folder)] == [str(20 + number) for number in range(1, 7)]
 
 
 def test_without_raw_files_the_prepared_set_is_used_unchanged(workplace, caplog):
@@ -516,8 +575,8 @@ def test_a_file_missing_from_a_prepared_set_is_named(workplace):
 
 def test_a_manifest_comes_back_as_it_was_even_through_a_spreadsheet(workplace):
     rows = [
-        Row("a,1", "folder", "train", None, 'Anna "A"', 10, 20, "0" * 64, "1" * 64),
-        Row("ö", "montgomery", "test", 1, "p", 4020, 4892, "2" * 64, "3" * 64, 0, "F"),
+        Row("a,1", "folder", "train", None, 'Anna "A"', 10, 20, "0" * 64, "1" * 64, "4" * 64, "5" * 64),
+        Row("ö", "montgomery", "test", 1, "p", 4020, 4892, "2" * 64, "3" * 64, "6" * 64, "7" * 64, 0.1, 1 / 7, 0, "F"),
     ]
     path = Path("manifest.csv")
     write_manifest(path, rows)
@@ -532,12 +591,13 @@ def test_a_manifest_comes_back_as_it_was_even_through_a_spreadsheet(workplace):
     [
         ("train", "training", r"manifest\.csv, line 2, has the split 'training'(.|\n)*train, validation, test"),
         (",10,", ",ten,", r"line 2, has width_px=ten(.|\n)*whole number"),
+        (",0.25,", ",wide,", r"line 2, has spacing_row_mm=wide(.|\n)*number or empty"),
         ("case_id", "name", r"manifest\.csv has the columns"),
     ],
 )
 def test_a_manifest_edited_wrongly_is_refused(workplace, old, new, message):
     path = Path("manifest.csv")
-    write_manifest(path, [Row("a", "folder", "train", None, "p", 10, 20, "0", "1")])
+    write_manifest(path, [Row("a", "folder", "train", None, "p", 10, 20, "0", "1", "2", "3", 0.25, 0.25)])
     path.write_text(path.read_text().replace(old, new, 1))
 
     with pytest.raises(UserError, match=message):

@@ -18,13 +18,13 @@ def test_shards_make_the_set_that_one_process_makes(workplace: Path, run: Run) -
     whole, shared = (workplace / name / "montgomery-16" for name in ("whole", "shared"))
     assert not (shared / "manifest.csv").exists()
     prepared_at = {path: path.stat().st_mtime_ns for path in shared.glob("*/*.png")}
-    assert len(prepared_at) == 40
+    assert len(prepared_at) == 60
 
     assert run("prepare_data", *few, "data.prepared_dir=shared").code == 0
 
     assert {path: path.stat().st_mtime_ns for path in shared.glob("*/*.png")} == prepared_at
     names = [path.relative_to(whole) for path in whole.rglob("[!.]*") if path.is_file()]
-    assert len(names) == 44
+    assert len(names) == 64
     assert all((whole / name).read_bytes() == (shared / name).read_bytes() for name in names)
     assert not list(shared.glob("*.jsonl"))
 

@@ -21,8 +21,10 @@ def make_rows(
             patient_id=f"{prefix}-patient{number // per_patient}",
             width_px=4020,
             height_px=4892,
+            raw_sha256=f"{prefix}-raw{number}",
             image_sha256=f"{prefix}-image{number}",
             mask_sha256=f"{prefix}-mask{number}",
+            original_mask_sha256=f"{prefix}-original{number}",
         )
         for number in range(cases)
     ]
