@@ -69,6 +69,9 @@ class DataConfig(ConfigGroup, prefix="data."):
             self.refuse("folds", "must be 0 (off) or at least 2", "Try data.folds=5.")
         if self.fold >= max(self.folds, 1):
             self.refuse("fold", f"must be below data.folds={self.folds}", "Folds are counted from 0.")
+        if self.synthetic_per_epoch and self.source == "phantom":
+            rule = "is for real radiographs: it would add the phantoms that data=phantom tests on"
+            self.refuse("synthetic_per_epoch", rule, "Raise data.phantom.cases instead.")
         if self.synthetic_per_epoch > self.phantom.cases:
             rule = f"must be at most data.phantom.cases={self.phantom.cases}"
             self.refuse("synthetic_per_epoch", rule, "Raise data.phantom.cases: that many are generated, once.")

@@ -3,6 +3,7 @@
 import csv
 import json
 import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -77,9 +78,9 @@ def test_the_summary_says_how_to_repeat_the_run(trained: Path) -> None:
 def test_cases_csv_has_a_row_for_each_test_case_and_the_summary_is_their_mean(trained: Path) -> None:
     cases = table(trained / "runs/first/cases.csv")
     manifest = table(trained / "data/segmentation/montgomery-32/manifest.csv")
-    assert list(cases[0]) == (
-        ["case_id", "source", "tb_label", "accuracy", "dice", "iou", "precision", "recall", "bce", "hd95_px", "assd_px"]
-    )
+    own = ["accuracy", "dice", "iou", "precision", "recall", "bce"]
+    delivered = ["delivered_dice", "hd95_px", "assd_px", "hd95_mm", "assd_mm"]
+    assert list(cases[0]) == ["case_id", "source", "tb_label", *own, *delivered]
     assert [case["case_id"] for case in cases] == [row["case_id"] for row in manifest if row["split"] == "test"]
     scores = json.loads((trained / "runs/first/summary.json").read_text())["scores"]
     for name in ("accuracy", "dice", "bce", "hd95_px"):
@@ -182,9 +183,14 @@ def test_evaluate_tells_of_cases_that_training_saw(trained: Path, run: Run) -> N
 
 def test_evaluate_takes_other_data_at_the_size_the_network_knows(trained: Path, run: Run) -> None:
     arguments = ["data=montgomery", "data.name=other", "data.raw_dir=raw", "data.test_cases=7", "trainer=cpu"]
+    refused = run("evaluate", "checkpoint=runs/first", *arguments, "hydra.run.dir=runs/other")
+    assert refused.code == 2
+    assert not (trained / "data/segmentation/other-32").exists()
+    assert "evaluation prepares none" in refused.err
+    _, script, *remedy = shlex.split(refused.err.splitlines()[1].partition(": ")[2])
+    assert run(script.removesuffix(".py"), *remedy).code == 0
     outcome = run("evaluate", "checkpoint=runs/first", *arguments, "hydra.run.dir=runs/other")
     assert outcome.code == 0, outcome.err
-    assert (trained / "data/segmentation/other-32").is_dir()
     summary = json.loads((trained / "runs/other/summary.json").read_text())
     assert (summary["config"]["data"]["name"], summary["config"]["data"]["image_size_px"]) == ("other", 32)
     assert summary["seen_in_training"] > 0
@@ -362,7 +368,8 @@ def test_a_training_may_start_from_another_networks_weights(trained: Path, run: 
     for name in weights:
         if name.endswith(".weight"):
             torch.testing.assert_close(tuned_weights[name], weights[name], atol=1e-6, rtol=0)
-    assert set(first[1]["seen"]) < set(tuned[1]["seen"])
+    seen = [set(description["seen"]["training"]) for _, description in (first, tuned)]
+    assert seen[0] | set(first[1]["seen"]["validation"]) < seen[1]
 
 
 def test_a_network_of_another_shape_is_no_start(trained: Path, run: Run) -> None:

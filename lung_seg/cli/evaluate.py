@@ -5,8 +5,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from hydra.core.hydra_config import HydraConfig
+
 from lung_seg.cli.command import command
 from lung_seg.config import EvaluateConfig
+from lung_seg.errors import UserError
 
 
 @command("evaluate", EvaluateConfig, main_key="checkpoint")
@@ -16,6 +19,12 @@ def main(config: EvaluateConfig, run_dir: Path) -> float:
     from lung_seg.evaluation.evaluate import evaluate
     from lung_seg.training.trainer import is_main_process
 
+    for override in HydraConfig.get().overrides.task:
+        key = override.partition("=")[0]
+        if key in ("data.image_size_px", "data.resize"):
+            raise UserError(
+                f"{key} has no effect: a network is scored at the size that it was trained at.\nLeave it out."
+            )
     summaries = evaluate_several(config, run_dir) if config.checkpoints else {"": evaluate(config, run_dir)}
     if is_main_process():
         for folder, summary in summaries.items():
@@ -27,20 +36,28 @@ def main(config: EvaluateConfig, run_dir: Path) -> float:
 
 def _table(summary: dict[str, Any]) -> Iterator[str]:
     """Mean scores of all cases, by source and by TB label."""
+    from lung_seg.evaluation.statistics import interval_text
+
     scores = summary["scores"]
     yield f"\n{summary['title']}\n"
-    yield f"{'':20}{'cases':>6}{'Dice (95 % interval)':>26}{'pooled':>9}{'accuracy':>10}{'BCE':>8}{'HD95 px':>9}"
+    yield (
+        f"{'':20}{'cases':>6}{'Dice (95 % interval)':>28}{'pooled':>9}{'accuracy':>10}{'BCE':>8}"
+        f"{'delivered':>11}{'HD95 px':>9}"
+    )
     for name, group in ({"all": scores["all"]} | scores["source"] | scores["tb_label"]).items():
         dice = group["dice"]
-        interval = f"{dice['mean']:.4f} ({dice['low']:.4f}–{dice['high']:.4f})"
+        interval = f"{dice['mean']:.4f} ({interval_text(dice, 4)})"
         yield (
-            f"{name:20}{group['cases']:6d}{interval:>26}{group['pooled_dice']:9.4f}"
-            f"{group['accuracy']['mean']:10.4f}{group['bce']['mean']:8.4f}{group['hd95_px']['mean']:9.2f}"
+            f"{name:20}{group['cases']:6d}{interval:>28}{group['pooled_dice']:9.4f}"
+            f"{group['accuracy']['mean']:10.4f}{group['bce']['mean']:8.4f}{group['delivered_dice']['mean']:11.4f}{group['hd95_px']['mean']:9.2f}"
         )
+    yield "\nDelivered: Dice and HD95 of the cleaned masks at the radiographs' own size. The interval is over patients."
     if folds := [fold["dice"] for fold in summary.get("folds", [])]:
         each = ", ".join(f"{dice:.4f}" for dice in folds)
         yield f"\nDice of the folds: {each}; mean {statistics.mean(folds):.4f} ± {statistics.stdev(folds):.4f}."
-    if summary["seen_in_training"]:
+    if summary["seen_in_training"] is None:
+        yield "\nBeware: an earlier version wrote the checkpoint, so it is not known which cases it was trained on."
+    elif summary["seen_in_training"]:
         yield f"\nBeware: {summary['seen_in_training']} of these cases were in the networks' training data."
 
 

@@ -34,14 +34,17 @@ def main(config: TrainConfig, run_dir: Path) -> float:
 
 
 def _report(summary: dict[str, Any], run_dir: Path) -> str:
+    from lung_seg.evaluation.statistics import interval_text
+
     training, cases = summary["training"], summary["data"]["cases"]
     scores = summary["scores"]["all"]
     dice = scores["dice"]
     return f"""
 Trained {summary["title"]} on {cases["train"]} radiographs, {training["epochs"]} epochs in {training["seconds"]:.0f} s.
 Best Dice on {cases["validation"]} validation cases: {training["validation_dice"]:.4f} (epoch {training["best_epoch"]}).
-On {cases["test"]} test cases: Dice {dice["mean"]:.4f} (95 % interval {dice["low"]:.4f} to {dice["high"]:.4f}), \
+On {cases["test"]} test cases: Dice {dice["mean"]:.4f} (95 % interval {interval_text(dice, 4)}), \
 accuracy {scores["accuracy"]["mean"]:.4f}, BCE {scores["bce"]["mean"]:.4f}.
+Cleaned and at the radiographs' own size, as predict.py writes the masks: Dice {scores["delivered_dice"]["mean"]:.4f}.
 Report: {run_dir / "report.html"}
 Checkpoint: {summary["checkpoint"]}
 Curves and images: tensorboard --logdir {run_dir / "tensorboard"}

@@ -11,6 +11,7 @@ from lung_seg.errors import UserError
 from lung_seg.evaluation.evaluate import (
     RUNTIME_KEYS,
     Member,
+    count_seen,
     evaluate_network,
     evaluation_facts,
     load_member,
@@ -81,12 +82,14 @@ def _evaluate_out_of_fold(
     members: list[Member], config: EvaluateConfig, trainer: pl.Trainer, run_dir: Path
 ) -> dict[str, Any]:
     """Score every case outside the test split by the network of the fold that it validates."""
-    datamodules = [scoring_datamodule(config, member.data, "validation") for member in members]
+    datamodules = [scoring_datamodule(config, member, "validation") for member in members]
     folds = [
         score(member.network, datamodule, trainer) for member, datamodule in zip(members, datamodules, strict=True)
     ]
     name = f"{len(members)} networks out of fold"
     facts = evaluation_facts(name, members, "validation", datamodules[0], config)
+    seen = [count_seen(fold, [member], ["training"]) for fold, member in zip(folds, members, strict=True)]
+    facts["seen_in_training"] = None if None in seen else sum(count or 0 for count in seen)
     facts["folds"] = [
         {"fold": number, "cases": len(fold), "dice": statistics.mean(case.scores["dice"] for case in fold)}
         for number, fold in enumerate(folds)

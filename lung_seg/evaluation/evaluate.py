@@ -2,10 +2,13 @@
 
 import dataclasses
 import json
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytorch_lightning as pl
 import torch
 from torch import Tensor, nn
@@ -19,8 +22,11 @@ from lung_seg.evaluation.statistics import CASE_SCORES, ScoredCase, summarise
 from lung_seg.files import write_csv, write_text
 from lung_seg.model.checkpoint import find_checkpoint, load_network
 from lung_seg.model.metrics import COUNTS, overlap_counts, overlap_scores, predict_mask
-from lung_seg.model.surface_distances import SURFACE_SCORES, surface_scores
+from lung_seg.model.surface_distances import surface_distances
+from lung_seg.prediction.postprocess import Probability, clean, mask_at_original_size
+from lung_seg.prepared.store import read_original_mask
 from lung_seg.raw.image_file import write_png
+from lung_seg.raw.masks import Mask
 from lung_seg.training.augment import Augment
 from lung_seg.training.case_table import CaseTable
 from lung_seg.training.datamodule import LungDataModule
@@ -31,35 +37,59 @@ from lung_seg.training.trainer import is_main_process, make_trainer, translate_e
 
 # Settings of the data that do not change which cases they are.
 RUNTIME_KEYS = {"batch_size", "workers", "raw_dir", "prepared_dir", "max_megapixels"}
+DELIVERED_SCORES = ("delivered_dice", "hd95_px", "assd_px", "hd95_mm", "assd_mm", "surface_failed")
+NO_DISTANCES = (math.nan, math.nan, False)  # in mm where the spacing is not known
 SHOWN_CASES = 4  # overlays of this many of the worst cases, and of the best
 
 
 @dataclass(frozen=True)
 class Member:
-    """The network of a checkpoint, the data it was trained on, and the SHA-256 of the radiographs it has seen."""
+    """The network of a checkpoint, the data it was trained on, and what it has seen of them."""
 
     path: Path
     network: nn.Module
     data: DataConfig
-    seen: frozenset[str]
+    cases: dict[str, list[str]]  # SHA-256 of each split's prepared radiographs; empty in exports of earlier versions
+    seen: dict[str, list[str]] | None  # identities in "training" and "validation"; None: an earlier version kept none
 
 
 class CaseScorer(pl.LightningModule):
-    """Scores a network, from (N, 1, S, S) uint8 to logits, on batches of image, mask and manifest row."""
+    """Scores a network, from (N, 1, S, S) uint8 to logits, on batches of image, mask and manifest row.
 
-    def __init__(self, network: nn.Module):
+    Pixels are counted in the network's own mask, at the size of its input; the other scores are of the delivered mask,
+    cleaned and at the radiograph's own size, as ``prediction`` writes it.
+    """
+
+    def __init__(self, network: nn.Module, datamodule: LungDataModule):
         super().__init__()
         self.network = network
-        self.cases = CaseTable(len(COUNTS) + len(SURFACE_SCORES))
+        self.datamodule = datamodule
+        self.cases = CaseTable(len(COUNTS) + len(DELIVERED_SCORES))
 
     def test_step(self, batch: tuple[Tensor, Tensor, Tensor]) -> None:
-        """Add the pixel counts and surface distances of a batch."""
-        image, mask, row = batch
+        """Add the pixel counts and the scores of the delivered masks of a batch."""
+        image, mask, position = batch
         logits = self.network(image)
         counts = overlap_counts(logits, mask)
-        pairs = zip(predict_mask(logits)[:, 0].cpu().numpy(), mask[:, 0].cpu().numpy(), strict=True)
-        surfaces = torch.tensor([surface_scores(*pair) for pair in pairs], dtype=counts.dtype, device=counts.device)
-        self.cases.update(row, torch.cat([counts, surfaces], dim=1))
+        probabilities, masks = logits.float().sigmoid()[:, 0].cpu().numpy(), mask[:, 0].cpu().numpy()
+        maps = zip(probabilities, masks, position.tolist(), strict=True)
+        delivered = [self._score_delivered(*case) for case in maps]
+        self.cases.update(position, torch.cat([counts, counts.new_tensor(delivered)], dim=1))
+
+    def _score_delivered(self, probability: Probability, mask: Mask, position: int) -> list[float]:
+        """``DELIVERED_SCORES`` from the network's probability and the prepared mask, (S, S) each."""
+        row, resize = self.datamodule.rows[position], self.datamodule.data.resize
+        size = (row.height_px, row.width_px)
+        delivered = mask_at_original_size(clean(probability), *size, resize)
+        if self.datamodule.test_augment:  # the radiograph may have been turned or shifted, and its mask with it
+            truth = mask_at_original_size(mask.astype(np.float32), *size, resize)
+        else:
+            truth = read_original_mask(self.datamodule.folder, row)
+        total = np.count_nonzero(delivered) + np.count_nonzero(truth)
+        dice = 2 * np.count_nonzero(delivered & truth) / total if total else 1.0
+        hd95_px, assd_px, failed = surface_distances(delivered, truth)
+        hd95_mm, assd_mm, _ = surface_distances(delivered, truth, row.spacing_mm) if row.spacing_mm else NO_DISTANCES
+        return [dice, hd95_px, assd_px, hd95_mm, assd_mm, float(failed)]
 
     def on_test_epoch_end(self) -> None:
         """Gather the table here, while all devices still take part."""
@@ -73,7 +103,6 @@ def evaluate(config: EvaluateConfig, run_dir: Path) -> dict[str, Any]:
         UserError: the checkpoint or the data do not exist.
     """
     member = load_member(Path(str(config.checkpoint)))
-    config = dataclasses.replace(config, data=data_to_score(config.data, member.data))
     trainer = make_trainer(config.trainer)
     with translate_errors("nothing was written."):
         return evaluate_network(member.network, str(member.path), [member], config, trainer, run_dir)
@@ -83,19 +112,31 @@ def load_member(path: Path) -> Member:
     """The network of a checkpoint file or of a run directory."""
     path = find_checkpoint(path)
     network, description = load_network(path)
-    return Member(path, network, DataConfig.from_plain(description["data"]), frozenset(description["seen"]))
+    data = DataConfig.from_plain(description["data"])
+    return Member(path, network, data, description.get("cases", {}), description["seen"])
 
 
 def evaluate_network(
     network: nn.Module, name: str, members: list[Member], config: EvaluateConfig, trainer: pl.Trainer, run_dir: Path
 ) -> dict[str, Any]:
     """Score a network, or the ensemble of its members, on the requested split and write the evaluation."""
-    datamodule = scoring_datamodule(config, members[0].data, config.split)
+    datamodule = scoring_datamodule(config, members[0], config.split)
     cases = score(network, datamodule, trainer)
-    seen: set[str] = set().union(*(member.seen for member in members))
     facts = evaluation_facts(name, members, config.split, datamodule, config)
-    facts["seen_in_training"] = sum(case.row.image_sha256 in seen for case in cases)
+    facts["seen_in_training"] = count_seen(cases, members)
     return write_evaluation(run_dir, datamodule, cases, facts)
+
+
+def count_seen(
+    cases: Sequence[ScoredCase], members: Sequence[Member], uses: Sequence[str] = ("training", "validation")
+) -> int | None:
+    """How many cases one of the networks has seen in one of these uses; None if that is not known of all of them."""
+    seen: set[str] = set()
+    for member in members:
+        if member.seen is None:
+            return None
+        seen.update(*(member.seen[use] for use in uses))
+    return sum(not seen.isdisjoint(case.row.identities) for case in cases)
 
 
 def evaluate_training(config: TrainConfig, fitted: Fitted) -> dict[str, Any]:
@@ -107,7 +148,7 @@ def evaluate_training(config: TrainConfig, fitted: Fitted) -> dict[str, Any]:
         "title": f"{config.data.name}: U-Net with {config.model.base_channels} base channels",
         "checkpoint": str(fitted.best_checkpoint),
         "split": "test",
-        "seen_in_training": 0,
+        "seen_in_training": count_seen(cases, [load_member(fitted.best_checkpoint)]),
         "training": fitted.facts,
         "seed": config.seed,
         "config": dataclasses.asdict(config),
@@ -126,26 +167,37 @@ def evaluate_training(config: TrainConfig, fitted: Fitted) -> dict[str, Any]:
 def evaluation_facts(
     name: str, members: list[Member], split: str, datamodule: LungDataModule, config: EvaluateConfig
 ) -> dict[str, Any]:
-    """The part of summary.json that describes the network, as for one that has seen none of the cases."""
+    """The part of summary.json that describes the network and what it is scored on."""
     corruptions = ", ".join(f"{key} {value:g}" for key, value in vars(datamodule.augmentation).items() if value)
     title = f"{name} on {split} of {datamodule.data.name}" + (f", corrupted ({corruptions})" if corruptions else "")
     return {
         "title": title,
         "checkpoint": ", ".join(str(member.path) for member in members),
         "split": split,
-        "seen_in_training": 0,
         "training": None,
         "seed": None,
-        "config": dataclasses.asdict(config),
+        "config": dataclasses.asdict(dataclasses.replace(config, data=datamodule.data)),
     }
 
 
-def scoring_datamodule(config: EvaluateConfig, trained: DataConfig, split: str) -> LungDataModule:
-    """The cases of a split, or of "all", unchanged or corrupted for a robustness test."""
-    data = dataclasses.replace(data_to_score(config.data, trained), synthetic_per_epoch=0)  # used in training only
-    datamodule = LungDataModule(data, config.augmentation, seed=0)
-    datamodule.test_augment = Augment(config.augmentation, data.image_size_px)
+def scoring_datamodule(config: EvaluateConfig, member: Member, split: str) -> LungDataModule:
+    """The cases of a split, or of "all", unchanged or corrupted for a robustness test.
+
+    Raises:
+        UserError: the set is not prepared, or its cases are not those that the checkpoint was trained with.
+    """
+    data = dataclasses.replace(data_to_score(config.data, member.data), synthetic_per_epoch=0)  # used in training only
+    datamodule = LungDataModule(data, config.augmentation, seed=0, prepares=False)
     datamodule.test_splits = SPLITS if split == "all" else (split,)
+    if any(vars(config.augmentation).values()):
+        datamodule.test_augment = Augment(config.augmentation, data.image_size_px)
+    if config.data.source == AS_TRAINED:
+        if not member.cases:
+            raise UserError(
+                f"{member.path} does not hold the cases that it was trained with.\n"
+                "Name the set to score, e.g. data=montgomery data.raw_dir=<folder>."
+            )
+        datamodule.expected_cases = {name: member.cases[name] for name in datamodule.test_splits}
     return datamodule
 
 
@@ -169,10 +221,10 @@ def data_to_score(given: DataConfig, trained: DataConfig) -> DataConfig:
 
 def score(network: nn.Module, datamodule: LungDataModule, trainer: pl.Trainer) -> list[ScoredCase]:
     """Score every case of the data module's test splits once, in the order of the manifest."""
-    scorer = CaseScorer(network)
+    scorer = CaseScorer(network, datamodule)
     trainer.test(scorer, datamodule, verbose=False)
-    counts, surfaces = scorer.table[:, 1 : 1 + len(COUNTS)], scorer.table[:, 1 + len(COUNTS) :]
-    columns = overlap_scores(counts) | dict(zip(SURFACE_SCORES, surfaces.T, strict=True))
+    counts, delivered = scorer.table[:, 1 : 1 + len(COUNTS)], scorer.table[:, 1 + len(COUNTS) :]
+    columns = overlap_scores(counts) | dict(zip(DELIVERED_SCORES, delivered.T, strict=True))
     cases = []
     for index, position in enumerate(scorer.table[:, 0].int().tolist()):
         scores = {name: float(column[index]) for name, column in columns.items()}
@@ -198,7 +250,7 @@ def write_evaluation(
             write_png(run_dir / "overlays" / f"{case_id}.png", picture)
         table: list[dict[str, Any]] = [
             {"case_id": case.row.case_id, "source": case.row.source, "tb_label": case.row.tb_label}
-            | {name: case.scores[name] for name in CASE_SCORES}
+            | {name: None if math.isnan(case.scores[name]) else case.scores[name] for name in CASE_SCORES}
             for case in cases
         ]
         write_csv(run_dir / "cases.csv", list(table[0]), table)

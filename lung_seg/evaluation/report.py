@@ -14,6 +14,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from lung_seg.draw import PREDICTION_COLOUR, TRUTH_COLOUR, Rgb, fit_within
+from lung_seg.evaluation.statistics import interval_text
 from lung_seg.files import write_text
 from lung_seg.prepared.manifest import TB_LABELS
 from lung_seg.raw.image_file import png_bytes
@@ -69,7 +70,8 @@ def write_report(
     pngs = {case_id: png_bytes(fit_within(picture, _OVERLAY_PX)) for case_id, picture in overlays.items()}
     with matplotlib.rc_context(_STYLE):
         charts, dice_chart = list(_charts(curves)), _dice_chart(cases)
-    page = template(Path(__file__).parent / "report.html.j2", number=_number, duration=_duration).render(
+    filters: dict[str, Any] = {"number": _number, "duration": _duration, "interval": interval_text}
+    page = template(Path(__file__).parent / "report.html.j2", **filters).render(
         summary=summary,
         cases=ordered,
         worst=shown[:half],

@@ -1,17 +1,21 @@
 """Scores per case, and their means with confidence intervals by source and by TB label."""
 
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from scipy.stats import bootstrap
 from torch import Tensor, nn
 
 from lung_seg.model.metrics import OVERLAP_SCORES, pooled_dice
 from lung_seg.prepared.manifest import TB_LABELS, Row
 
-CASE_SCORES = (*OVERLAP_SCORES, "hd95_px", "assd_px")
+# Of the network's own mask at the size of its input; then of the delivered mask at the radiograph's own size.
+CASE_SCORES = (*OVERLAP_SCORES, "delivered_dice", "hd95_px", "assd_px", "hd95_mm", "assd_mm")
 RESAMPLES = 2000  # with 100 cases an interval moves by less than 0.001 from one seed to the next
 
 
@@ -23,7 +27,7 @@ class ScoredCase:
     position: int  # row number in the manifest
     network: nn.Module  # which predicted it
     counts: Tensor  # (5,), see metrics.COUNTS
-    scores: dict[str, float]  # CASE_SCORES, and surface_failed: 1 if one of the two masks is empty
+    scores: dict[str, float]  # CASE_SCORES, nan in mm without a spacing; and surface_failed: 1 if one mask is empty
 
 
 def summarise(cases: list[ScoredCase]) -> dict[str, Any]:
@@ -39,18 +43,42 @@ def summarise(cases: list[ScoredCase]) -> dict[str, Any]:
 
 
 def _group_scores(cases: list[ScoredCase]) -> dict[str, Any]:
-    means = {name: mean_with_interval([case.scores[name] for case in cases]) for name in CASE_SCORES}
+    means: dict[str, Any] = dict.fromkeys(CASE_SCORES)  # None in mm if no spacing is known
+    for name in CASE_SCORES:
+        known = [case for case in cases if not math.isnan(case.scores[name])]
+        if known:
+            patients = [case.row.patient for case in known]
+            means[name] = mean_with_interval([case.scores[name] for case in known], patients)
     return means | {
         "cases": len(cases),
+        "patients": len({case.row.patient for case in cases}),
+        "cases_with_spacing": sum(case.row.spacing_mm is not None for case in cases),
         "pooled_dice": pooled_dice(torch.stack([case.counts for case in cases])),
         "surface_failed": int(sum(case.scores["surface_failed"] for case in cases)),
     }
 
 
-def mean_with_interval(values: list[float]) -> dict[str, float]:
-    """Mean and 95 % percentile bootstrap interval over cases (Efron 1979); the resampling is seeded."""
+def mean_with_interval(values: Sequence[float], patients: Sequence[str]) -> dict[str, float | None]:
+    """Mean over cases, and its 95 % percentile bootstrap interval over patients (Efron 1979); the seed is fixed.
+
+    Patients are resampled with all their cases, since cases of one patient resemble each other. The interval of a
+    single patient is None.
+    """
     mean = float(np.mean(values))
-    if len(set(values)) < 2:
-        return {"mean": mean, "low": mean, "high": mean}
-    interval = bootstrap((values,), np.mean, n_resamples=RESAMPLES, method="percentile", rng=0).confidence_interval
+    _, patient = np.unique(patients, return_inverse=True)
+    sums, counts = np.bincount(patient, values), np.bincount(patient)
+    if len(sums) < 2:
+        return {"mean": mean, "low": None, "high": None}
+
+    def mean_over_cases(sums: NDArray[np.float64], counts: NDArray[np.int64], axis: int) -> NDArray[np.float64]:
+        return np.asarray(sums.sum(axis=axis) / counts.sum(axis=axis))
+
+    options: dict[str, Any] = {"n_resamples": RESAMPLES, "method": "percentile", "rng": 0}
+    interval = bootstrap((sums, counts), mean_over_cases, paired=True, vectorized=True, **options).confidence_interval
     return {"mean": mean, "low": float(interval.low), "high": float(interval.high)}
+
+
+def interval_text(score: Mapping[str, float | None], digits: int) -> str:
+    """The interval of a mean, "0.951 to 0.967"; a dash for that of a single patient."""
+    low, high = score["low"], score["high"]
+    return "–" if low is None or high is None else f"{low:.{digits}f} to {high:.{digits}f}"

@@ -5,10 +5,14 @@ Only tensors and plain values are ever unpickled. The description in both is a d
     network      arguments of ``UNet``
     data         settings of the data that it was trained on
     seed         of the training
-    seen_before  SHA-256 of the prepared radiographs that the network it started from had seen
+    seen_before  identities of the radiographs that the network it started from had seen
 
-``load_network`` adds ``seen``, the SHA-256 of each prepared radiograph used for training or validation, and ``ranges``,
-the range of each feature of their lungs (``quality.features``).
+``load_network`` adds to the description of a checkpoint, and an exported file holds
+
+    cases        SHA-256 of the prepared radiographs of each split
+    seen         identities (``manifest.Row.identities``) of the radiographs seen in "training", now or before, and in
+                 "validation"; None if an earlier version wrote the file, which kept none
+    ranges       range of each feature of their lungs (``quality.features``)
 """
 
 import json
@@ -20,6 +24,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 
+from lung_seg.config import SPLITS
 from lung_seg.errors import UserError
 from lung_seg.model import DESCRIPTION_KEY
 from lung_seg.model.unet import UNet
@@ -96,8 +101,8 @@ def write_safetensors(network: UNet, description: dict[str, Any], path: Path, ha
     path.write_bytes(save(weights, {DESCRIPTION_KEY: json.dumps(description)}))
 
 
-def start_from(path: Path, arguments: dict[str, Any]) -> tuple[UNet, list[str]]:
-    """A network to train further, and the SHA-256 of the prepared radiographs it has seen.
+def start_from(path: Path, arguments: dict[str, Any]) -> tuple[UNet, list[str] | None]:
+    """A network to train further, and the identities of the radiographs it has seen, None if they are not known.
 
     Raises:
         UserError: there is no such network, or it differs from the requested arguments of ``UNet``.
@@ -108,7 +113,8 @@ def start_from(path: Path, arguments: dict[str, Any]) -> tuple[UNet, list[str]]:
     if differing:
         remedy = f"To start from it add: {' '.join(differing)}"
         raise UserError(f"init={path} is a network of another shape than model.\n{remedy}")
-    return network.train(), description["seen"]
+    seen = description["seen"]
+    return network.train(), seen and sorted({*seen["training"], *seen["validation"]})
 
 
 def _read(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
@@ -116,9 +122,15 @@ def _read(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
     if path.suffix == ".safetensors":
         with safe_open(path, framework="pt") as file:
             weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - it is no mapping
-            return weights, json.loads(file.metadata()[DESCRIPTION_KEY])
+            description = json.loads(file.metadata()[DESCRIPTION_KEY])
+            seen = description.get("seen")
+            return weights, description | {"seen": seen if isinstance(seen, dict) else None}
     checkpoint = torch.load(path, map_location="cpu", weights_only=True)
     state, data, description = checkpoint["state_dict"], checkpoint[DATA_KEY], checkpoint[DESCRIPTION_KEY]
     weights = {name.removeprefix("network."): value for name, value in state.items() if name.startswith("network.")}
-    seen = sorted({*data["train"], *data["validation"], *description.get("seen_before", [])})
-    return weights, description | {"seen": seen, "ranges": data["ranges"]}
+    before, identities = description.get("seen_before", []), data.get("identities")
+    seen = None
+    if before is not None and identities is not None:
+        seen = {"training": sorted({*identities["train"], *before}), "validation": identities["validation"]}
+    cases = {split: data[split] for split in SPLITS}
+    return weights, description | {"cases": cases, "seen": seen, "ranges": data["ranges"]}

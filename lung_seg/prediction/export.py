@@ -182,6 +182,9 @@ def _model_card(description: Description, exported: Sequence[Exported]) -> str:
     """Data, training, scores, versions and limits in the format of the Hugging Face Hub: YAML and Markdown."""
     run = description["run"]
     scores = {"all": run["scores"]["all"], **run["scores"]["source"], **run["scores"]["tb_label"]} if run else {}
+    # Each radiograph has its file's hash among its identities; names of public sets contain a slash.
+    hashes = {name for use in (description["seen"] or {}).values() for name in use if "/" not in name}
+    facts = {"count_seen": len(hashes), "package_version": __version__, "git_revision": git_revision()}
     return template(Path(__file__).parent / "model_card.md.j2").render(
-        description, files=exported, scores=scores, package_version=__version__, git_revision=git_revision()
+        description, files=exported, scores=scores, **facts
     )

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lung_seg.raw.masks import Mask
+from lung_seg.raw.resize import to_original_size
 
 Probability = NDArray[np.float32]
 
@@ -58,6 +59,11 @@ def clean(probability: Probability) -> Probability:
     filled = cv2.drawContours(lungs.copy(), outlines, -1, 1, cv2.FILLED)
     cleaned = np.where(mask > lungs, np.float32(0), probability)
     return np.where(filled > lungs, np.float32(1), cleaned)
+
+
+def mask_at_original_size(probability: Probability, height_px: int, width_px: int, resize: str) -> Mask:
+    """Lung where a probability (S, S) resized to the radiograph, (height_px, width_px), is at least 0.5."""
+    return to_original_size(probability, height_px, width_px, resize, cv2.INTER_LINEAR) >= LUNG_PROBABILITY
 
 
 def find_lungs(mask: Mask) -> tuple[Mask | None, Mask | None]:

@@ -1,13 +1,14 @@
 """The pixel cache of a prepared set: all images and masks in one file that processes map into memory."""
 
 import os
+import weakref
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
 from lung_seg.errors import UserError
-from lung_seg.files import atomic_path, locked, remove_parts, remove_unused, sha256
+from lung_seg.files import atomic_path, locked, open_in_use, remove_parts, remove_unused, sha256
 from lung_seg.prepared.manifest import Row, read_manifest
 from lung_seg.prepared.store import MANIFEST, read_case, refuse_changed
 
@@ -20,11 +21,12 @@ class PixelCache(NamedTuple):
     manifest_sha256: str
 
 
-def build_cache(folder: Path) -> PixelCache:
+def build_cache(folder: Path, owner: object = None) -> PixelCache:
     """The pixel cache of a prepared set, written from its PNG files if it is missing.
 
-    Its name contains the manifest's hash, so that a changed set gets another file; the old file is removed once no
-    training reads it. Files that are missing or changed, and a read-only folder without a cache raise a UserError.
+    Its name contains the manifest's hash, so that a changed set gets another file; the old file is removed once its
+    ``owner``, and those of other processes, no longer exist. Files that are missing or changed, and a read-only folder
+    without a cache raise a UserError.
     """
     with locked(folder):
         rows, digest = read_manifest(folder / MANIFEST), sha256(folder / MANIFEST)
@@ -33,6 +35,8 @@ def build_cache(folder: Path) -> PixelCache:
         refuse_changed(folder, all_files=not exists)
         if not exists:
             _write(path, rows)
+        if owner is not None:  # in use before the lock is released
+            weakref.finalize(owner, open_in_use(path).close)
     return PixelCache(path, rows, digest)
 
 

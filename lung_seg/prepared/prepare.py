@@ -6,6 +6,7 @@ An interrupted preparation resumes: each prepared case is in the set's progress 
 import dataclasses
 import hashlib
 import logging
+import shlex
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from pathlib import Path
@@ -55,6 +56,28 @@ def prepare(data: DataConfig) -> Path:
     folder.parent.mkdir(parents=True, exist_ok=True)
     with locked(folder):
         _update(data, folder, listing)
+    return folder
+
+
+def find_prepared(data: DataConfig) -> Path:
+    """The folder of a set that is prepared already; nothing is written.
+
+    Raises:
+        UserError: the set is missing, of another version of the format, or has another split.
+    """
+    folder = store.prepared_folder(data)
+    if not _read_checked_record(data, folder):
+        default = dataclasses.asdict(DataConfig(name=data.source, source=data.source))
+        given = dataclasses.asdict(data)
+        changed = [
+            f"data.{key}={given[key]}"
+            for key in ("raw_dir", "prepared_dir", *RECORDED_KEYS)
+            if key not in ("source", "folder") and given[key] != default[key]
+        ]
+        changed += [f"data.folder.{k}={v}" for k, v in given["folder"].items() if v != default["folder"][k]]
+        command = shlex.join(["python", "prepare_data.py", f"data={data.source}", *changed])
+        raise UserError(f"{folder} is no prepared set, and evaluation prepares none.\nPrepare it: {command}")
+    store.refuse_other_version(folder)
     return folder
 
 

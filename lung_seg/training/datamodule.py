@@ -16,7 +16,7 @@ from lung_seg.files import open_in_use
 from lung_seg.prediction.quality import ReferenceRanges, reference_ranges
 from lung_seg.prepared.manifest import Row
 from lung_seg.prepared.pixel_cache import PixelCache, build_cache
-from lung_seg.prepared.prepare import prepare
+from lung_seg.prepared.prepare import find_prepared, prepare
 from lung_seg.prepared.split import assign_folds
 from lung_seg.prepared.store import prepared_folder
 from lung_seg.training.augment import Augment
@@ -27,22 +27,24 @@ MAX_RANGE_CASES = 2000  # enough for the reference ranges; each takes half a mil
 
 
 class LungDataModule(pl.LightningDataModule):
-    """Prepares the set if it is missing, and batches its splits.
+    """Prepares the set if it is missing, unless ``prepares`` is False, and batches its splits.
 
     The seed determines the order of the training cases and their augmentation.
     """
 
-    def __init__(self, data: DataConfig, augmentation: AugmentationConfig, seed: int):
+    def __init__(self, data: DataConfig, augmentation: AugmentationConfig, seed: int, prepares: bool = True):
         super().__init__()
         self.prepare_data_per_node = False  # the nodes of a cluster share the folder: one of them prepares
         self.data = data
         self.augmentation = augmentation
         self.seed = seed
+        self.prepares = prepares
         self.cache: PixelCache | None = None
         self.phantoms: PixelCache | None = None  # to train on in addition to the cases
         self.rows: list[Row] = []
         self.test_splits: tuple[str, ...] = ("test",)  # an evaluation may score others
         self.test_augment: Augment | None = None  # and augment them, to measure a network's robustness
+        self.expected_cases: dict[str, list[str]] = {}  # SHA-256 of the prepared radiographs that splits must have
 
     @property
     def folder(self) -> Path:
@@ -52,9 +54,10 @@ class LungDataModule(pl.LightningDataModule):
     def prepare_data(self) -> None:
         """Prepare the set and its memory map; Lightning calls this in one process of a run."""
         if not self.cache:  # Lightning calls it again before the test that follows a training
-            self.cache = build_cache(prepare(self.data))
+            folder = prepare(self.data) if self.prepares else find_prepared(self.data)
+            self.cache = build_cache(folder, owner=self)
             if self.data.synthetic_per_epoch:
-                self.phantoms = build_cache(prepare(_phantom_set(self.data)))
+                self.phantoms = build_cache(prepare(_phantom_set(self.data)), owner=self)
 
     def setup(self, stage: str) -> None:
         """Take over the set that the one process prepared, and assign folds if requested.
@@ -71,23 +74,22 @@ class LungDataModule(pl.LightningDataModule):
             weakref.finalize(self, open_in_use(used.path).close)
         if self.data.folds:
             self.rows = assign_folds(self.rows, self.data.folds, self.data.fold, self.data.split_seed)
+        self._refuse_other_cases(self.expected_cases, "Score them by naming the set, e.g. data=montgomery.")
 
     def state_dict(self) -> dict[str, Any]:
-        """Kept in each checkpoint: SHA-256 of the prepared radiographs of each split, and the reference ranges.
+        """Kept in each checkpoint: prepared radiographs and identities of each split, and the reference ranges.
 
-        The hashes let an evaluation find the cases that a network has seen, and a resumed training find changed data;
-        the ranges of the lungs' features let a prediction detect what is no chest.
+        By the SHA-256 of the prepared radiographs a resumed training and an evaluation find changed data, by the
+        identities an evaluation finds the cases that a network has seen. The ranges of the lungs' features let a
+        prediction detect what is no chest.
         """
-        return self._hashes() | {"ranges": self._ranges}
+        identities = {split: self._identities(split) for split in SPLITS}
+        return self._hashes() | {"identities": identities, "ranges": self._ranges}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Refuse to resume with other cases."""
-        changed = [split for split, ours in self._hashes().items() if set(ours) != set(state_dict[split])]
-        if changed:
-            raise UserError(
-                f"The {changed[0]} cases of {self.folder} are not those that the training began with.\n"
-                "Resume it with the same data, split and fold, or start a new run."
-            )
+        expected = {split: state_dict[split] for split in SPLITS}
+        self._refuse_other_cases(expected, "Resume it with the same data, split and fold, or start a new run.")
 
     def dataset(self, *splits: str, augment: Augment | None = None) -> LungDataset:
         """The cases of some splits, in the order of the manifest."""
@@ -140,6 +142,22 @@ class LungDataModule(pl.LightningDataModule):
             drop_last=training,
             persistent_workers=workers > 0,  # where they are spawned, each start takes seconds
         )
+
+    def _refuse_other_cases(self, expected: dict[str, list[str]], remedy: str) -> None:
+        hashes = self._hashes()
+        for split, theirs in expected.items():
+            more, fewer = len(set(hashes[split]) - set(theirs)), len(set(theirs) - set(hashes[split]))
+            if more or fewer:
+                raise UserError(
+                    f"The {split} cases of {self.folder} are not those that the training began with: "
+                    f"{more} others, {fewer} missing.\n{remedy}"
+                )
+
+    def _identities(self, split: str) -> list[str]:
+        rows = [row for row in self.rows if row.split == split]
+        if split == "train" and self.phantoms:
+            rows += self.phantoms.rows
+        return sorted(set().union(*(row.identities for row in rows)))
 
     def _hashes(self) -> dict[str, list[str]]:
         return {split: [row.image_sha256 for row in self.rows if row.split == split] for split in SPLITS}

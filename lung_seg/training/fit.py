@@ -104,11 +104,11 @@ def fit(config: TrainConfig, run_dir: Path, extra_callbacks: Sequence[Callback] 
     return Fitted(run_dir, best_network, data, trainer, facts)
 
 
-def make_segmenter(config: TrainConfig, network: UNet, seen_before: list[str]) -> LungSegmenter:
+def make_segmenter(config: TrainConfig, network: UNet, seen_before: list[str] | None) -> LungSegmenter:
     """A network with its loss, optimizer and scheduler.
 
-    A scheduler argument that is null becomes the number of optimizer steps. ``seen_before`` holds the SHA-256 of the
-    radiographs that the network was trained on before.
+    A scheduler argument that is null becomes the number of optimizer steps. ``seen_before`` holds the identities
+    of the radiographs that the network was trained on before, None if they are not known.
     """
     if config.compile:
         network.compile()

@@ -55,7 +55,14 @@ def assert_refused(outcome: object, *words: str) -> None:
             ["loss is", "in step", "epoch 0", "MCUCXR_00", "diverged", "Lower optimizer.lr"],
         ),
         (["data.folds=5", "data.fold=5"], ["data.fold=5", "below data.folds=5"]),
-        (["data.synthetic_per_epoch=2000"], ["data.synthetic_per_epoch=2000", "at most data.phantom.cases=1600"]),
+        (
+            ["data.synthetic_per_epoch=20"],
+            ["data.synthetic_per_epoch=20", "for real radiographs", "data.phantom.cases"],
+        ),
+        (
+            ["data=montgomery", "data.synthetic_per_epoch=2000"],
+            ["data.synthetic_per_epoch=2000", "at most data.phantom.cases=1600"],
+        ),
         (["data.image_size_px=100"], ["data.image_size_px=100", "multiple of 16", "96"]),
         (["data=folder"], ["data.name", "not set"]),
         (["data.batch_size=["], ["data.batch_size='['", "Integer"]),

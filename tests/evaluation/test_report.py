@@ -13,7 +13,8 @@ from PIL import Image
 
 from lung_seg.evaluation.report import write_report
 
-METRICS = ("accuracy", "dice", "iou", "precision", "recall", "bce", "hd95_px", "assd_px")
+METRICS = ("accuracy", "dice", "iou", "precision", "recall", "bce", "delivered_dice", "hd95_px", "assd_px")
+IN_MM = {"hd95_mm": None, "assd_mm": None}  # no spacing is known
 HOSTILE = '<script>alert("1")</script>&amp'
 
 
@@ -23,13 +24,15 @@ def case(case_id: str, dice: float, source: str = "montgomery", tb_label: int | 
         "source": source,
         "tb_label": tb_label,
         **dict.fromkeys(METRICS, 0.5),
+        **IN_MM,
         "dice": dice,
     }
 
 
 def group(cases: int, dice: float = 0.9) -> dict[str, Any]:
     scores = {name: {"mean": dice, "low": dice - 0.01, "high": dice + 0.01} for name in METRICS}
-    return {"cases": cases, "pooled_dice": 0.8765, "surface_failed": 3, **scores}
+    counts = {"cases": cases, "patients": cases, "cases_with_spacing": 0}
+    return {**counts, "pooled_dice": 0.8765, "surface_failed": 3, **scores, **IN_MM}
 
 
 CASES = [

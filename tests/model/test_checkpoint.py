@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from lung_seg.errors import UserError
-from lung_seg.model.checkpoint import load_network, write_safetensors
+from lung_seg.model.checkpoint import load_network, start_from, write_safetensors
 from lung_seg.model.unet import UNet
 
 ARGUMENTS = {"base_channels": 4, "depth": 2, "max_channels": 1024, "normalization": "batch"}
@@ -25,6 +25,8 @@ def write_checkpoint(network: UNet, path: Path, **arguments: object) -> None:
         return
     weights = {f"network.{name}": weight for name, weight in network.state_dict().items()}
     data = {"train": ["b"], "validation": ["c"], "test": ["d"], "ranges": {}}
+    if not path.stem.startswith("old"):
+        data["identities"] = {"train": ["e", "f"], "validation": ["g"], "test": ["h"]}
     torch.save({"state_dict": weights, "lung_seg": description, "LungDataModule": data}, path)
 
 
@@ -49,4 +51,13 @@ def test_a_network_that_can_no_longer_be_built_is_refused(network: UNet, name: s
 
 def test_a_checkpoint_lists_the_cases_its_network_has_seen(network: UNet, tmp_path: Path) -> None:
     write_checkpoint(network, tmp_path / "new.ckpt")
-    assert load_network(tmp_path / "new.ckpt")[1]["seen"] == ["a", "b", "c"]
+    description = load_network(tmp_path / "new.ckpt")[1]
+    assert description["cases"] == {"train": ["b"], "validation": ["c"], "test": ["d"]}
+    assert description["seen"] == {"training": ["a", "e", "f"], "validation": ["g"]}
+
+
+@pytest.mark.parametrize("name", ["old.ckpt", "old.safetensors"])
+def test_what_an_earlier_version_saw_is_unknown_not_nothing(network: UNet, name: str, tmp_path: Path) -> None:
+    write_checkpoint(network, tmp_path / name)
+    assert load_network(tmp_path / name)[1]["seen"] is None
+    assert start_from(tmp_path / name, ARGUMENTS)[1] is None

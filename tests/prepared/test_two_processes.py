@@ -166,3 +166,15 @@ def test_a_training_keeps_the_set_that_it_began_with(place, workers):
     assert [batch.mask.sum() for batch in module.test_dataloader()] == before
     assert module.rows == rows
     assert len(list(FOLDER.glob("pixels-*"))) == 2
+
+
+def test_a_set_prepared_anew_before_the_training_has_opened_it_leaves_its_cache_in_place(place):
+    layouts.write_montgomery(place / "raw", cases=6)
+    module = LungDataModule(MONTGOMERY, AugmentationConfig(), seed=0)
+    module.prepare_data()
+    draw_masks_anew()
+
+    build_cache(preparing.prepare(MONTGOMERY))  # as another process does
+    module.setup("fit")
+
+    assert min(int(batch.mask.sum()) for batch in module.test_dataloader()) > 100, "the masks of before"
