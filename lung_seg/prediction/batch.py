@@ -159,12 +159,12 @@ def _predict_batch(jobs: list[Job], predictor: Predictor, config: PredictConfig,
     for job in jobs:
         try:
             radiograph = open_radiograph(job.path, config.inverted, config.max_megapixels)
-            loaded.append((job, radiograph, predictor.to_network_input(radiograph.pixels)))
+            loaded.append((job, radiograph, predictor.to_network_input(radiograph.pixels, radiograph.mirrored)))
         except UserError as error:
             rows[job] = _error_row(job, error)
     probabilities = predictor.probabilities([network_input for *_, network_input in loaded])
     for (job, radiograph, network_input), probability in zip(loaded, probabilities, strict=True):
-        prediction = predictor.finish(network_input, probability, *radiograph.pixels.shape)
+        prediction = predictor.finish(radiograph, network_input, probability)
         spacing_mm = (config.spacing_mm, config.spacing_mm) if config.spacing_mm else radiograph.spacing_mm
         measured = measure(prediction.right, prediction.left, spacing_mm)
         rows[job] = _result_row(job, prediction, measured)
