@@ -1,6 +1,7 @@
 """Inference backends: PyTorch for checkpoints and safetensors, onnxruntime for ONNX files. Either may be missing.
 
-Each holds the ``description`` of its network, see ``model.checkpoint.load_network``.
+Each holds the ``path`` of its file, the ``description`` of its network (see ``model.checkpoint.load_network``) and its
+``precision``.
 """
 
 import json
@@ -34,7 +35,8 @@ class TorchBackend:
             ) from error
 
         self.threads, self.default_threads = threads, torch.get_num_threads()
-        network, self.description = load_network(find_checkpoint(path))
+        self.path = find_checkpoint(path)
+        network, self.description = load_network(self.path)
         self.device = _available_device(torch, device)
         self.precision = choose_precision(precision, self.device)
         # Larger batches keep a GPU busy and gain nothing on a CPU.
@@ -65,8 +67,10 @@ class OnnxBackend:
     """Inference with onnxruntime."""
 
     best_batch_size = 1
+    precision = "32-true"
 
     def __init__(self, path: Path, threads: int | None = None):
+        self.path = path
         os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # since 1.29 it reports each opened network to Microsoft
         try:
             import onnxruntime

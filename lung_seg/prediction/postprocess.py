@@ -11,12 +11,12 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from lung_seg.config import LUNG_PROBABILITY
 from lung_seg.raw.masks import Mask
 
 Probability = NDArray[np.float32]
 
 RIGHT, LEFT = 1, 2
-LUNG_PROBABILITY = 0.5  # the same threshold as that of metrics.predict_mask on logits
 MIN_LUNG_AREA = 0.1  # of the larger lung; a lung collapsed or covered further cannot be distinguished from an error
 MIN_PIECE_AREA = 0.02  # of its lung: a piece cut off by an opacity
 MAX_HOLE_AREA = 0.1  # of its lung; two lungs that touch above and below enclose the mediastinum, which is larger

@@ -10,10 +10,10 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from lung_seg.config import MAX_MEGAPIXELS
+from lung_seg.config import LUNG_PROBABILITY, MAX_MEGAPIXELS
 from lung_seg.errors import UserError
 from lung_seg.prediction.backends import Batch, open_backend
-from lung_seg.prediction.postprocess import LEFT, LUNG_PROBABILITY, RIGHT, Probability, clean, nearest_lung_map
+from lung_seg.prediction.postprocess import LEFT, RIGHT, Probability, clean, nearest_lung_map
 from lung_seg.prediction.quality import assess_quality, combine_ranges
 from lung_seg.raw.image_file import Grey
 from lung_seg.raw.masks import Mask
