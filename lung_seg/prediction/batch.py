@@ -214,7 +214,7 @@ def _predict_batch(jobs: list[Job], predictor: Predictor, config: PredictConfig,
         prediction = predictor.finish(radiograph, network_input, probability)
         spacing_mm = (config.spacing_mm, config.spacing_mm) if config.spacing_mm else radiograph.spacing_mm
         measured = measure(prediction.right, prediction.left, spacing_mm)
-        implausible = spacing_warning(measured, radiograph.pixels.shape, spacing_mm)
+        implausible = spacing_warning(measured, radiograph.pixels.shape, spacing_mm, not config.spacing_mm)
         warning = "; ".join(filter(None, [prediction.warning, implausible]))
         rows[job] = _result_row(job, prediction, measured, warning)
         try:

@@ -58,10 +58,10 @@ def find_inputs(text: str, output: Path) -> Inputs:
     if text and path.is_dir():  # Path("") is the current folder
         files, remarks = _without_results(filter(_is_visible_file, sorted(path.rglob("*"))), path, output)
         found = [file for file in files if _is_image(file)]
-        others = Counter(sorted(map(_suffix, set(files) - set(found))))
+        others = [file for file in sorted(set(files) - set(found)) if not _is_in_hidden_folder(file, path)]
         if others:
-            counts = ", ".join(f"{number} {suffix}" for suffix, number in others.most_common())
-            remarks.append(f"Passed over {_files(others.total())}: {counts}.")
+            counts = ", ".join(f"{number} {suffix}" for suffix, number in Counter(map(_suffix, others)).most_common())
+            remarks.append(f"Passed over {_files(len(others))}: {counts}.")
     elif path.suffix.lower() == ".txt" and path.is_file():
         found = [Path(line.strip()) for line in _lines(path) if line.strip()]
     elif path.is_file():
@@ -115,7 +115,7 @@ def _without_results(files: Iterable[Path], root: Path, output: Path) -> tuple[l
     Of a folder of results below ``root`` nothing is left. Where radiographs and results share a folder, because it is
     ``root`` itself, the results are known by their names.
     """
-    root, output = root.absolute(), output.absolute()
+    given, root, output = root, root.absolute(), output.absolute()
     folders = {root: _holds_table(root) or output in (root, *root.parents)}  # whether it is a folder of results
     kept: list[Path] = []
     results: Counter[Path] = Counter()
@@ -131,7 +131,7 @@ def _without_results(files: Iterable[Path], root: Path, output: Path) -> tuple[l
         elif holder != output or holder == root:
             results[holder] += 1
     remarks = [
-        f"Left out {_files(number)} of {printable(folder)}: they are results of an earlier prediction."
+        f"Left out {_files(number)} of {printable(given / folder.relative_to(root))}: results of an earlier prediction."
         for folder, number in sorted(results.items())
     ]
     return kept, remarks
@@ -155,6 +155,10 @@ def _lines(path: Path) -> list[str]:
 def _is_visible_file(path: Path) -> bool:
     is_broken_link = path.is_symlink() and not path.exists()  # reported as a file that cannot be read
     return not path.name.startswith(".") and (path.is_file() or is_broken_link)
+
+
+def _is_in_hidden_folder(path: Path, root: Path) -> bool:
+    return any(part.startswith(".") for part in path.relative_to(root).parts)
 
 
 def _is_image(path: Path) -> bool:

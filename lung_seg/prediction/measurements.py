@@ -64,10 +64,14 @@ def measure(right: Mask, left: Mask, spacing_mm: Spacing | None) -> Measurements
     )
 
 
-def spacing_warning(measured: Measurements, shape_px: tuple[int, ...], spacing_mm: Spacing | None) -> str:
-    """Why the pixel spacing of a radiograph (H, W) cannot be true of an adult; empty if it can be, or is not known."""
+def spacing_warning(
+    measured: Measurements, shape_px: tuple[int, ...], spacing_mm: Spacing | None, from_file: bool
+) -> str:
+    """Why the pixel spacing of a radiograph (H, W) is not to be trusted; empty if there is no reason, or no spacing."""
     if spacing_mm is None:
         return ""
+    if from_file and spacing_mm == (1.0, 1.0):
+        return "a pixel spacing of exactly 1 mm is often a placeholder: check it, or set spacing_mm= to the true one"
     height_cm, width_cm = (px * mm / 10 for px, mm in zip(shape_px, spacing_mm, strict=True))
     lungs_cm2 = measured.lung_area_px * (spacing_mm[0] * spacing_mm[1]) / 100
     has_both = measured.right_lung_area_px and measured.left_lung_area_px
