@@ -24,6 +24,7 @@ MapT = TypeVar("MapT", bound=NDArray[Any])
 
 SHIPPED = Path(__file__).parents[1] / "weights" / "lungs.safetensors"
 SHIPPED_ONNX = SHIPPED.with_suffix(".onnx")
+MIRRORED = "the file is mirrored, with the patient's right side on the right; right and left lung are the patient's"
 
 
 @dataclass(frozen=True)
@@ -149,11 +150,12 @@ class Predictor:
         full_mask = to_original_size(cleaned, height_px, width_px, self.resize, cv2.INTER_LINEAR) >= LUNG_PROBABILITY
         side = to_original_size(nearest_lung_map(mask), height_px, width_px, self.resize, cv2.INTER_NEAREST)
         right, left = full_mask & (side == RIGHT), full_mask & (side == LEFT)
+        remarks = [*radiograph.remarks, *([MIRRORED] if radiograph.mirrored else []), quality.warning]
         return Prediction(
             right=_mirror(right) if radiograph.mirrored else right,
             left=_mirror(left) if radiograph.mirrored else left,
             quality=quality.score,
-            warning="; ".join(filter(None, [*radiograph.remarks, quality.warning])),
+            warning="; ".join(filter(None, remarks)),
             network_probability=probability,
             resize=self.resize,
             mirrored=radiograph.mirrored,
