@@ -20,7 +20,7 @@ def main(config: PredictConfig, output: Path) -> None:
     if outcome.skipped:
         print(f"Left alone {_count(outcome.skipped, 'radiograph')} predicted by an earlier run.")
     if outcome.replaced:
-        print(f"Of these, {_count(outcome.replaced, 'mask')} of other weights or settings made anew.")
+        print(f"{outcome.replaced} of them replaced masks of other weights or settings.")
     if outcome.warned:
         print(f"Check {_count(outcome.warned, 'mask')}: the column warning of {TABLE} says why.")
     for remark in outcome.remarks:

@@ -83,7 +83,7 @@ def name_results(paths: Sequence[Path], known: Mapping[str, str]) -> list[Job]:
 
     Radiographs with earlier results keep their stems, which ``known`` holds by path.
     """
-    absolute = [Path(os.path.abspath(path)) for path in paths]  # noqa: PTH100 - a ".." would leave the output folder
+    absolute = [_absolute(path) for path in paths]
     root = os.path.commonpath([path.parent for path in absolute])
     names = [Path(printable(path.relative_to(root))) for path in absolute]
     stems = Counter(_fold_case(name.with_suffix("")) for name in names)
@@ -104,6 +104,10 @@ def _fold_case(name: Path | str) -> str:
     return Path(name).as_posix().casefold()
 
 
+def _absolute(path: Path) -> Path:
+    return Path(os.path.abspath(path))  # noqa: PTH100 - a ".." would leave the output folder
+
+
 def printable(name: Path | str) -> str:
     """A name for messages, tables and new files: one line of text, whatever its bytes are."""
     return UNPRINTABLE.sub(lambda found: found[0].encode("unicode_escape").decode(), str(name))
@@ -115,12 +119,12 @@ def _without_results(files: Iterable[Path], root: Path, output: Path) -> tuple[l
     Of a folder of results below ``root`` nothing is left. Where radiographs and results share a folder, because it is
     ``root`` itself, the results are known by their names.
     """
-    given, root, output = root, root.absolute(), output.absolute()
+    given, root, output = root, _absolute(root), _absolute(output)
     folders = {root: _holds_table(root) or output in (root, *root.parents)}  # whether it is a folder of results
     kept: list[Path] = []
     results: Counter[Path] = Counter()
     for file in files:
-        above = [folder for folder in file.absolute().parents if root in (folder, *folder.parents)]
+        above = [folder for folder in _absolute(file).parents if root in (folder, *folder.parents)]
         for folder in above:
             if folder not in folders:
                 folders[folder] = folder == output or _holds_table(folder)
