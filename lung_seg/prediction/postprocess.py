@@ -50,8 +50,8 @@ class Component:
 def clean(probability: Probability) -> Probability:
     """The probability (S, S) without components that cannot be lung, and with the holes of each lung filled.
 
-    Kept are the largest component, the largest one lateral to it, and pieces above the base of either: an opacity may
-    cut a lung in two, but the air between arm and chest lies beside both, and that of the abdomen below them.
+    Kept are the largest component, the largest one lateral to it, and pieces above or below either of them: an opacity
+    may cut a lung in two. But the air between arm and chest lies beside both lungs, and that of the abdomen below both.
     """
     mask = probability >= LUNG_PROBABILITY
     lungs, filled = np.zeros_like(mask), np.zeros_like(mask)
@@ -80,7 +80,9 @@ def find_lungs(mask: Mask) -> tuple[Mask | None, Mask | None]:
     if len(largest) == 1:
         components = split_touching_lungs(largest[0]) + components[1:]
         largest = largest_components(components)
-    lungs = [_with_pieces(main, components) for main in largest]
+    base_px = max((main.bottom_px for main in largest), default=0)
+    pieces = [piece for piece in components if piece.top_px + piece.bottom_px < 2 * base_px]  # by their middle
+    lungs = [_with_pieces(main, pieces) for main in largest]
     if not lungs:
         return None, None
     if len(lungs) == 1:
@@ -133,8 +135,7 @@ def split_touching_lungs(component: Component) -> list[Component]:
 def _with_pieces(main: Component, components: Sequence[Component]) -> Mask:
     lung = main.pixels
     for component in components:
-        is_large = component.area_px >= MIN_PIECE_AREA * main.area_px
-        if is_large and component.top_px < main.bottom_px and not component.is_lateral_to(main):
+        if component.area_px >= MIN_PIECE_AREA * main.area_px and not component.is_lateral_to(main):
             lung |= component.pixels
     return lung
 
