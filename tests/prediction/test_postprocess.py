@@ -84,6 +84,12 @@ def test_the_mediastinum_between_lungs_that_touch_above_and_below_is_not_filled(
     assert binary_fill_holes(lungs).sum() - lungs.sum() > 40
 
 
+def test_a_hole_too_large_for_a_lung_is_not_filled() -> None:
+    ring = ellipse(32, 32, 26, 26) & ~ellipse(32, 32, 18, 18)  # nowhere thinner, so it cannot be split
+    assert sum(lung is not None for lung in find_lungs(ring)) == 1
+    np.testing.assert_array_equal(clean(ring.astype(np.float32)), ring)
+
+
 def test_the_holes_of_each_lung_are_filled_as_scipy_fills_them() -> None:
     holes = np.random.default_rng(0).random((SIDE, SIDE)) < 0.05
     right, left = ON_THE_LEFT & ~holes, ON_THE_RIGHT & ~holes
@@ -102,12 +108,11 @@ def test_pieces_below_both_lungs_are_dropped() -> None:
     np.testing.assert_array_equal(clean((lungs | stomach).astype(np.float32)) >= 0.5, lungs)
 
 
-@pytest.mark.parametrize("share", [0.08, 0.3])
-def test_speckled_masks_are_cleaned_fast(share: float) -> None:
-    speckled = (np.random.default_rng(0).random((512, 512)) < share).astype(np.float32)
+def test_speckled_masks_are_cleaned_fast() -> None:
+    speckled = (np.random.default_rng(0).random((2048, 2048)) < 0.08).astype(np.float32)
     start = time.process_time()
     clean(speckled)
-    assert time.process_time() - start < 0.5
+    assert time.process_time() - start < 1
 
 
 def test_memory_does_not_grow_with_the_number_of_components() -> None:
