@@ -12,11 +12,13 @@ from lung_seg.errors import FailureError
 def main(config: PredictConfig, output: Path) -> None:
     """Predict each radiograph; one that cannot be read does not stop the others."""
     from lung_seg.prediction.batch import predict
-    from lung_seg.prediction.inputs import TABLE
+    from lung_seg.prediction.inputs import TABLE, printable
 
     keep_freed_memory()
     outcome = predict(config, output)
-    print(f"\nPredicted {_count(outcome.predicted, 'radiograph')}: masks, overlays and {TABLE} are in {output}.")
+    print(
+        f"\nPredicted {_count(outcome.predicted, 'radiograph')}: masks, overlays and {TABLE} are in {printable(output)}."
+    )
     if outcome.skipped:
         print(f"Left alone {_count(outcome.skipped, 'radiograph')} predicted by an earlier run.")
     if outcome.replaced:

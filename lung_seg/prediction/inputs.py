@@ -157,8 +157,8 @@ def _lines(path: Path) -> list[str]:
 
 
 def _is_visible_file(path: Path) -> bool:
-    is_broken_link = path.is_symlink() and not path.exists()  # reported as a file that cannot be read
-    return not path.name.startswith(".") and (path.is_file() or is_broken_link)
+    """Whether it is a file or a link; of links, broken ones are reported as unreadable and folders are not searched."""
+    return not path.name.startswith(".") and (path.is_file() or path.is_symlink())
 
 
 def _is_in_hidden_folder(path: Path, root: Path) -> bool:
@@ -166,10 +166,12 @@ def _is_in_hidden_folder(path: Path, root: Path) -> bool:
 
 
 def _is_image(path: Path) -> bool:
-    return path.suffix.lower() in SUFFIXES or is_dicom(path)
+    return not path.is_dir() and (path.suffix.lower() in SUFFIXES or is_dicom(path))
 
 
 def _suffix(path: Path) -> str:
+    if path.is_dir():
+        return "linked folder"
     ending = re.search(r"(\.nii)?\.(?!\d+$)\w+$", path.name.lower())  # "1.2.840" has none
     return printable(ending[0]) if ending else "without a suffix"
 

@@ -223,9 +223,12 @@ def test_files_that_are_passed_over_are_counted(trained: Path, run: Run) -> None
     for name in ("e.jp2", "notes.TXT", "more.txt", "f.nii.gz", "1.2.840.10008", ".hidden", ".folder/x.yaml"):
         Path("films", name).parent.mkdir(exist_ok=True)
         Path("films", name).write_bytes(b"")
+    Path("films/linked").symlink_to("..")
     outcome = run("predict", "input=films", CHECKPOINT, "output=films/out")
     assert "Predicted 4 radiographs" in outcome.out
-    assert outcome.out.splitlines()[-1] == "Passed over 5 files: 2 .txt, 1 without a suffix, 1 .jp2, 1 .nii.gz."
+    assert outcome.out.splitlines()[-1] == (
+        "Passed over 6 files: 2 .txt, 1 without a suffix, 1 .jp2, 1 .nii.gz, 1 linked folder."
+    )
     Path("none").mkdir()
     Path("none/a.jp2").touch()
     with pytest.raises(UserError, match=r"names no radiograph. Passed over 1 file: 1 .jp2."):
