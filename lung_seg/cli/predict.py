@@ -16,9 +16,8 @@ def main(config: PredictConfig, output: Path) -> None:
 
     keep_freed_memory()
     outcome = predict(config, output)
-    print(
-        f"\nPredicted {_count(outcome.predicted, 'radiograph')}: masks, overlays and {TABLE} are in {printable(output)}."
-    )
+    predicted = _count(outcome.predicted, "radiograph")
+    print(f"\nPredicted {predicted}: masks, overlays and {TABLE} are in {printable(output)}.")
     if outcome.skipped:
         print(f"Left alone {_count(outcome.skipped, 'radiograph')} predicted by an earlier run.")
     if outcome.replaced:
