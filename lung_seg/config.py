@@ -7,6 +7,7 @@ from typing import Any
 from lung_seg.config_field import MISSING, ConfigGroup, config_field, is_unresolved, nested, target_kwargs
 
 MAX_MEGAPIXELS = 80  # four times the largest public radiograph; a file of a few kB may claim to hold billions of pixels
+LUNG_PROBABILITY = 0.5  # lung where the probability is at least this, the logit at least 0 (metrics.predict_mask)
 AS_TRAINED = "as_trained"  # evaluate.py: the cases that the checkpoint was trained with
 SOURCES = ("phantom", "montgomery", "shenzhen", "montgomery_shenzhen", "jsrt", "folder", AS_TRAINED)
 SPLITS = ("train", "validation", "test")

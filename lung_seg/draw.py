@@ -6,6 +6,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from lung_seg.config import LUNG_PROBABILITY
 from lung_seg.raw.image_file import Grey
 from lung_seg.raw.masks import Mask
 
@@ -46,11 +47,11 @@ def overlay(image: Grey, prediction: Mask | None, truth: Mask | None) -> Rgb:
 def panel(image: Grey, truth: Mask, probability: NDArray[np.floating]) -> Rgb:
     """Radiograph, truth and prediction side by side, (H, 3W, 3).
 
-    The right third is tinted by the probability (H, W), 0 to 1, with a contour at 0.5.
+    The right third is tinted by the probability (H, W), 0 to 1, with a contour at ``LUNG_PROBABILITY``.
     """
     predicted = _to_rgb(image)
     _blend(predicted, PREDICTION_COLOUR, PROBABILITY_OPACITY * probability)
-    _draw_contour(predicted, probability >= 0.5, PREDICTION_COLOUR, _line_width(image))
+    _draw_contour(predicted, probability >= LUNG_PROBABILITY, PREDICTION_COLOUR, _line_width(image))
     return np.hstack([_to_rgb(image), overlay(image, None, truth), predicted])
 
 

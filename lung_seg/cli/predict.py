@@ -11,15 +11,21 @@ from lung_seg.errors import FailureError
 @command("predict", PredictConfig, main_key="input", verbatim_keys=("input", "output"))
 def main(config: PredictConfig, output: Path) -> None:
     """Predict each radiograph; one that cannot be read does not stop the others."""
-    from lung_seg.prediction.batch import TABLE, predict
+    from lung_seg.prediction.batch import predict
+    from lung_seg.prediction.inputs import TABLE, printable
 
     keep_freed_memory()
     outcome = predict(config, output)
-    print(f"\nPredicted {_count(outcome.predicted, 'radiograph')}: masks, overlays and {TABLE} are in {output}.")
+    predicted = _count(outcome.predicted, "radiograph")
+    print(f"\nPredicted {predicted}: masks, overlays and {TABLE} are in {printable(output)}.")
     if outcome.skipped:
         print(f"Left alone {_count(outcome.skipped, 'radiograph')} predicted by an earlier run.")
+    if outcome.replaced:
+        print(f"{outcome.replaced} of them replaced masks of other weights or settings.")
     if outcome.warned:
         print(f"Check {_count(outcome.warned, 'mask')}: the column warning of {TABLE} says why.")
+    for remark in outcome.remarks:
+        print(remark)
     if outcome.failed:
         raise FailureError(
             f"{_count(outcome.failed, 'file')} could not be used; the column error of {output / TABLE} says why."

@@ -1,6 +1,7 @@
 """Inference backends: PyTorch for checkpoints and safetensors, onnxruntime for ONNX files. Either may be missing.
 
-Each holds the ``description`` of its network, see ``model.checkpoint.load_network``.
+Each holds the ``path`` of its file, the ``description`` of its network (see ``model.checkpoint.load_network``) and its
+``precision``.
 """
 
 import json
@@ -16,6 +17,9 @@ from lung_seg.model import DESCRIPTION_KEY
 
 Batch = NDArray[np.uint8]
 Logits = NDArray[np.float32]
+
+# Of onnxruntime, by device.
+PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider", "mps": "CoreMLExecutionProvider"}
 
 
 class TorchBackend:
@@ -34,7 +38,8 @@ class TorchBackend:
             ) from error
 
         self.threads, self.default_threads = threads, torch.get_num_threads()
-        network, self.description = load_network(find_checkpoint(path))
+        self.path = find_checkpoint(path)
+        network, self.description = load_network(self.path)
         self.device = _available_device(torch, device)
         self.precision = choose_precision(precision, self.device)
         # Larger batches keep a GPU busy and gain nothing on a CPU.
@@ -65,21 +70,27 @@ class OnnxBackend:
     """Inference with onnxruntime."""
 
     best_batch_size = 1
+    precision = "32-true"
 
-    def __init__(self, path: Path, threads: int | None = None):
+    def __init__(self, path: Path, device: str = "auto", threads: int | None = None):
+        self.path = path
         os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # since 1.29 it reports each opened network to Microsoft
         try:
             import onnxruntime
-
-            options = onnxruntime.SessionOptions()
-            options.intra_op_num_threads = threads or 0
-            self.session = onnxruntime.InferenceSession(path, options, onnxruntime.get_available_providers())
-            metadata = self.session.get_modelmeta().custom_metadata_map
-            self.description: dict[str, Any] = json.loads(metadata[DESCRIPTION_KEY])
         except ModuleNotFoundError as error:
             raise UserError(
                 f'checkpoint={path} needs onnxruntime, which is not installed.\nRun: pip install "lung_seg[onnx]"'
             ) from error
+        available = onnxruntime.get_available_providers()
+        if device != "auto" and PROVIDERS[device] not in available:
+            raise _unavailable(device)
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = threads or 0
+        try:
+            providers = available if device == "auto" else [PROVIDERS[device]]
+            self.session = onnxruntime.InferenceSession(path, options, providers)
+            metadata = self.session.get_modelmeta().custom_metadata_map
+            self.description: dict[str, Any] = json.loads(metadata[DESCRIPTION_KEY])
         except Exception as error:  # the errors of onnxruntime have no narrower common class
             raise UserError(
                 f"checkpoint={path} does not exist or is not an ONNX file of this project.\n"
@@ -98,7 +109,11 @@ def open_backend(path: Path, device: str, threads: int | None, precision: str) -
     Raises:
         UserError: the file is missing or cannot be used, or its backend is not installed.
     """
-    return OnnxBackend(path, threads) if path.suffix == ".onnx" else TorchBackend(path, device, threads, precision)
+    if device not in ("auto", *PROVIDERS):
+        raise UserError(f"device={device} must be one of {' | '.join(('auto', *PROVIDERS))}.")
+    if path.suffix.lower() == ".onnx":
+        return OnnxBackend(path, device, threads)
+    return TorchBackend(path, device, threads, precision)
 
 
 def _available_device(torch: Any, device: str) -> str:
@@ -106,5 +121,9 @@ def _available_device(torch: Any, device: str) -> str:
     if device == "auto":
         return next(name for name in ("cuda", "mps", "cpu") if available[name])
     if not available[device]:
-        raise UserError(f"device={device} is not available on this machine.\nUse device=auto.")
+        raise _unavailable(device)
     return device
+
+
+def _unavailable(device: str) -> UserError:
+    return UserError(f"device={device} is not available on this machine.\nUse device=auto.")

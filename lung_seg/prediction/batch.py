@@ -2,6 +2,7 @@
 
 import csv
 import dataclasses
+import errno
 from collections import deque
 from collections.abc import Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -13,29 +14,42 @@ import cv2
 import numpy as np
 from tqdm import tqdm
 
+from lung_seg import __version__
 from lung_seg.config import PredictConfig
 from lung_seg.draw import fit_within, overlay
 from lung_seg.environment import usable_cores
 from lung_seg.errors import UserError
-from lung_seg.files import write_csv
+from lung_seg.files import locked, sha256, write_csv
 from lung_seg.prediction.dicom_seg import write_dicom_seg
-from lung_seg.prediction.inputs import Job, find_inputs, name_results
-from lung_seg.prediction.measurements import Box, Measurements, measure, soft_masked, with_margin
+from lung_seg.prediction.inputs import (
+    CROP,
+    LUNGS,
+    MASK,
+    OVERLAY,
+    SEG,
+    TABLE,
+    Inputs,
+    Job,
+    find_inputs,
+    name_results,
+    printable,
+)
+from lung_seg.prediction.measurements import Box, Measurements, measure, soft_masked, spacing_warning, with_margin
 from lung_seg.prediction.predictor import Prediction, Predictor
 from lung_seg.raw.dicom import is_dicom
 from lung_seg.raw.image_file import Grey, write_png
 from lung_seg.raw.radiograph import Radiograph, open_radiograph
 
-TABLE = "predictions.csv"
-MASK, OVERLAY, CROP, LUNGS, SEG = "_mask.png", "_overlay.png", "_crop.png", "_lungs.png", "_seg.dcm"  # name endings
 COLUMNS = (
     *("input", "mask", "width_px", "height_px"),
     *(field.name for field in dataclasses.fields(Measurements) if field.name != "box"),
     *(f"box_{name}" for name in Box._fields),
     *("quality", "warning", "error"),
+    *("weights", "settings"),  # what made the mask
 )
 CROP_MARGIN = 0.05  # around the box of the lungs, as a fraction of its longer side
 OVERLAY_PX = 1024  # longer side of an overlay at most: it is for viewing, not for measuring
+HASH_DIGITS = 12  # of the SHA-256 of weights
 BATCHES_AHEAD = 8  # per worker: finished batches that may wait for a slower one before them
 
 Row = dict[str, Any]  # by column; columns left out are empty
@@ -43,29 +57,38 @@ Row = dict[str, Any]  # by column; columns left out are empty
 
 @dataclass(frozen=True)
 class Outcome:
-    """Numbers of radiographs: predicted, skipped as existing, with a warning, failed."""
+    """Numbers of radiographs, and remarks on files that are not among them."""
 
     predicted: int
-    skipped: int
+    skipped: int  # as existing
+    replaced: int  # predicted, since their masks were made with other weights or settings
     warned: int
     failed: int
+    remarks: list[str]
 
 
 def predict(config: PredictConfig, output: Path) -> Outcome:
     """Predict every radiograph of the input; write its files and its row of predictions.csv to ``output``.
 
-    Rows are appended as they are finished, so that an interrupted run can be resumed with ``skip_existing``.
+    Rows are appended as they are finished, so that an interrupted run can be resumed with ``skip_existing``. A second
+    process that writes to the same folder waits for the first one.
 
     Raises:
         UserError: no input or no network was found, or ``output`` holds a table with other columns.
     """
+    inputs = find_inputs(config.input, output)
+    output.mkdir(parents=True, exist_ok=True)
+    with locked(output / TABLE):
+        return _predict_into(config, inputs, output)
+
+
+def _predict_into(config: PredictConfig, inputs: Inputs, output: Path) -> Outcome:
     table = output / TABLE
     rows = read_table(table)
     stems = {name: row["mask"].removesuffix(MASK) for name, row in rows.items() if row["mask"]}
-    jobs = name_results(find_inputs(config.input, output), known=stems)
-    todo = [job for job in jobs if not (config.skip_existing and _is_done(job, rows, config, output))]
+    jobs = name_results(inputs.paths, known=stems)
     cores = usable_cores()
-    workers = max(1, min(cores, len(todo)))
+    workers = max(1, min(cores, len(jobs)))
     predictor = Predictor(
         *config.checkpoints,
         flip=config.flip,
@@ -74,17 +97,38 @@ def predict(config: PredictConfig, output: Path) -> Outcome:
         precision=config.precision,
         threads=cores // workers,  # one radiograph per core is faster than two cores sharing a network's operations
     )
+    origin = _origin(predictor, config)
+    existing = [job for job in jobs if config.skip_existing and _is_done(job, rows, config, output)]
+    skipped = {job for job in existing if all(rows[job.name][column] == value for column, value in origin.items())}
+    todo = [job for job in jobs if job not in skipped]
     write_csv(table, COLUMNS, rows.values())
     new = {}
     predicted = _predict_all(todo, predictor, config, output, workers)
     with table.open("a", buffering=1, newline="", encoding="utf-8") as file:  # each row is written when it is finished
         writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
         for row in tqdm(predicted, total=len(todo), unit="image", disable=not todo):
+            row |= origin
             writer.writerow(row)
             new[row["input"]] = row
     write_csv(table, COLUMNS, (rows | new).values())
     failed, warned = (sum(bool(row.get(column)) for row in new.values()) for column in ("error", "warning"))
-    return Outcome(len(new) - failed, len(jobs) - len(todo), warned, failed)
+    return Outcome(len(new) - failed, len(skipped), len(existing) - len(skipped), warned, failed, inputs.remarks)
+
+
+def _origin(predictor: Predictor, config: PredictConfig) -> Row:
+    """The columns that say what makes the masks: the weights, in any order, and the settings that change a mask."""
+    settings = {
+        "lung_seg": __version__,
+        "flip": config.flip,
+        "cleaning": config.cleaning,
+        "inverted": config.inverted,
+        "spacing_mm": config.spacing_mm,
+        "precision": "+".join(sorted({backend.precision for backend in predictor.backends})),
+    }
+    return {
+        "weights": " ".join(sorted(sha256(backend.path)[:HASH_DIGITS] for backend in predictor.backends)),
+        "settings": " ".join(f"{key}={value}".lower() for key, value in settings.items()),
+    }
 
 
 def read_table(path: Path) -> dict[str, Row]:
@@ -115,11 +159,14 @@ def _is_complete(row: Row) -> bool:
 
 
 def _is_done(job: Job, rows: Mapping[str, Row], config: PredictConfig, output: Path) -> bool:
-    """Whether all requested files of a radiograph exist."""
-    row = rows.get(str(job.path))
+    """Whether all requested files of a radiograph exist, and its mask is not older than the radiograph."""
+    row = rows.get(job.name)
     if row is None or row["error"]:
         return False
-    return all(path.is_file() for path in _result_paths(job, config, output, bool(row["box_width_px"])).values())
+    paths = _result_paths(job, config, output, bool(row["box_width_px"]))
+    if not all(path.is_file() for path in paths.values()):
+        return False
+    return not job.path.is_file() or job.path.stat().st_mtime <= paths[MASK].stat().st_mtime
 
 
 def _result_paths(job: Job, config: PredictConfig, output: Path, has_lungs: bool) -> dict[str, Path]:
@@ -159,19 +206,25 @@ def _predict_batch(jobs: list[Job], predictor: Predictor, config: PredictConfig,
     for job in jobs:
         try:
             radiograph = open_radiograph(job.path, config.inverted, config.max_megapixels)
-            loaded.append((job, radiograph, predictor.to_network_input(radiograph.pixels)))
+            loaded.append((job, radiograph, predictor.to_network_input(radiograph.pixels, radiograph.mirrored)))
         except UserError as error:
             rows[job] = _error_row(job, error)
     probabilities = predictor.probabilities([network_input for *_, network_input in loaded])
     for (job, radiograph, network_input), probability in zip(loaded, probabilities, strict=True):
-        prediction = predictor.finish(network_input, probability, *radiograph.pixels.shape)
+        prediction = predictor.finish(radiograph, network_input, probability)
         spacing_mm = (config.spacing_mm, config.spacing_mm) if config.spacing_mm else radiograph.spacing_mm
         measured = measure(prediction.right, prediction.left, spacing_mm)
-        rows[job] = _result_row(job, prediction, measured)
+        implausible = spacing_warning(measured, radiograph.pixels.shape, spacing_mm, not config.spacing_mm)
+        warning = "; ".join(filter(None, [prediction.warning, implausible]))
+        rows[job] = _result_row(job, prediction, measured, warning)
         try:
             _write_files(job, radiograph.pixels, prediction, measured.box, config, output)
         except UserError as error:
             rows[job] = _error_row(job, error)
+        except OSError as error:
+            if error.errno != errno.ENAMETOOLONG:
+                raise
+            rows[job] = _error_row(job, UserError(f"{job.path} has a name too long for those of its results."))
     return [rows[job] for job in jobs]
 
 
@@ -194,21 +247,21 @@ def _write_files(
     write_png(paths[MASK], mask.astype(np.uint8) * np.uint8(255))
 
 
-def _result_row(job: Job, prediction: Prediction, measured: Measurements) -> Row:
+def _result_row(job: Job, prediction: Prediction, measured: Measurements, warning: str) -> Row:
     height_px, width_px = prediction.right.shape
     numbers = dataclasses.asdict(measured)
     box: Box | None = numbers.pop("box")
     return {
-        "input": str(job.path),
+        "input": job.name,
         "mask": Path(f"{job.stem}{MASK}").as_posix(),
         "width_px": width_px,
         "height_px": height_px,
         **numbers,
         **({f"box_{name}": value for name, value in box._asdict().items()} if box else {}),
         "quality": round(prediction.quality, 4),
-        "warning": prediction.warning,
+        "warning": printable(warning),
     }
 
 
 def _error_row(job: Job, error: UserError) -> Row:
-    return {"input": str(job.path), "error": " ".join(str(error).splitlines())}
+    return {"input": job.name, "error": printable(" ".join(str(error).splitlines()))}

@@ -1,11 +1,13 @@
 """The radiographs meant by ``input=``, and the names of their results."""
 
+import codecs
 import glob
 import os
+import re
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import chain, count
+from itertools import chain, count, takewhile
 from pathlib import Path
 
 from lung_seg.errors import UserError
@@ -13,6 +15,19 @@ from lung_seg.raw.dicom import is_dicom
 from lung_seg.raw.image_file import IMAGE_SUFFIXES
 
 SUFFIXES = IMAGE_SUFFIXES | {".img"}  # JSRT's raw files
+TABLE = "predictions.csv"
+TABLE_START = b"input,mask,width_px,height_px,"  # of all versions
+MASK, OVERLAY, CROP, LUNGS, SEG = "_mask.png", "_overlay.png", "_crop.png", "_lungs.png", "_seg.dcm"  # name endings
+# Line breaks and other control characters, and the bytes of names that are not UTF-8 (PEP 383).
+UNPRINTABLE = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """Radiographs to predict, and one line on each kind of file that is not one of them."""
+
+    paths: list[Path]
+    remarks: list[str]
 
 
 @dataclass(frozen=True)
@@ -22,34 +37,45 @@ class Job:
     path: Path
     stem: str
 
+    @property
+    def name(self) -> str:
+        """The path as predictions.csv has it."""
+        return printable(self.path)
 
-def find_inputs(text: str, output: Path) -> list[Path]:
+
+def find_inputs(text: str, output: Path) -> Inputs:
     """The files meant by a file, a folder, a pattern (``films/*.png``, ``**``) or a .txt list with one path per line.
 
-    Folders are searched recursively for images and DICOM files, ``output`` excepted. Paths in a list are relative to
+    Folders are searched recursively for images and DICOM files. Results of predict.py are no radiographs: of a folder
+    or pattern, ``output`` and all folders with a table of this program are left out. Paths in a list are relative to
     the current folder. Files are not opened here, except to recognise DICOM.
 
     Raises:
         UserError: no file was found.
     """
     path = Path(text)
+    remarks: list[str] = []
     if text and path.is_dir():  # Path("") is the current folder
-        files = (file for file in sorted(path.rglob("*")) if output.absolute() not in file.absolute().parents)
+        files, remarks = _without_results(filter(_is_visible_file, sorted(path.rglob("*"))), path, output)
         found = [file for file in files if _is_image(file)]
+        others = [file for file in sorted(set(files) - set(found)) if not _is_in_hidden_folder(file, path)]
+        if others:
+            counts = ", ".join(f"{number} {suffix}" for suffix, number in Counter(map(_suffix, others)).most_common())
+            remarks.append(f"Passed over {_files(len(others))}: {counts}.")
     elif path.suffix.lower() == ".txt" and path.is_file():
-        lines = path.read_text(encoding="utf-8-sig", errors="replace").splitlines()
-        found = [Path(line.strip()) for line in lines if line.strip()]
+        found = [Path(line.strip()) for line in _lines(path) if line.strip()]
     elif path.is_file():
         found = [path]
     else:
-        matches = sorted(glob.glob(text, recursive=True))  # noqa: PTH207 - Path.glob takes no absolute pattern
-        found = [file for file in map(Path, matches) if file.is_file()]
+        matches = map(Path, sorted(glob.glob(text, recursive=True)))  # noqa: PTH207 - Path.glob takes no absolute pattern
+        root = Path(*takewhile(lambda part: not glob.has_magic(part), path.parts))
+        found, remarks = _without_results((file for file in matches if file.is_file()), root, output)
     if not found:
         raise UserError(
-            f"input={text} names no radiograph.\n"
+            f"{' '.join([f'input={text} names no radiograph.', *remarks])}\n"
             "Give a file, a folder with images or DICOM files, a pattern in quotes, or a .txt file with a path a line."
         )
-    return list(dict.fromkeys(found))
+    return Inputs(list(dict.fromkeys(found)), remarks)
 
 
 def name_results(paths: Sequence[Path], known: Mapping[str, str]) -> list[Job]:
@@ -57,9 +83,9 @@ def name_results(paths: Sequence[Path], known: Mapping[str, str]) -> list[Job]:
 
     Radiographs with earlier results keep their stems, which ``known`` holds by path.
     """
-    absolute = [Path(os.path.abspath(path)) for path in paths]  # noqa: PTH100 - a ".." would leave the output folder
+    absolute = [_absolute(path) for path in paths]
     root = os.path.commonpath([path.parent for path in absolute])
-    names = [path.relative_to(root) for path in absolute]
+    names = [Path(printable(path.relative_to(root))) for path in absolute]
     stems = Counter(_fold_case(name.with_suffix("")) for name in names)
     used = set(map(_fold_case, known.values()))
     jobs = []
@@ -67,7 +93,7 @@ def name_results(paths: Sequence[Path], known: Mapping[str, str]) -> list[Job]:
         is_unique = stems[_fold_case(name.with_suffix(""))] == 1
         stem = str(name.with_suffix("")) if is_unique else str(name).replace(".", "_")
         candidates = chain([stem], (f"{stem}_{number}" for number in count(2)))
-        stem = known.get(str(path)) or next(free for free in candidates if _fold_case(free) not in used)
+        stem = known.get(printable(path)) or next(free for free in candidates if _fold_case(free) not in used)
         used.add(_fold_case(stem))
         jobs.append(Job(path, stem))
     return jobs
@@ -78,8 +104,77 @@ def _fold_case(name: Path | str) -> str:
     return Path(name).as_posix().casefold()
 
 
-def _is_image(path: Path) -> bool:
-    is_broken_link = path.is_symlink() and not path.exists()  # reported as a file that cannot be read
-    if path.name.startswith(".") or not (path.is_file() or is_broken_link):
+def _absolute(path: Path) -> Path:
+    return Path(os.path.abspath(path))  # noqa: PTH100 - a ".." would leave the output folder
+
+
+def printable(name: Path | str) -> str:
+    """A name for messages, tables and new files: one line of text, whatever its bytes are."""
+    return UNPRINTABLE.sub(lambda found: found[0].encode("unicode_escape").decode(), str(name))
+
+
+def _without_results(files: Iterable[Path], root: Path, output: Path) -> tuple[list[Path], list[str]]:
+    """Files below ``root`` without results of predict.py, and remarks on those of earlier runs.
+
+    Of a folder of results below ``root`` nothing is left. Where radiographs and results share a folder, because it is
+    ``root`` itself, the results are known by their names.
+    """
+    given, root, output = root, _absolute(root), _absolute(output)
+    folders = {root: _holds_table(root) or output in (root, *root.parents)}  # whether it is a folder of results
+    kept: list[Path] = []
+    results: Counter[Path] = Counter()
+    for file in files:
+        above = [folder for folder in _absolute(file).parents if root in (folder, *folder.parents)]
+        for folder in above:
+            if folder not in folders:
+                folders[folder] = folder == output or _holds_table(folder)
+        holder = next((folder for folder in reversed(above) if folders[folder]), None)
+        is_result = file.name == TABLE or file.name.endswith((MASK, OVERLAY, CROP, LUNGS, SEG))
+        if holder is None or (holder == root and not is_result):
+            kept.append(file)
+        elif holder != output or holder == root:
+            results[holder] += 1
+    remarks = [
+        f"Left out {_files(number)} of {printable(given / folder.relative_to(root))}: results of an earlier prediction."
+        for folder, number in sorted(results.items())
+    ]
+    return kept, remarks
+
+
+def _holds_table(folder: Path) -> bool:
+    try:
+        with (folder / TABLE).open("rb") as file:
+            return file.read(100).removeprefix(codecs.BOM_UTF8).startswith(TABLE_START)
+    except OSError:
         return False
-    return path.suffix.lower() in SUFFIXES or is_dicom(path)
+
+
+def _lines(path: Path) -> list[str]:
+    content = path.read_bytes()
+    is_utf16 = content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))  # written by PowerShell
+    text = content.decode("utf-16" if is_utf16 else "utf-8-sig", errors="replace" if is_utf16 else "surrogateescape")
+    return text.replace("\0", "\\0").split("\n")
+
+
+def _is_visible_file(path: Path) -> bool:
+    """Whether it is a file or a link; of links, broken ones are reported as unreadable and folders are not searched."""
+    return not path.name.startswith(".") and (path.is_file() or path.is_symlink())
+
+
+def _is_in_hidden_folder(path: Path, root: Path) -> bool:
+    return any(part.startswith(".") for part in path.relative_to(root).parts)
+
+
+def _is_image(path: Path) -> bool:
+    return not path.is_dir() and (path.suffix.lower() in SUFFIXES or is_dicom(path))
+
+
+def _suffix(path: Path) -> str:
+    if path.is_dir():
+        return "linked folder"
+    ending = re.search(r"(\.nii)?\.(?!\d+$)\w+$", path.name.lower())  # "1.2.840" has none
+    return printable(ending[0]) if ending else "without a suffix"
+
+
+def _files(number: int) -> str:
+    return "1 file" if number == 1 else f"{number} files"

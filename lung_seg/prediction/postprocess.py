@@ -11,15 +11,17 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from lung_seg.config import LUNG_PROBABILITY
 from lung_seg.raw.masks import Mask
 from lung_seg.raw.resize import to_original_size
 
 Probability = NDArray[np.float32]
 
 RIGHT, LEFT = 1, 2
-LUNG_PROBABILITY = 0.5  # the same threshold as that of metrics.predict_mask on logits
 MIN_LUNG_AREA = 0.1  # of the larger lung; a lung collapsed or covered further cannot be distinguished from an error
 MIN_PIECE_AREA = 0.02  # of its lung: a piece cut off by an opacity
+MAX_HOLE_AREA = 0.1  # of its lung; two lungs that touch above and below enclose the mediastinum, which is larger
+MAX_COMPONENTS = 100  # smaller ones are left out: two lungs in pieces have fewer, noise has thousands
 
 
 @dataclass(frozen=True)
@@ -31,6 +33,8 @@ class Component:
     area_px: int
     left_px: int  # first column
     right_px: int  # the column after the last one
+    top_px: int  # first row
+    bottom_px: int  # the row after the last one
 
     @property
     def pixels(self) -> Mask:
@@ -45,20 +49,29 @@ class Component:
 
 
 def clean(probability: Probability) -> Probability:
-    """The probability (S, S) without components that cannot be lung, and with holes filled.
+    """The probability (S, S) without components that cannot be lung, and with the holes of each lung filled.
 
     Kept are the largest component, the largest one lateral to it, and pieces above or below either of them: an opacity
-    may cut a lung in two, but the air between arm and chest lies beside both.
+    may cut a lung in two. But the air between arm and chest lies beside both lungs, and that of the abdomen below both.
     """
     mask = probability >= LUNG_PROBABILITY
-    lungs = np.zeros(mask.shape, np.uint8)
+    lungs, filled = np.zeros_like(mask), np.zeros_like(mask)
     for lung in find_lungs(mask):
         if lung is not None:
             lungs |= lung
-    outlines, _ = cv2.findContours(lungs, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
-    filled = cv2.drawContours(lungs.copy(), outlines, -1, 1, cv2.FILLED)
-    cleaned = np.where(mask > lungs, np.float32(0), probability)
-    return np.where(filled > lungs, np.float32(1), cleaned)
+            filled |= fill_holes(lung)
+    cleaned = np.where(mask & ~lungs, np.float32(0), probability)
+    return np.where(filled & ~lungs, np.float32(1), cleaned)
+
+
+def fill_holes(lung: Mask) -> Mask:
+    """One lung (S, S) with its holes filled, except one too large for a lung."""
+    outlines, _ = cv2.findContours(lung.view(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
+    filled = cv2.drawContours(lung.astype(np.uint8), outlines, -1, 1, cv2.FILLED) > 0
+    for hole in connected_components(filled & ~lung):
+        if hole.area_px > MAX_HOLE_AREA * np.count_nonzero(lung):
+            filled &= ~hole.pixels
+    return filled
 
 
 def mask_at_original_size(probability: Probability, height_px: int, width_px: int, resize: str) -> Mask:
@@ -73,7 +86,9 @@ def find_lungs(mask: Mask) -> tuple[Mask | None, Mask | None]:
     if len(largest) == 1:
         components = split_touching_lungs(largest[0]) + components[1:]
         largest = largest_components(components)
-    lungs = [_with_pieces(main, components) for main in largest]
+    base_px = max((main.bottom_px for main in largest), default=0)
+    pieces = [piece for piece in components if piece.top_px + piece.bottom_px < 2 * base_px]  # by their middle
+    lungs = [_with_pieces(main, pieces) for main in largest]
     if not lungs:
         return None, None
     if len(lungs) == 1:
@@ -92,14 +107,14 @@ def nearest_lung_map(mask: Mask) -> NDArray[np.uint8]:
 
 
 def connected_components(mask: Mask) -> list[Component]:
-    """Connected components of a mask, largest first; pixels that touch at a corner are connected."""
+    """The largest connected components of a mask, largest first; pixels that touch at a corner are connected."""
     _, labels, boxes, _ = cv2.connectedComponentsWithStats(mask.astype(np.uint8), connectivity=8)
-    components = [
-        Component(labels, label, int(area), int(left), int(left + width))
-        for label, (left, _, width, _, area) in enumerate(boxes)
-        if label
-    ]
-    return sorted(components, key=lambda component: component.area_px, reverse=True)
+    largest = 1 + np.argsort(-boxes[1:, cv2.CC_STAT_AREA], kind="stable")[:MAX_COMPONENTS]  # 0 is the background
+    components = []
+    for label in largest.tolist():
+        left, top, width, height, area = boxes[label].tolist()
+        components.append(Component(labels, label, area, left, left + width, top, top + height))
+    return components
 
 
 def largest_components(components: Sequence[Component]) -> Sequence[Component]:

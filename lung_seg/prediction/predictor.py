@@ -4,23 +4,27 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any, TypeVar
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from lung_seg.config import MAX_MEGAPIXELS
+from lung_seg.config import LUNG_PROBABILITY, MAX_MEGAPIXELS
 from lung_seg.errors import UserError
 from lung_seg.prediction.backends import Batch, open_backend
-from lung_seg.prediction.postprocess import LEFT, LUNG_PROBABILITY, RIGHT, Probability, clean, nearest_lung_map
-from lung_seg.prediction.quality import ReferenceRanges, assess_quality
+from lung_seg.prediction.postprocess import LEFT, RIGHT, Probability, clean, nearest_lung_map
+from lung_seg.prediction.quality import assess_quality, combine_ranges
 from lung_seg.raw.image_file import Grey
 from lung_seg.raw.masks import Mask
-from lung_seg.raw.radiograph import read_radiograph
+from lung_seg.raw.radiograph import Radiograph, open_radiograph
 from lung_seg.raw.resize import to_network_input, to_original_size
+
+MapT = TypeVar("MapT", bound=NDArray[Any])
 
 SHIPPED = Path(__file__).parents[1] / "weights" / "lungs.safetensors"
 SHIPPED_ONNX = SHIPPED.with_suffix(".onnx")
+MIRRORED = "the file is mirrored, with the patient's right side on the right; right and left lung are the patient's"
 
 
 @dataclass(frozen=True)
@@ -28,12 +32,13 @@ class Prediction:
     """The lungs of one radiograph, (H, W) at its original size.
 
     Attributes:
-        right: the patient's right lung, bool; it lies on the image's left side.
+        right: the patient's right lung, bool; it lies on the image's left side unless the file is mirrored.
         left: the patient's left lung, bool.
         quality: how far to trust the mask, 0 to 1; see ``quality``.
-        warning: why not to trust it; empty where nothing was found.
-        network_probability: probability of lung, (S, S) at the size of the network input.
+        warning: why not to trust it, and what the reader of the file assumed; empty where nothing was found.
+        network_probability: probability of lung, (S, S), of the network input.
         resize: how the radiograph was resized to the network input.
+        mirrored: the file is mirrored: ``network_probability`` is mirrored with respect to the masks.
     """
 
     right: Mask
@@ -42,6 +47,7 @@ class Prediction:
     warning: str
     network_probability: Probability
     resize: str
+    mirrored: bool = False
 
     @property
     def mask(self) -> Mask:
@@ -52,7 +58,8 @@ class Prediction:
     def probability(self) -> Probability:
         """Probability of lung before cleaning, (H, W) float32."""
         height_px, width_px = self.right.shape
-        return to_original_size(self.network_probability, height_px, width_px, self.resize, cv2.INTER_LINEAR)
+        full = to_original_size(self.network_probability, height_px, width_px, self.resize, cv2.INTER_LINEAR)
+        return _mirror(full) if self.mirrored else full
 
 
 class Predictor:
@@ -66,6 +73,7 @@ class Predictor:
             where it is installed, else by onnxruntime.
         flip: average with the prediction of the mirrored radiograph.
         cleaning: remove components that cannot be lung and fill holes.
+        inverted: radiographs, files and arrays, show air bright and bone dark.
         device: "cpu", "cuda", "mps", or "auto" for the fastest available.
         max_megapixels: a file with more pixels is refused before it is decoded.
         threads: CPU threads per call, None for all. Set it where several threads predict at once.
@@ -80,6 +88,7 @@ class Predictor:
         *checkpoints: Path | str,
         flip: bool = False,
         cleaning: bool = True,
+        inverted: bool = False,
         device: str = "auto",
         max_megapixels: int = MAX_MEGAPIXELS,
         threads: int | None = None,
@@ -89,6 +98,7 @@ class Predictor:
         self.backends = [open_backend(path, device, threads, precision) for path in paths]
         self.flip = flip
         self.cleaning = cleaning
+        self.inverted = inverted
         self.max_megapixels = max_megapixels
         inputs = [backend.description["data"] for backend in self.backends]
         sizes = sorted({f"{data['image_size_px']} px, {data['resize']}" for data in inputs})
@@ -98,7 +108,7 @@ class Predictor:
                 "Predict with each alone, or train them with one data.image_size_px and data.resize."
             )
         self.size_px, self.resize = inputs[0]["image_size_px"], inputs[0]["resize"]
-        self.ranges: ReferenceRanges = self.backends[0].description["ranges"]
+        self.ranges = combine_ranges(backend.description["ranges"] for backend in self.backends)
         self.best_batch_size = min(backend.best_batch_size for backend in self.backends)
 
     def predict(self, radiograph: Grey | Path | str) -> Prediction:
@@ -108,23 +118,17 @@ class Predictor:
             UserError: the file cannot be read, or the array is not (H, W) uint8.
         """
         if isinstance(radiograph, Path | str):
-            image = read_radiograph(Path(radiograph), max_megapixels=self.max_megapixels)
+            opened = open_radiograph(Path(radiograph), self.inverted, self.max_megapixels)
         else:
-            image = radiograph
-            is_array = isinstance(image, np.ndarray)
-            if not is_array or image.ndim != 2 or image.dtype != np.uint8 or 0 in image.shape:
-                got = f"An array {image.shape} of {image.dtype}" if is_array else f"A {type(image).__name__}"
-                raise UserError(
-                    f"{got} is not a radiograph: it must be an array (height, width) of uint8.\n"
-                    "Give the file's path, or convert it to grey values from 0 to 255."
-                )
-        network_input = self.to_network_input(image)
+            _check_array(radiograph)
+            opened = Radiograph(~radiograph if self.inverted else radiograph)
+        network_input = self.to_network_input(opened.pixels, opened.mirrored)
         (probability,) = self.probabilities([network_input])
-        return self.finish(network_input, probability, *image.shape)
+        return self.finish(opened, network_input, probability)
 
-    def to_network_input(self, image: Grey) -> Grey:
-        """Resize a radiograph (H, W) to the network input (S, S)."""
-        return to_network_input(image, self.size_px, self.resize)
+    def to_network_input(self, image: Grey, mirrored: bool = False) -> Grey:
+        """Resize a radiograph (H, W) to the network input (S, S), which shows the patient's right side on the left."""
+        return to_network_input(_mirror(image) if mirrored else image, self.size_px, self.resize)
 
     def probabilities(self, network_inputs: Sequence[Grey]) -> list[Probability]:
         """Probability of lung, (S, S) for each network input (S, S)."""
@@ -137,20 +141,24 @@ class Predictor:
             probability = np.mean([probability, self._mean_probability(mirrored)[:, :, ::-1]], axis=0)
         return list(probability)
 
-    def finish(self, network_input: Grey, probability: Probability, height_px: int, width_px: int) -> Prediction:
-        """Postprocess a probability (S, S) to a prediction at the original size (height_px, width_px)."""
+    def finish(self, radiograph: Radiograph, network_input: Grey, probability: Probability) -> Prediction:
+        """Postprocess the probability (S, S) of a radiograph's network input (S, S) to masks at its original size."""
+        height_px, width_px = radiograph.pixels.shape
         cleaned = clean(probability) if self.cleaning else probability
         mask = cleaned >= LUNG_PROBABILITY
         quality = assess_quality(network_input, probability, mask, self.ranges)
         full_mask = to_original_size(cleaned, height_px, width_px, self.resize, cv2.INTER_LINEAR) >= LUNG_PROBABILITY
         side = to_original_size(nearest_lung_map(mask), height_px, width_px, self.resize, cv2.INTER_NEAREST)
+        right, left = full_mask & (side == RIGHT), full_mask & (side == LEFT)
+        remarks = [*radiograph.remarks, *([MIRRORED] if radiograph.mirrored else []), quality.warning]
         return Prediction(
-            right=full_mask & (side == RIGHT),
-            left=full_mask & (side == LEFT),
+            right=_mirror(right) if radiograph.mirrored else right,
+            left=_mirror(left) if radiograph.mirrored else left,
             quality=quality.score,
-            warning=quality.warning,
+            warning="; ".join(filter(None, remarks)),
             network_probability=probability,
             resize=self.resize,
+            mirrored=radiograph.mirrored,
         )
 
     def _mean_probability(self, batch: Batch) -> NDArray[np.float32]:
@@ -158,3 +166,18 @@ class Predictor:
         probabilities = [0.5 + 0.5 * np.tanh(0.5 * backend(batch)) for backend in self.backends]
         mean: NDArray[np.float32] = np.mean(probabilities, axis=0)
         return mean
+
+
+def _check_array(image: Any) -> None:
+    is_array = isinstance(image, np.ndarray)
+    if not is_array or image.ndim != 2 or image.dtype != np.uint8 or 0 in image.shape:
+        got = f"An array {image.shape} of {image.dtype}" if is_array else f"A {type(image).__name__}"
+        raise UserError(
+            f"{got} is not a radiograph: it must be an array (height, width) of uint8.\n"
+            "Give the file's path, or convert it to grey values from 0 to 255."
+        )
+
+
+def _mirror(values: MapT) -> MapT:
+    """A map or image (H, W) with its columns reversed, contiguous as OpenCV needs it."""
+    return np.ascontiguousarray(values[:, ::-1])  # type: ignore[return-value]

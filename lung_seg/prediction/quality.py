@@ -17,19 +17,24 @@ from lung_seg.raw.masks import Mask
 
 ReferenceRanges = dict[str, tuple[float, float]]
 
-# The warning about each of features(), with its value and its range.
-WARNING_TEMPLATES = {
-    "area": "the lungs cover {value:.0%} of the image ({low:.0%} to {high:.0%} in training)",
-    "symmetry": "the smaller lung has {value:.0%} of the larger one's area (at least {low:.0%} in training)",
-    "height": "the lungs are {value:.2f} of the image high ({low:.2f} to {high:.2f} in training)",
-    "width": "the lungs are {value:.2f} of the image wide ({low:.2f} to {high:.2f} in training)",
-    "column": "the lungs lie around column {value:.2f} of the image ({low:.2f} to {high:.2f} in training)",
-    "row": "the lungs lie around row {value:.2f} of the image ({low:.2f} to {high:.2f} in training)",
-    "slant": "one lung lies {value:.2f} of the image higher than the other (at most {high:.2f} in training)",
-    "gap": "the lungs' centres are {value:.2f} of the image apart ({low:.2f} to {high:.2f} in training)",
-    "border": "{value:.0%} of the image's border is lung (at most {high:.0%} in training)",
-    "darkness": "the lungs are not darker than what lies around them, as on a film",
+# The warnings about each of features() below and above its range, with its value and the range; None: nothing is wrong.
+WARNING_TEMPLATES: dict[str, tuple[str | None, str | None]] = {
+    "area": ("the lungs cover {value:.0%} of the image ({low:.0%} to {high:.0%} in training)",) * 2,
+    "symmetry": ("the smaller lung has {value:.0%} of the larger one's area (at least {low:.0%} in training)", None),
+    "height": ("the lungs are {value:.2f} of the image high ({low:.2f} to {high:.2f} in training)",) * 2,
+    "width": ("the lungs are {value:.2f} of the image wide ({low:.2f} to {high:.2f} in training)",) * 2,
+    "column": ("the lungs lie around column {value:.2f} of the image ({low:.2f} to {high:.2f} in training)",) * 2,
+    "row": ("the lungs lie around row {value:.2f} of the image ({low:.2f} to {high:.2f} in training)",) * 2,
+    "slant": (None, "one lung lies {value:.2f} of the image higher than the other (at most {high:.2f} in training)"),
+    "gap": ("the lungs' centres are {value:.2f} of the image apart ({low:.2f} to {high:.2f} in training)",) * 2,
+    "border": (None, "{value:.0%} of the image's border is lung (at most {high:.0%} in training)"),
+    "darkness": (
+        "the lungs are hardly darker than what lies around them ({value:.2f}, at least {low:.2f} in training)",
+        "the lungs are much darker than what lies around them ({value:.2f}, at most {high:.2f} in training)",
+    ),
 }
+# Given whatever the ranges are. Where the lungs were found on 676 films of three sets, they are darker by 0.16 to 1.77.
+NEGATIVE = "the lungs are not darker than what lies around them but brighter: it may be a negative (see inverted=)"
 RANGE_MARGIN = 0.25  # of a range's width, added at both ends: new cases vary more than the training cases
 # Expected Dice below which the network counts as unsure. With the shipped weights 1 of 92 validation cases lies below
 # it, at Dice 0.82 (mean 0.962); with the earlier network that it was chosen for 3 did, at 0.79, 0.93 and 0.94.
@@ -54,16 +59,21 @@ def assess_quality(image: Grey, probability: Probability, mask: Mask, ranges: Re
     if not mask.any():
         return Quality(0.0, "no lung was found")
     warnings = [f"the network is unsure (it expects a Dice of {expected:.2f})"] if expected < MIN_EXPECTED_DICE else []
+    darkness = _darkness(image, mask)
+    if darkness < 0:
+        warnings.append(NEGATIVE)
     right, left = find_lungs(mask)
     if right is None or left is None:
         return Quality(expected / 2, "; ".join(["only one lung was found", *warnings]))
     values = features(image, right, left)
-    excess = 0.0  # how far all features together lie outside their ranges
+    excess = max(0.0, -darkness)  # how far all features together lie outside what is ordinary
     for name, (low, high) in ranges.items():
         value = values[name]
-        if not low <= value <= high:
-            warnings.append(WARNING_TEMPLATES[name].format(value=value, low=low, high=high))
-            excess += max(low - value, value - high) / max(high - low, 1e-6)  # in widths of the range
+        template = WARNING_TEMPLATES[name][value > high]
+        if low <= value <= high or template is None or (name == "darkness" and darkness < 0):
+            continue
+        warnings.append(template.format(value=value, low=low, high=high))
+        excess += max(low - value, value - high) / max(high - low, 1e-6)  # in widths of the range
     return Quality(expected / (1 + excess), "; ".join(warnings))
 
 
@@ -112,6 +122,16 @@ def reference_ranges(cases: Iterable[tuple[Grey, Mask]]) -> ReferenceRanges:
         margin = RANGE_MARGIN * (high - low)
         ranges[name] = (float(low - margin), float(high + margin))
     return ranges
+
+
+def combine_ranges(networks: Iterable[ReferenceRanges]) -> ReferenceRanges:
+    """The ranges of an ensemble: what any of its networks has seen, from the lowest to the highest."""
+    combined: ReferenceRanges = {}
+    for ranges in networks:
+        for name, (low, high) in ranges.items():
+            known_low, known_high = combined.get(name, (low, high))
+            combined[name] = (min(low, known_low), max(high, known_high))
+    return combined
 
 
 def _darkness(image: Grey, lungs: Mask) -> float:

@@ -20,7 +20,8 @@ from lung_seg.files import atomic_path
 Grey = NDArray[np.uint8]
 Spacing = tuple[float, float]  # millimetres from row to row and from column to column
 
-IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".gif", ".webp"})  # without DICOM
+# Without DICOM.
+IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".bmp", ".tif", ".tiff", ".gif", ".webp"})
 FORMATS = ("PNG", "JPEG", "BMP", "TIFF", "GIF", "WEBP")  # Pillow's readers of other formats are less well tested
 PILLOW_MAX_PIXELS = Image.MAX_IMAGE_PIXELS or math.inf  # Pillow warns above it and refuses twice as many
 TOO_LARGE = "it has {} megapixels, over max_megapixels={}; raise that if you trust the file"

@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from lung_seg.prediction.measurements import Box, measure, soft_masked, with_margin
+from lung_seg.prediction.measurements import Box, measure, soft_masked, spacing_warning, with_margin
 
 HEIGHT_PX, WIDTH_PX = 50, 40
 NOTHING = np.zeros((HEIGHT_PX, WIDTH_PX), dtype=bool)
@@ -62,6 +62,39 @@ def test_the_margin_is_a_fraction_of_the_longer_side_and_ends_at_the_border(
     box: Box, rows: tuple[int, int], columns: tuple[int, int]
 ) -> None:
     assert with_margin(box, 0.2, HEIGHT_PX, WIDTH_PX) == (slice(*rows), slice(*columns))
+
+
+# A film of 500 x 400 pixels with 36 500 pixels of lung: at 0.8 mm it is 40 x 32 cm with 233.6 cm² of lung.
+@pytest.mark.parametrize(
+    ("spacing_mm", "words"),
+    [
+        ((0.8, 0.8), ""),
+        (
+            (0.0005, 0.0005),
+            "spacing of 0.0005 x 0.0005 mm the radiograph is 0.025 x 0.02 cm and the lungs 9.12e-05 cm²",
+        ),
+        ((500, 500), "spacing of 500 x 500 mm the radiograph is 25000 x 20000 cm and the lungs 91250000 cm²"),
+        ((0.48, 0.48), "24 x 19.2 cm and the lungs 84.1 cm²"),
+        ((1.3, 1.3), "65 x 52 cm and the lungs 617 cm²"),
+        ((0.501, 0.501), "25.1 x 20 cm and the lungs 91.6 cm²"),
+        ((1, 1), "exactly 1 mm is often a placeholder"),
+    ],
+)
+def test_a_spacing_that_no_adult_can_have_is_warned_of(spacing_mm: tuple[float, float], words: str) -> None:
+    right, left = (np.kron(lung, np.ones((10, 10), bool)) for lung in (RIGHT, LEFT))
+    measured = measure(right, left, spacing_mm)
+    warning = spacing_warning(measured, right.shape, spacing_mm, from_file=True)
+    assert words in warning
+    assert bool(warning) == bool(words) == ("set spacing_mm= to the true one" in warning)
+    if spacing_mm == (1, 1):
+        assert spacing_warning(measured, right.shape, spacing_mm, from_file=False) == ""
+
+
+def test_a_single_lung_may_be_small_but_not_large() -> None:
+    small, none = np.kron(LEFT, np.ones((10, 10), bool)), np.zeros((500, 400), bool)
+    assert spacing_warning(measure(none, small, (0.6, 0.6)), small.shape, (0.6, 0.6), True) == ""  # 59.4 cm²
+    assert spacing_warning(measure(none, none, (0.8, 0.8)), small.shape, (0.8, 0.8), True) == ""
+    assert spacing_warning(measure(none, ~none, (0.8, 0.8)), small.shape, (0.8, 0.8), True) != ""  # 1280 cm²
 
 
 def half_faded(length_px: int, sigma_px: float) -> np.ndarray:

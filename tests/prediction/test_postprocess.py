@@ -1,9 +1,11 @@
 """Two lungs from a probability map, on ellipses of known position."""
 
+import time
 import tracemalloc
 
 import numpy as np
 import pytest
+from scipy.ndimage import binary_fill_holes
 
 from lung_seg.prediction.postprocess import LEFT, RIGHT, clean, find_lungs, nearest_lung_map
 
@@ -71,6 +73,46 @@ def test_cleaning_fills_holes_and_leaves_doubt_as_it_was() -> None:
     np.testing.assert_array_equal(cleaned >= 0.5, ON_THE_LEFT | ON_THE_RIGHT)
     untouched = holed | ~ON_THE_LEFT
     np.testing.assert_array_equal(cleaned[untouched], probability[untouched])
+
+
+@pytest.mark.parametrize("thickness", [2, 6, 14])
+def test_the_mediastinum_between_lungs_that_touch_above_and_below_is_not_filled(thickness: int) -> None:
+    lungs = ON_THE_LEFT | ON_THE_RIGHT
+    lungs[14 : 14 + thickness, 18:46] = lungs[50 - thickness : 50, 18:46] = True
+    probability = lungs.astype(np.float32)
+    np.testing.assert_array_equal(clean(probability), probability)
+    assert binary_fill_holes(lungs).sum() - lungs.sum() > 40
+
+
+def test_a_hole_too_large_for_a_lung_is_not_filled() -> None:
+    ring = ellipse(32, 32, 26, 26) & ~ellipse(32, 32, 18, 18)  # nowhere thinner, so it cannot be split
+    assert sum(lung is not None for lung in find_lungs(ring)) == 1
+    np.testing.assert_array_equal(clean(ring.astype(np.float32)), ring)
+
+
+def test_the_holes_of_each_lung_are_filled_as_scipy_fills_them() -> None:
+    holes = np.random.default_rng(0).random((SIDE, SIDE)) < 0.05
+    right, left = ON_THE_LEFT & ~holes, ON_THE_RIGHT & ~holes
+    bridged = right | left
+    bridged[30:33, 25:40] = True
+    found = clean(bridged.astype(np.float32)) >= 0.5
+    right[30:33, 25:32] = left[30:33, 32:40] = True
+    np.testing.assert_array_equal(found, binary_fill_holes(right) | binary_fill_holes(left))
+
+
+def test_pieces_below_both_lungs_are_dropped() -> None:
+    lower_piece = (np.arange(SIDE)[:, None] > 40) & ON_THE_RIGHT
+    opacity = (np.arange(SIDE)[:, None] > 37) & ~lower_piece & ON_THE_RIGHT
+    stomach = ellipse(57, 46, 4, 6)
+    lungs = ON_THE_LEFT | (ON_THE_RIGHT & ~opacity)
+    np.testing.assert_array_equal(clean((lungs | stomach).astype(np.float32)) >= 0.5, lungs)
+
+
+def test_speckled_masks_are_cleaned_fast() -> None:
+    speckled = (np.random.default_rng(0).random((2048, 2048)) < 0.08).astype(np.float32)
+    start = time.process_time()
+    clean(speckled)
+    assert time.process_time() - start < 1
 
 
 def test_memory_does_not_grow_with_the_number_of_components() -> None:

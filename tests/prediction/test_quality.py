@@ -5,7 +5,7 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from lung_seg.prediction.quality import assess_quality, expected_dice, features, reference_ranges
+from lung_seg.prediction.quality import assess_quality, combine_ranges, expected_dice, features, reference_ranges
 from tests.layouts import draw_chest
 
 SIDE = 64
@@ -106,7 +106,44 @@ def test_doubt_is_a_warning_of_its_own() -> None:
     assert "unsure" in assess_quality(image, doubtful, mask, RANGES).warning
 
 
-def test_without_ranges_only_doubt_and_number_are_assessed() -> None:
+def test_without_ranges_only_doubt_number_and_negatives_are_assessed() -> None:
     image, mask = chest(7)
-    assert assess_quality(255 - image, sure(mask), mask, {}).warning == ""
+    assert assess_quality(np.zeros_like(image), sure(mask), mask, {}).warning == ""
     assert reference_ranges([]) == {}
+    warned = assess_quality(255 - image, sure(mask), mask, {})
+    assert "brighter: it may be a negative (see inverted=)" in warned.warning
+    assert warned.score < 0.9 * assess_quality(image, sure(mask), mask, {}).score
+    assert "negative" in assess_quality(255 - image, sure(mask), mask & (np.arange(SIDE) < SIDE // 2), {}).warning
+
+
+def test_networks_trained_on_negatives_do_not_hide_one() -> None:
+    negatives = reference_ranges((255 - image, mask) for image, mask in map(chest, range(40)))
+    image, mask = chest(7)
+    assert "negative" in assess_quality(255 - image, sure(mask), mask, negatives).warning
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "words"),
+    [
+        (-9.0, 0.5, "the lungs are much darker than what lies around them"),
+        (3.0, 9.0, "the lungs are hardly darker than what lies around them"),
+    ],
+)
+def test_the_warning_of_darkness_says_in_which_direction(low: float, high: float, words: str) -> None:
+    image, mask = chest(7)  # darker than its surroundings by 1 to 2 standard deviations
+    assert words in assess_quality(image, sure(mask), mask, {"darkness": (low, high)}).warning
+
+
+@pytest.mark.parametrize(
+    ("name", "ordinary"), [("symmetry", (0.1, 0.2)), ("slant", (0.9, 1.0)), ("border", (0.9, 1.0))]
+)
+def test_a_value_that_is_better_than_any_in_training_is_no_warning(name: str, ordinary: tuple[float, float]) -> None:
+    image, mask = chest(7)
+    assessed = assess_quality(image, sure(mask), mask, {name: ordinary})
+    assert (assessed.warning, assessed.score) == ("", pytest.approx(0.99, abs=0.02))
+
+
+def test_an_ensemble_is_judged_by_all_its_networks_in_any_order() -> None:
+    some, others = {"area": (0.1, 0.3), "gap": (0.2, 0.3)}, {"area": (0.2, 0.5), "slant": (0.0, 0.1)}
+    expected = {"area": (0.1, 0.5), "gap": (0.2, 0.3), "slant": (0.0, 0.1)}
+    assert combine_ranges([some, others]) == combine_ranges([others, some]) == expected

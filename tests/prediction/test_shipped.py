@@ -6,8 +6,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from lung_seg import Predictor
+from lung_seg.errors import UserError
 from lung_seg.prediction.export import TOLERANCE
 from lung_seg.prediction.predictor import SHIPPED, SHIPPED_ONNX
 from lung_seg.raw.image_file import write_png
@@ -128,3 +130,15 @@ def test_they_can_be_exported_as_onnx(tmp_path: Path, run: Run) -> None:
     from_onnx = Predictor(tmp_path / "lungs.onnx").predict(image)
     from_torch = Predictor(precision="32-true").predict(image)
     np.testing.assert_allclose(from_onnx.probability, from_torch.probability, atol=1e-3)
+
+
+def test_a_backend_refuses_devices_that_it_does_not_have(tmp_path: Path) -> None:
+    onnx = tmp_path / "LUNGS.ONNX"
+    onnx.write_bytes(SHIPPED_ONNX.read_bytes())
+    assert Predictor(onnx, device="cpu").backends[0].session.get_providers() == ["CPUExecutionProvider"]
+    for path in (onnx, SHIPPED):
+        with pytest.raises(UserError, match=r"device=tpu must be one of auto \| cpu \| cuda \| mps"):
+            Predictor(path, device="tpu")
+    if not torch.cuda.is_available():
+        with pytest.raises(UserError, match=r"device=cuda is not available on this machine"):
+            Predictor(onnx, device="cuda")
