@@ -13,7 +13,14 @@ from numpy.typing import NDArray
 from lung_seg.config import LUNG_PROBABILITY, MAX_MEGAPIXELS
 from lung_seg.errors import UserError
 from lung_seg.prediction.backends import Batch, open_backend
-from lung_seg.prediction.postprocess import LEFT, RIGHT, Probability, clean, nearest_lung_map
+from lung_seg.prediction.postprocess import (
+    LEFT,
+    RIGHT,
+    Probability,
+    clean,
+    mask_at_original_size,
+    nearest_lung_map,
+)
 from lung_seg.prediction.quality import assess_quality, combine_ranges
 from lung_seg.raw.image_file import Grey
 from lung_seg.raw.masks import Mask
@@ -147,7 +154,7 @@ class Predictor:
         cleaned = clean(probability) if self.cleaning else probability
         mask = cleaned >= LUNG_PROBABILITY
         quality = assess_quality(network_input, probability, mask, self.ranges)
-        full_mask = to_original_size(cleaned, height_px, width_px, self.resize, cv2.INTER_LINEAR) >= LUNG_PROBABILITY
+        full_mask = mask_at_original_size(cleaned, height_px, width_px, self.resize)
         side = to_original_size(nearest_lung_map(mask), height_px, width_px, self.resize, cv2.INTER_NEAREST)
         right, left = full_mask & (side == RIGHT), full_mask & (side == LEFT)
         remarks = [*radiograph.remarks, *([MIRRORED] if radiograph.mirrored else []), quality.warning]
