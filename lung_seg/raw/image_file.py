@@ -1,7 +1,6 @@
 """Image files of any common encoding, decoded with a size limit: PNG, JPEG, TIFF and others that Pillow reads."""
 
 import math
-import struct
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,59 +10,250 @@ from typing import Any
 import cv2
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, PngImagePlugin, TiffImagePlugin, UnidentifiedImageError
 
 from lung_seg.config import MAX_MEGAPIXELS
 from lung_seg.errors import UserError
 from lung_seg.files import atomic_path
+from lung_seg.raw.stretch import stretch_to_8_bits
 
 Grey = NDArray[np.uint8]
 Spacing = tuple[float, float]  # millimetres from row to row and from column to column
 
-IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".gif", ".webp"})  # without DICOM
+# Without DICOM.
+IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".bmp", ".tif", ".tiff", ".gif", ".webp"})
 FORMATS = ("PNG", "JPEG", "BMP", "TIFF", "GIF", "WEBP")  # Pillow's readers of other formats are less well tested
 PILLOW_MAX_PIXELS = Image.MAX_IMAGE_PIXELS or math.inf  # Pillow warns above it and refuses twice as many
 TOO_LARGE = "it has {} megapixels, over max_megapixels={}; raise that if you trust the file"
+DAMAGED = "it is damaged or incomplete"
+READABLE = "PNG, JPEG, TIFF, BMP, GIF or WebP"
+
+# Tags of TIFF, the first one of EXIF too.
+ORIENTATION, PHOTOMETRIC, BITS_PER_SAMPLE, SAMPLE_FORMAT, NEW_SUBFILE_TYPE, SUBFILE_TYPE = 274, 262, 258, 339, 254, 255
+TURNED = range(2, 9)  # orientations other than upright
+MAX_PAGES = 100
+SIGNATURE_BYTES = 1024
+IMAGE_SIGNATURES = (b"\x89PNG", b"\xff\xd8\xff", b"II*\0", b"MM\0*", b"GIF8", b"BM", b"RIFF")
+# Where the content of a file that is no image says what it is: place, bytes, name.
+OTHER_SIGNATURES = (
+    (0, b"%PDF", "a PDF document"),
+    (0, b"%!PS", "a PostScript document"),
+    (4, b"ftyphei", "a HEIC photograph"),
+    (4, b"ftyphev", "a HEIC photograph"),
+    (4, b"ftypmif1", "a HEIC photograph"),
+    (4, b"ftypavi", "an AVIF image"),
+    (4, b"ftyp", "a video"),
+    (4, b"jP  ", "a JPEG 2000 image"),
+    (0, b"\xff\x4f\xff\x51", "a JPEG 2000 image"),
+    (4, b"JXL ", "a JPEG XL image"),
+    (0, b"\xff\x0a", "a JPEG XL image"),
+    (0, b"8BPS", "a Photoshop document"),
+    (0, b"PK\x03\x04", "a ZIP archive or an office document"),
+    (0, b"\x1f\x8b", "a gzip archive"),
+    (0, b"\x93NUMPY", "a NumPy array"),
+    (0, b"\x89HDF", "an HDF5 file"),
+    (0, b"NRRD", "an NRRD volume"),
+    (344, b"n+1\0", "a NIfTI volume"),
+    (0, b"<", "a text of HTML or XML"),
+    (0, b"{", "a text of JSON"),
+    (128, b"DICM", "a DICOM file"),
+)
+
+# TIFF encodings that Pillow unpacks but does not list: byte order, photometric interpretation, sample format, bits.
+for _key, _modes in {
+    (b"MM", 0, 1, 16): ("I;16B", "I;16B"),
+    (b"II", 0, 2, 16): ("I", "I;16S"),
+    (b"MM", 0, 2, 16): ("I", "I;16BS"),
+    (b"II", 0, 1, 32): ("I", "I;32N"),
+    (b"MM", 0, 1, 32): ("I", "I;32B"),
+    (b"MM", 1, 1, 32): ("I", "I;32B"),
+    (b"II", 0, 2, 32): ("I", "I;32S"),
+    (b"MM", 0, 2, 32): ("I", "I;32BS"),
+    (b"II", 0, 3, 64): ("F", "F;64F"),
+    (b"MM", 0, 3, 64): ("F", "F;64BF"),
+    (b"II", 1, 3, 64): ("F", "F;64F"),
+    (b"MM", 1, 3, 64): ("F", "F;64BF"),
+}.items():
+    _order, _photometric, _sample_format, _bits = _key
+    TiffImagePlugin.OPEN_INFO.setdefault((_order, _photometric, (_sample_format,), 1, (_bits,), ()), _modes)
+# libtiff returns samples in the byte order of this machine, which Pillow knows of some encodings only.
+NATIVE_RAW_MODES = {
+    "I;16BS": "I;16NS",
+    "I;32B": "I;32N",
+    "I;32BS": "I;32NS",
+    "F;32BF": "F;32NF",
+    "F;64BF": "F;64NF",
+}
 
 _pillow_limit_lock = threading.Lock()
 
 
+class UnusableFileError(ValueError):
+    """Why a file is not read, in words for the user; other errors of readers are in a library's words."""
+
+
 def open_image(path: Path, max_megapixels: int = MAX_MEGAPIXELS) -> Image.Image:
-    """Decode an image file of any mode, with its EXIF orientation applied; of CIELAB the lightness is returned."""
+    """Decode an image file of any mode, upright; of CIELAB the lightness is returned.
+
+    ``info["turned"]`` says whether its EXIF or TIFF orientation was another than upright.
+    """
+    with _opened(path, max_megapixels) as image:
+        return _load_upright(image)
+
+
+def read_grey(path: Path, max_megapixels: int = MAX_MEGAPIXELS) -> tuple[Grey, bool, tuple[str, ...]]:
+    """Decode an image file as one 8-bit channel (H, W), upright; transparent pixels are black.
+
+    Eight-bit files keep their values. Deeper ones are stretched, since 16-bit files seldom use all 16 bits.
+
+    Returns:
+        The pixels, whether the file is stored turned, and remarks.
+    """
+    with _opened(path, max_megapixels) as image:
+        if _has_deep_colours(image):
+            return *_read_deep_colour(path, image), ()
+        tags = dict(image.tag_v2) if isinstance(image, TiffImagePlugin.TiffImageFile) else {}
+        upright = _load_upright(image)
+        turned = upright.info["turned"]
+        if not upright.mode.startswith(("I", "F")):
+            return _to_grey(upright), turned, ()
+        values = np.asarray(upright)
+        if tags.get(BITS_PER_SAMPLE) == (32,) and tags.get(SAMPLE_FORMAT, (1,)) == (1,):
+            values = values.view(np.uint32)  # Pillow has no unsigned type of 32 bits
+        grey, remarks = _deep_to_grey(values, upright.info.get("transparency"), tags.get(PHOTOMETRIC) == 0)
+        return grey, turned, remarks
+
+
+def check_pixel_count(count: int, max_megapixels: int) -> None:
+    """Raise UnusableFileError for more pixels than allowed; to be called before they are decoded."""
+    if count > max_megapixels * 1_000_000:
+        raise UnusableFileError(TOO_LARGE.format(math.ceil(count / 1e6), max_megapixels))
+
+
+def content_kind(content: bytes) -> str:
+    """What a file is by its first bytes, for a message: "a PDF document"; empty if they are not known."""
+    kinds = (name for start, bytes_there, name in OTHER_SIGNATURES if content[start:].startswith(bytes_there))
+    return next(kinds, "")
+
+
+@contextmanager
+def _opened(path: Path, max_megapixels: int) -> Iterator[Image.Image]:
+    """The page of an image file that shows the radiograph, with its size checked and not yet decoded."""
+    # Pillow maps a raw TIFF that it opens by name into memory, with height and width swapped for orientations 5 to 8.
     with (
         translate_image_errors(path, max_megapixels),
         pillow_pixel_limit(max_megapixels),
-        Image.open(path, formats=FORMATS) as image,
+        path.open("rb") as file,
+        Image.open(file, formats=FORMATS) as image,
     ):
+        _seek_page(image)
         check_pixel_count(image.width * image.height, max_megapixels)
-        image.load()
-        ImageOps.exif_transpose(image, in_place=True)
-        return image.getchannel("L") if image.mode == "LAB" else image  # Pillow converts LAB to no other mode
+        if isinstance(image, TiffImagePlugin.TiffImageFile):
+            image.tile = [_in_native_order(tile) for tile in image.tile]
+        yield image
 
 
-def to_grey(image: Image.Image) -> Grey:
-    """One 8-bit channel (H, W) of an image of any mode; transparent pixels are black."""
-    if image.mode == "L":
-        return np.asarray(image)
+def _seek_page(image: Image.Image) -> None:
+    """Go to the only page of full size; raises UnusableFileError if there are several.
+
+    Pages of reduced resolution and transparency masks do not count, nor do pages of at most half the height and width
+    of the largest, since many writers leave thumbnails unmarked.
+    """
+    count = getattr(image, "n_frames", 1)
+    if count == 1 or image.format == "MPO":  # the first picture of an MPO is the photograph, others are its previews
+        return
+    several = UnusableFileError(f"it holds {count} pages or frames, not one; save the radiograph as a file of its own")
+    if not isinstance(image, TiffImagePlugin.TiffImageFile) or count > MAX_PAGES:
+        raise several
+    sizes = {}
+    for page in range(count):
+        image.seek(page)
+        tags = image.tag_v2
+        if not (tags.get(NEW_SUBFILE_TYPE, 0) & 5 or tags.get(SUBFILE_TYPE) == 2):  # 1: reduced, 4: transparency mask
+            sizes[page] = image.size
+    if not sizes:
+        raise several
+    largest = max(sizes, key=lambda page: math.prod(sizes[page]))
+    width, height = sizes.pop(largest)
+    if any(2 * size[0] > width or 2 * size[1] > height for size in sizes.values()):
+        raise several
+    image.seek(largest)
+
+
+def _in_native_order(tile: Any) -> Any:
+    """A TIFF's tile with the name of the encoding that libtiff returns."""
+    if tile.codec_name != "libtiff":
+        return tile
+    raw_mode, *others = tile.args
+    return tile._replace(args=(NATIVE_RAW_MODES.get(raw_mode, raw_mode), *others))
+
+
+def _has_deep_colours(image: Image.Image) -> bool:
+    """Whether a file that is not yet decoded has several channels of more than 8 bits."""
     if image.mode.startswith(("I", "F")):
-        return stretch_to_8_bits(np.asarray(image))
+        return False
+    if isinstance(image, TiffImagePlugin.TiffImageFile):
+        return bool(max(image.tag_v2.get(BITS_PER_SAMPLE, (1,))) > 8)
+    return isinstance(image, PngImagePlugin.PngImageFile) and any(";16" in str(tile.args) for tile in image.tile)
+
+
+def _load_upright(image: Image.Image) -> Image.Image:
+    # Pillow turns a TIFF while it decodes it, and then no longer states its orientation.
+    stored = image.tag_v2.get(ORIENTATION) if isinstance(image, TiffImagePlugin.TiffImageFile) else None
+    image.load()
+    turned = (stored or image.getexif().get(ORIENTATION)) in TURNED
+    ImageOps.exif_transpose(image, in_place=True)
+    upright = image.getchannel("L") if image.mode == "LAB" else image  # Pillow converts LAB to no other mode
+    upright.info["turned"] = turned
+    return upright
+
+
+def _to_grey(image: Image.Image) -> Grey:
+    """One 8-bit channel (H, W) of an image of 8 bits per channel and any mode; transparent pixels are black."""
+    if image.mode == "L" and "transparency" not in image.info:
+        return np.asarray(image)
     if image.mode in ("LA", "PA", "RGBA") or "transparency" in image.info:
         black = Image.new("RGBA", image.size, (0, 0, 0, 255))
         image = Image.alpha_composite(black, image.convert("RGBA"))
     return np.asarray(image.convert("L"))
 
 
-def stretch_to_8_bits(values: NDArray[Any]) -> Grey:
-    """Darkest value to 0 and brightest to 255; an image of one value becomes black."""
-    native = values.astype(values.dtype.newbyteorder("="), copy=False)  # TIFF may be big-endian
-    grey = np.empty(values.shape, np.uint8)
-    return cv2.normalize(native, grey, 0, 255, cv2.NORM_MINMAX, cv2.CV_8U).astype(np.uint8, copy=False)
+def _deep_to_grey(values: NDArray[Any], transparent: object, white_is_zero: bool) -> tuple[Grey, tuple[str, ...]]:
+    """Grey of one deep channel, without the value that is transparent and without what is no number."""
+    ignored = values == transparent if isinstance(transparent, int) else None
+    remarks: tuple[str, ...] = ()
+    if values.dtype.kind == "f" and not np.isfinite(values).all():
+        ignored = ~np.isfinite(values)
+        remarks = (f"{ignored.sum()} pixels are not a number or infinite and are shown black",)
+    grey = stretch_to_8_bits(values, ignored)
+    if white_is_zero:
+        grey = np.uint8(255) - grey
+        if ignored is not None:
+            grey[ignored] = 0
+    return grey, remarks
 
 
-def check_pixel_count(count: int, max_megapixels: int) -> None:
-    """Raise ValueError for more pixels than allowed; to be called before they are decoded."""
-    if count > max_megapixels * 1_000_000:
-        raise ValueError(TOO_LARGE.format(math.ceil(count / 1e6), max_megapixels))
+def _read_deep_colour(path: Path, image: Image.Image) -> tuple[Grey, bool]:
+    """Grey of a file with 16 bits per colour, of which Pillow keeps eight, and whether it is stored turned."""
+    orientation = image.getexif().get(ORIENTATION)
+    level = cv2.utils.logging.setLogLevel(0)  # OpenCV writes to the terminal what is reported anyway
+    try:
+        content, page = np.fromfile(path, np.uint8), image.tell()
+        _, pages = cv2.imdecodemulti(content, cv2.IMREAD_UNCHANGED, range=(page, page + 1))
+    finally:
+        cv2.utils.logging.setLogLevel(level)
+    if not pages or pages[0].ndim != 3 or pages[0].dtype != np.uint16:
+        raise UnusableFileError(DAMAGED)
+    deep = cv2.cvtColor(pages[0][..., :3], cv2.COLOR_BGR2GRAY)
+    alpha = pages[0][..., 3] if pages[0].shape[2] == 4 else None
+    grey = stretch_to_8_bits(deep, None if alpha is None else alpha == 0)
+    if alpha is not None:
+        grey = np.rint(grey * (alpha / 65535)).astype(np.uint8)
+    if image.format == "TIFF":  # OpenCV turned it
+        return grey, orientation in TURNED
+    upright = Image.fromarray(grey)
+    upright.getexif()[ORIENTATION] = orientation or 1
+    return np.asarray(ImageOps.exif_transpose(upright)), orientation in TURNED
 
 
 @contextmanager
@@ -85,13 +275,30 @@ def translate_image_errors(path: Path, max_megapixels: int) -> Iterator[None]:
     """Raise every error of an image reader as a UserError that names the file."""
     try:
         yield
+    except UserError:
+        raise
     except FileNotFoundError as error:
         raise UserError(f"{path} does not exist.") from error
-    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:  # a warning where those are errors
-        reason = TOO_LARGE.format("too many", max_megapixels)
-        raise UserError(f"{path} cannot be read as an image: {reason}.") from error
-    except (OSError, SyntaxError, ValueError, struct.error) as error:  # Pillow raises SyntaxError for a broken PNG
-        raise UserError(f"{path} cannot be read as an image: {error}.") from error
+    except Exception as error:  # broken files make readers raise errors of any type
+        raise UserError(f"{path} cannot be read as an image: {_reason(error, path, max_megapixels)}.") from error
+
+
+def _reason(error: Exception, path: Path, max_megapixels: int) -> str:
+    """Why a file is not read, in words for the user."""
+    if isinstance(error, UnusableFileError):
+        return str(error)
+    if isinstance(error, Image.DecompressionBombError | Image.DecompressionBombWarning):  # where warnings are errors
+        return TOO_LARGE.format("too many", max_megapixels)
+    if isinstance(error, UnidentifiedImageError):
+        with path.open("rb") as file:
+            content = file.read(SIGNATURE_BYTES)
+        if content.startswith(IMAGE_SIGNATURES):
+            return f"{DAMAGED}, or of a rare encoding; save it anew as PNG of 8 or 16 bits"
+        kind = content_kind(content)
+        return f"it is {kind}, not {READABLE}" if kind else f"its content is not {READABLE}"
+    if isinstance(error, OSError) and error.strerror:  # of the operating system
+        return error.strerror.lower()
+    return DAMAGED
 
 
 def png_bytes(picture: Grey) -> bytes:
