@@ -13,9 +13,11 @@ from numpy.typing import NDArray
 from PIL import Image, ImageOps, PngImagePlugin, TiffImagePlugin, UnidentifiedImageError
 
 from lung_seg.config import MAX_MEGAPIXELS
-from lung_seg.errors import UserError
+from lung_seg.errors import UnusableFileError, UserError
 from lung_seg.files import atomic_path
+from lung_seg.raw.signatures import IMAGE_SIGNATURES, SIGNATURE_BYTES, content_kind
 from lung_seg.raw.stretch import stretch_to_8_bits
+from lung_seg.raw.tiff import BITS_PER_SAMPLE, ORIENTATION, PHOTOMETRIC, SAMPLE_FORMAT, in_native_order, seek_page
 
 Grey = NDArray[np.uint8]
 Spacing = tuple[float, float]  # millimetres from row to row and from column to column
@@ -28,68 +30,8 @@ TOO_LARGE = "it has {} megapixels, over max_megapixels={}; raise that if you tru
 DAMAGED = "it is damaged or incomplete"
 READABLE = "PNG, JPEG, TIFF, BMP, GIF or WebP"
 
-# Tags of TIFF, the first one of EXIF too.
-ORIENTATION, PHOTOMETRIC, BITS_PER_SAMPLE, SAMPLE_FORMAT, NEW_SUBFILE_TYPE, SUBFILE_TYPE = 274, 262, 258, 339, 254, 255
 TURNED = range(2, 9)  # orientations other than upright
-MAX_PAGES = 100
-SIGNATURE_BYTES = 1024
-IMAGE_SIGNATURES = (b"\x89PNG", b"\xff\xd8\xff", b"II*\0", b"MM\0*", b"GIF8", b"BM", b"RIFF")
-# Where the content of a file that is no image says what it is: place, bytes, name.
-OTHER_SIGNATURES = (
-    (0, b"%PDF", "a PDF document"),
-    (0, b"%!PS", "a PostScript document"),
-    (4, b"ftyphei", "a HEIC photograph"),
-    (4, b"ftyphev", "a HEIC photograph"),
-    (4, b"ftypmif1", "a HEIC photograph"),
-    (4, b"ftypavi", "an AVIF image"),
-    (4, b"ftyp", "a video"),
-    (4, b"jP  ", "a JPEG 2000 image"),
-    (0, b"\xff\x4f\xff\x51", "a JPEG 2000 image"),
-    (4, b"JXL ", "a JPEG XL image"),
-    (0, b"\xff\x0a", "a JPEG XL image"),
-    (0, b"8BPS", "a Photoshop document"),
-    (0, b"PK\x03\x04", "a ZIP archive or an office document"),
-    (0, b"\x1f\x8b", "a gzip archive"),
-    (0, b"\x93NUMPY", "a NumPy array"),
-    (0, b"\x89HDF", "an HDF5 file"),
-    (0, b"NRRD", "an NRRD volume"),
-    (344, b"n+1\0", "a NIfTI volume"),
-    (0, b"<", "a text of HTML or XML"),
-    (0, b"{", "a text of JSON"),
-    (128, b"DICM", "a DICOM file"),
-)
-
-# TIFF encodings that Pillow unpacks but does not list: byte order, photometric interpretation, sample format, bits.
-for _key, _modes in {
-    (b"MM", 0, 1, 16): ("I;16B", "I;16B"),
-    (b"II", 0, 2, 16): ("I", "I;16S"),
-    (b"MM", 0, 2, 16): ("I", "I;16BS"),
-    (b"II", 0, 1, 32): ("I", "I;32N"),
-    (b"MM", 0, 1, 32): ("I", "I;32B"),
-    (b"MM", 1, 1, 32): ("I", "I;32B"),
-    (b"II", 0, 2, 32): ("I", "I;32S"),
-    (b"MM", 0, 2, 32): ("I", "I;32BS"),
-    (b"II", 0, 3, 64): ("F", "F;64F"),
-    (b"MM", 0, 3, 64): ("F", "F;64BF"),
-    (b"II", 1, 3, 64): ("F", "F;64F"),
-    (b"MM", 1, 3, 64): ("F", "F;64BF"),
-}.items():
-    _order, _photometric, _sample_format, _bits = _key
-    TiffImagePlugin.OPEN_INFO.setdefault((_order, _photometric, (_sample_format,), 1, (_bits,), ()), _modes)
-# libtiff returns samples in the byte order of this machine, which Pillow knows of some encodings only.
-NATIVE_RAW_MODES = {
-    "I;16BS": "I;16NS",
-    "I;32B": "I;32N",
-    "I;32BS": "I;32NS",
-    "F;32BF": "F;32NF",
-    "F;64BF": "F;64NF",
-}
-
 _pillow_limit_lock = threading.Lock()
-
-
-class UnusableFileError(ValueError):
-    """Why a file is not read, in words for the user; other errors of readers are in a library's words."""
 
 
 def open_image(path: Path, max_megapixels: int = MAX_MEGAPIXELS) -> Image.Image:
@@ -130,12 +72,6 @@ def check_pixel_count(count: int, max_megapixels: int) -> None:
         raise UnusableFileError(TOO_LARGE.format(math.ceil(count / 1e6), max_megapixels))
 
 
-def content_kind(content: bytes) -> str:
-    """What a file is by its first bytes, for a message: "a PDF document"; empty if they are not known."""
-    kinds = (name for start, bytes_there, name in OTHER_SIGNATURES if content[start:].startswith(bytes_there))
-    return next(kinds, "")
-
-
 @contextmanager
 def _opened(path: Path, max_megapixels: int) -> Iterator[Image.Image]:
     """The page of an image file that shows the radiograph, with its size checked and not yet decoded."""
@@ -146,46 +82,11 @@ def _opened(path: Path, max_megapixels: int) -> Iterator[Image.Image]:
         path.open("rb") as file,
         Image.open(file, formats=FORMATS) as image,
     ):
-        _seek_page(image)
+        seek_page(image)
         check_pixel_count(image.width * image.height, max_megapixels)
         if isinstance(image, TiffImagePlugin.TiffImageFile):
-            image.tile = [_in_native_order(tile) for tile in image.tile]
+            image.tile = [in_native_order(tile) for tile in image.tile]
         yield image
-
-
-def _seek_page(image: Image.Image) -> None:
-    """Go to the only page of full size; raises UnusableFileError if there are several.
-
-    Pages of reduced resolution and transparency masks do not count, nor do pages of at most half the height and width
-    of the largest, since many writers leave thumbnails unmarked.
-    """
-    count = getattr(image, "n_frames", 1)
-    if count == 1 or image.format == "MPO":  # the first picture of an MPO is the photograph, others are its previews
-        return
-    several = UnusableFileError(f"it holds {count} pages or frames, not one; save the radiograph as a file of its own")
-    if not isinstance(image, TiffImagePlugin.TiffImageFile) or count > MAX_PAGES:
-        raise several
-    sizes = {}
-    for page in range(count):
-        image.seek(page)
-        tags = image.tag_v2
-        if not (tags.get(NEW_SUBFILE_TYPE, 0) & 5 or tags.get(SUBFILE_TYPE) == 2):  # 1: reduced, 4: transparency mask
-            sizes[page] = image.size
-    if not sizes:
-        raise several
-    largest = max(sizes, key=lambda page: math.prod(sizes[page]))
-    width, height = sizes.pop(largest)
-    if any(2 * size[0] > width or 2 * size[1] > height for size in sizes.values()):
-        raise several
-    image.seek(largest)
-
-
-def _in_native_order(tile: Any) -> Any:
-    """A TIFF's tile with the name of the encoding that libtiff returns."""
-    if tile.codec_name != "libtiff":
-        return tile
-    raw_mode, *others = tile.args
-    return tile._replace(args=(NATIVE_RAW_MODES.get(raw_mode, raw_mode), *others))
 
 
 def _has_deep_colours(image: Image.Image) -> bool:

@@ -8,11 +8,11 @@ import cv2
 import numpy as np
 
 from lung_seg.config import MAX_MEGAPIXELS
+from lung_seg.errors import UnusableFileError
 from lung_seg.raw.dicom import is_dicom, read_dicom
 from lung_seg.raw.image_file import (
     Grey,
     Spacing,
-    UnusableFileError,
     check_pixel_count,
     read_grey,
     translate_image_errors,
