@@ -117,8 +117,8 @@ def test_raw_jsrt_film_is_big_endian_of_12_bits_and_inverted(tmp_path):
     path = tmp_path / "JPCLN001.IMG"
     path.write_bytes(words.astype(">u2").tobytes())
 
-    assert np.array_equal(read_radiograph(path), words // 16)
-    assert np.array_equal(read_radiograph(path, inverted=True), 255 - words // 16)
+    assert np.array_equal(read_radiograph(path), 255 - words // 16)
+    assert np.array_equal(read_radiograph(path, inverted=True), words // 16)
 
 
 def test_of_image_files_only_raw_jsrt_films_have_a_pixel_spacing(tmp_path):
@@ -239,7 +239,7 @@ def test_formats_that_radiographs_do_not_use_are_not_tried(tmp_path):
     path = tmp_path / "film.png"
     Image.fromarray(GREY).save(path, "EPS")  # whose reader would start Ghostscript
 
-    with pytest.raises(UserError, match=r"film\.png cannot be read as an image: cannot identify"):
+    with pytest.raises(UserError, match=r"film\.png cannot be read as an image: it is a PostScript document, not PNG"):
         read_radiograph(path)
 
 
