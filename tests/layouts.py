@@ -3,7 +3,7 @@
 import os
 import struct
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -173,7 +173,9 @@ def broken_copies(content: bytes, rng: np.random.Generator) -> Iterator[bytes]:
         yield bytes(broken)
 
 
-def write_tiff(path: Path, *pages: np.ndarray, order: str = "<", **tags: int | tuple[int, ...]) -> None:
+def write_tiff(
+    path: Path, *pages: np.ndarray, order: str = "<", page_tags: Sequence[dict[str, int]] = (), **tags: int
+) -> None:
     """A TIFF of uncompressed pages (H, W) or (H, W, channels) of any type, byte order and tags: t262=0 for tag 262."""
     content = bytearray({"<": b"II", ">": b"MM"}[order] + struct.pack(f"{order}HI", 42, 8))
     for number, values in enumerate(pages):
@@ -187,7 +189,8 @@ def write_tiff(path: Path, *pages: np.ndarray, order: str = "<", **tags: int | t
             278: height,
             339: ({"u": 1, "i": 2, "f": 3}[values.dtype.kind],) * count,
         }
-        described |= {int(name[1:]): value for name, value in tags.items()}
+        own_tags = page_tags[number] if page_tags else {}
+        described |= {int(name[1:]): value for name, value in {**tags, **own_tags}.items()}
         begin = len(content)
         values_at = begin + 2 + 12 * (len(described) + 2) + 4
         pixels_at = values_at + 100

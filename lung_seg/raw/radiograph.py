@@ -17,6 +17,7 @@ from lung_seg.raw.image_file import (
     read_grey,
     translate_image_errors,
 )
+from lung_seg.raw.signatures import IMAGE_SIGNATURES, SIGNATURE_BYTES
 
 JSRT_BITS = 12  # JSRT's raw files: big-endian words of 12 bits, square, without a header (Shiraishi et al. 2000)
 JSRT_SIDE_MM = 2048 * 0.175
@@ -59,7 +60,7 @@ def open_radiograph(
     """
     if is_dicom(path):
         radiograph = Radiograph(*read_dicom(path, max_megapixels, window))
-    elif path.suffix.lower() == ".img":
+    elif _is_jsrt_raw(path):
         radiograph = _read_jsrt_raw(path, max_megapixels)
     else:
         pixels, turned, remarks = read_grey(path, max_megapixels)
@@ -69,6 +70,14 @@ def open_radiograph(
     if inverted:
         pixels = cv2.bitwise_not(pixels).astype(np.uint8)
     return radiograph._replace(pixels=pixels, remarks=remarks)
+
+
+def _is_jsrt_raw(path: Path) -> bool:
+    """Whether a file is raw by its suffix, and no image by its content, whose first word has more than 12 bits."""
+    if path.suffix.lower() != ".img" or not path.is_file():
+        return path.suffix.lower() == ".img"
+    with path.open("rb") as file:
+        return not file.read(SIGNATURE_BYTES).startswith(IMAGE_SIGNATURES)
 
 
 def _read_jsrt_raw(path: Path, max_megapixels: int) -> Radiograph:

@@ -27,7 +27,9 @@ def stretch_to_8_bits(values: Values, ignored: NDArray[np.bool_] | None = None) 
         levels = np.flatnonzero(counts)
         grey = to_grey_levels(np.arange(2**16), *robust_limits(levels, counts[levels]))[values]
     else:
-        grey = to_grey_levels(values, *robust_limits(*np.unique(counted, return_counts=True)))
+        black, white = robust_limits(*np.unique(counted, return_counts=True))
+        values = values if ignored is None else np.where(ignored, black, values)  # what is no number has no grey
+        grey = to_grey_levels(values, black, white)
     if ignored is not None:
         grey[ignored] = 0
     return grey
