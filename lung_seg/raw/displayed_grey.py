@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from lung_seg.errors import UnusableFileError
 from lung_seg.raw.dicom_header import items, numbers, text
 from lung_seg.raw.image_file import Grey
-from lung_seg.raw.stretch import histogram, robust_limits, shares_to_grey, to_grey_levels
+from lung_seg.raw.stretch import histogram, look_up, robust_limits, shares_to_grey, to_grey_levels
 
 if TYPE_CHECKING:
     from pydicom import Dataset
@@ -38,7 +38,7 @@ def displayed_grey(decoded: NDArray[Any], dataset: "Dataset", window: str) -> tu
         grey = np.uint8(255) - grey
     table = np.zeros(counts.size, np.uint8)  # padding is black
     table[shown] = grey
-    return table[words], (*remarks, *voi_remarks)
+    return look_up(table, words), (*remarks, *voi_remarks)
 
 
 def _stored_values(words: NDArray[np.int64], dataset: "Dataset") -> NDArray[np.int64]:
@@ -69,13 +69,21 @@ def _find_padding(
         return padding, ()
     signed, bits = dataset.PixelRepresentation == 1, dataset.BitsAllocated
     limits = [_as_16_bits(found[0], signed) for found in bounds if found]
-    whole = np.where(words >= 2 ** (bits - 1), words - 2**bits, words) if signed else words
-    for values in (stored, whole):
-        padding |= (values >= min(limits)) & (values <= max(limits))
+    padding |= (stored >= min(limits)) & (stored <= max(limits))
+    lowest, highest = _stored_range(dataset)
+    if min(limits) < lowest or max(limits) > highest:  # in words whose unused bits are set too
+        whole = np.where(words >= 2 ** (bits - 1), words - 2**bits, words) if signed else words
+        padding |= (whole >= min(limits)) & (whole <= max(limits))
     if counts[padding].sum() > MAX_PADDING_SHARE * counts.sum():
         stated = " to ".join(map(str, limits))
         return np.zeros(words.size, bool), (f"PixelPaddingValue {stated} would leave nothing of it and is not used",)
     return padding, ()
+
+
+def _stored_range(dataset: "Dataset") -> tuple[int, int]:
+    """Lowest and highest value that BitsStored bits can hold."""
+    half = 2 ** (int(dataset.BitsStored) - 1)
+    return (-half, half - 1) if dataset.PixelRepresentation == 1 else (0, 2 * half - 1)
 
 
 def _as_16_bits(number: float, signed: bool) -> int:
@@ -202,6 +210,5 @@ def _may_be_negative(dataset: "Dataset") -> bool:
     if _first_lut(dataset, "ModalityLUTSequence") is not None:
         return False
     slope, intercept = _rescaling(dataset)
-    half = 2 ** (dataset.BitsStored - 1)
-    lowest, highest = (-half, half - 1) if dataset.PixelRepresentation == 1 else (0, 2 * half - 1)
+    lowest, highest = _stored_range(dataset)
     return bool(min(lowest * slope, highest * slope) + intercept < 0)

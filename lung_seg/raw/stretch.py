@@ -12,6 +12,7 @@ Counts = NDArray[Any]
 # Hot pixels, burnt-in markers and borders lie far from the other values: on 586 films of two public sets no value lies
 # further out than the distance between the 2nd and the 98th percentile, and none is cut.
 TAIL = 0.02
+DEEP_TABLES = int(cv2.__version__.partition(".")[0]) >= 5  # its LUT takes 16 bits, in a tenth of NumPy's time
 MIN_INNER_SHARE = 0.1  # of the pixels must lie between darkest and brightest value, else it is a drawing or a mask
 
 
@@ -25,7 +26,7 @@ def stretch_to_8_bits(values: Values, ignored: NDArray[np.bool_] | None = None) 
     if values.dtype == np.uint16:
         counts = histogram(counted)
         levels = np.flatnonzero(counts)
-        grey = to_grey_levels(np.arange(2**16), *robust_limits(levels, counts[levels]))[values]
+        grey = look_up(to_grey_levels(np.arange(2**16), *robust_limits(levels, counts[levels])), values)
     else:
         black, white = robust_limits(*np.unique(counted, return_counts=True))
         values = values if ignored is None else np.where(ignored, black, values)  # what is no number has no grey
@@ -40,7 +41,14 @@ def histogram(values: NDArray[np.uint8 | np.uint16]) -> Counts:
     bins = 2 ** (8 * values.dtype.itemsize)
     if not values.size:
         return np.zeros(bins)
-    return cv2.calcHist([values.reshape(-1, 1)], [0], None, [bins], [0, bins]).ravel().astype(np.float64)
+    rows = values if values.ndim == 2 else values.reshape(1, -1)
+    return cv2.calcHist([rows], [0], None, [bins], [0, bins]).ravel().astype(np.float64)
+
+
+def look_up(table: NDArray[np.uint8], values: NDArray[Any]) -> NDArray[np.uint8]:
+    """``table[values]`` of unsigned values (H, W)."""
+    fast = values.dtype == np.uint8 or DEEP_TABLES
+    return (cv2.LUT(values, table) if fast else table[values]).astype(np.uint8, copy=False)
 
 
 def robust_limits(values: Values, counts: Counts) -> tuple[float, float]:
