@@ -383,6 +383,8 @@ def whole_files(folder: Path) -> dict[str, bytes]:
         layouts.write_image(folder / f"film.{suffix}", GREY)
     Image.fromarray(GREY).save(folder / "deflated.tif", compression="tiff_deflate")
     Image.fromarray(GREY > 100).convert("P").save(folder / "mask.png")
+    layouts.write_deep_png(folder / "colours.png", RAMP_12_BITS[..., None].repeat(3, axis=2))
+    layouts.write_tiff(folder / "colours.tif", GREY[::2, ::2], RAMP_12_BITS[..., None].repeat(3, axis=2))
     return {path.name: path.read_bytes() for path in sorted(folder.iterdir())}
 
 
