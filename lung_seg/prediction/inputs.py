@@ -9,10 +9,10 @@ from itertools import chain, count
 from pathlib import Path
 
 from lung_seg.errors import UserError
-from lung_seg.raw.dicom import is_dicom
+from lung_seg.raw.dicom import DICOM_SUFFIXES, is_dicom
 from lung_seg.raw.image_file import IMAGE_SUFFIXES
 
-SUFFIXES = IMAGE_SUFFIXES | {".img"}  # JSRT's raw files
+SUFFIXES = IMAGE_SUFFIXES | DICOM_SUFFIXES | {".img"}  # JSRT's raw files
 
 
 @dataclass(frozen=True)
