@@ -12,6 +12,7 @@ AS_TRAINED = "as_trained"  # evaluate.py: the cases that the checkpoint was trai
 SOURCES = ("phantom", "montgomery", "shenzhen", "montgomery_shenzhen", "jsrt", "folder", AS_TRAINED)
 SPLITS = ("train", "validation", "test")
 FORMATS = ("onnx", "torch_export", "safetensors")
+WINDOWS = ("auto", "none")  # of DICOM: its VOI LUT or window unless that blanks the film, or the whole range of values
 SAMPLERS = ("tpe", "random", "grid")
 AUTO_PRECISION = "auto: bf16-mixed on hardware with bf16 arithmetic, else 32-true"
 
@@ -54,6 +55,7 @@ class DataConfig(ConfigGroup, prefix="data."):
     folds: int = config_field(0, "k-fold cross-validation instead of validation_fraction; 0: off.", at_least=0)
     fold: int = config_field(0, "The fold used for validation, counted from 0.", at_least=0)
     max_megapixels: int = config_field(MAX_MEGAPIXELS, "Largest raw file to decode, in megapixels.", at_least=1)
+    window: str = config_field("auto", "Grey levels of DICOM: by its own window, or none.", choices=WINDOWS)
     on_error: str = config_field("skip", "What preparing does with a corrupt case.", choices=("skip", "stop"))
     epochs: int = config_field(50, "Epochs suited to this set, the default of trainer.max_epochs.", at_least=1)
     batch_size: int = config_field(8, "Radiographs per batch and device.", at_least=1)
@@ -237,6 +239,7 @@ class PredictConfig(ConfigGroup):
     inverted: bool = config_field(False, "The files show air bright and bone dark.")
     spacing_mm: float | None = config_field(None, "Pixel size, for areas in mm²; null: read from the file.", above=0)
     max_megapixels: int = config_field(MAX_MEGAPIXELS, "Largest file to decode, in megapixels.", at_least=1)
+    window: str = config_field("auto", "Grey levels of DICOM: by its own window, or none.", choices=WINDOWS)
     skip_existing: bool = config_field(False, "Skip radiographs whose results are in the output folder.")
     batch_size: int | None = config_field(None, "Radiographs per forward pass; null: 8 on a GPU, else 1.", at_least=1)
     device: str = config_field("auto", "Where the network runs.", choices=("auto", "cpu", "cuda", "mps"))

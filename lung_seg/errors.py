@@ -7,3 +7,7 @@ class UserError(Exception):
 
 class FailureError(Exception):
     """A failure without a mistake of the user, e.g. an export that differs or unusable files. Exit code 1."""
+
+
+class UnusableFileError(ValueError):
+    """Why a file is not read, in words for the user; raised inside a reader, which adds the file's name."""

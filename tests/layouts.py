@@ -1,7 +1,9 @@
 """Miniature data in the layouts of the public sets: a bright body with two dark ellipses for lungs."""
 
 import os
-from collections.abc import Iterator
+import struct
+import zlib
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -169,3 +171,57 @@ def broken_copies(content: bytes, rng: np.random.Generator) -> Iterator[bytes]:
         length = (0, 4, 4, 8)[number % 4]
         broken[start : start + length] = new
         yield bytes(broken)
+
+
+def write_tiff(
+    path: Path, *pages: np.ndarray, order: str = "<", page_tags: Sequence[dict[str, int]] = (), **tags: int
+) -> None:
+    """A TIFF of uncompressed pages (H, W) or (H, W, channels) of any type, byte order and tags: t262=0 for tag 262."""
+    content = bytearray({"<": b"II", ">": b"MM"}[order] + struct.pack(f"{order}HI", 42, 8))
+    for number, values in enumerate(pages):
+        height, width, *channels = values.shape
+        count = channels[0] if channels else 1
+        pixels = values.astype(values.dtype.newbyteorder(order)).tobytes()
+        described = {256: width, 257: height, 258: (8 * values.dtype.itemsize,) * count, 259: 1}
+        described |= {
+            262: 2 if count > 2 else 1,
+            277: count,
+            278: height,
+            339: ({"u": 1, "i": 2, "f": 3}[values.dtype.kind],) * count,
+        }
+        own_tags = page_tags[number] if page_tags else {}
+        described |= {int(name[1:]): value for name, value in {**tags, **own_tags}.items()}
+        begin = len(content)
+        values_at = begin + 2 + 12 * (len(described) + 2) + 4
+        pixels_at = values_at + 100
+        described |= {273: pixels_at, 279: len(pixels)}
+        entries, outside = b"", b""
+        for tag, value in sorted(described.items()):
+            numbers = value if isinstance(value, tuple) else (value,)
+            packed = struct.pack(f"{order}{len(numbers)}{'I' if tag in (254, 273, 279) else 'H'}", *numbers)
+            if len(packed) > 4:
+                packed, outside = struct.pack(f"{order}I", values_at + len(outside)), outside + packed
+            entries += struct.pack(f"{order}HHI", tag, 4 if tag in (254, 273, 279) else 3, len(numbers)) + packed.ljust(
+                4, b"\0"
+            )
+        end = pixels_at + len(pixels) + len(pixels) % 2
+        following = end if number + 1 < len(pages) else 0
+        content += struct.pack(f"{order}H", len(described)) + entries + struct.pack(f"{order}I", following)
+        content += outside.ljust(100, b"\0") + pixels
+        content = content.ljust(end, b"\0")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(content)
+
+
+def write_deep_png(path: Path, values: np.ndarray, transparent: bytes = b"") -> None:
+    """A PNG of 16 bits with one, two, three or four channels: grey, with alpha, RGB, with alpha; and a tRNS chunk."""
+    height, width, *channels = values.shape
+    colour_type = {1: 0, 2: 4, 3: 2, 4: 6}[channels[0] if channels else 1]
+    rows = b"".join(b"\0" + row.astype(">u2").tobytes() for row in values)
+    header = struct.pack(">IIBBBBB", width, height, 16, colour_type, 0, 0, 0)
+    chunks = [(b"IHDR", header), (b"tRNS", transparent), (b"IDAT", zlib.compress(rows)), (b"IEND", b"")]
+    content = b"\x89PNG\r\n\x1a\n"
+    for name, data in chunks:
+        if data or name == b"IEND":
+            content += struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
+    path.write_bytes(content)

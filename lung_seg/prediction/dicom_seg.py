@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from lung_seg import __version__
+from lung_seg.errors import UnusableFileError
 from lung_seg.files import atomic_path
 from lung_seg.raw.dicom import open_dicom, quiet_pydicom, reading_dicom
 from lung_seg.raw.masks import Mask, size_text
@@ -36,10 +37,10 @@ def write_dicom_seg(path: Path, radiograph_path: Path, right: Mask, left: Mask) 
             radiograph = open_dicom(radiograph_path)
             missing = [keyword for keyword in REFERENCED if not radiograph.get(keyword)]
             if missing:
-                raise ValueError(f"it has no {missing[0]}, which a segmentation must refer to")
+                raise UnusableFileError(f"it has no {missing[0]}, which a segmentation must refer to")
             if not right.shape == left.shape == (radiograph.Rows, radiograph.Columns):
                 sizes = f"{size_text(right)} and {size_text(left)}"
-                raise ValueError(f"it is {radiograph.Columns}x{radiograph.Rows}, but its masks are {sizes}")
+                raise UnusableFileError(f"it is {radiograph.Columns}x{radiograph.Rows}, but its masks are {sizes}")
             segmentation = _segmentation(radiograph, right, left)
         with atomic_path(path) as temporary:
             segmentation.save_as(temporary)

@@ -11,10 +11,10 @@ from itertools import chain, count, takewhile
 from pathlib import Path
 
 from lung_seg.errors import UserError
-from lung_seg.raw.dicom import is_dicom
+from lung_seg.raw.dicom import DICOM_SUFFIXES, is_dicom
 from lung_seg.raw.image_file import IMAGE_SUFFIXES
 
-SUFFIXES = IMAGE_SUFFIXES | {".img"}  # JSRT's raw files
+SUFFIXES = IMAGE_SUFFIXES | DICOM_SUFFIXES | {".img"}  # JSRT's raw files
 TABLE = "predictions.csv"
 TABLE_START = b"input,mask,width_px,height_px,"  # of all versions
 MASK, OVERLAY, CROP, LUNGS, SEG = "_mask.png", "_overlay.png", "_crop.png", "_lungs.png", "_seg.dcm"  # name endings

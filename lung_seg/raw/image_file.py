@@ -1,7 +1,6 @@
 """Image files of any common encoding, decoded with a size limit: PNG, JPEG, TIFF and others that Pillow reads."""
 
 import math
-import struct
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,11 +10,14 @@ from typing import Any
 import cv2
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, PngImagePlugin, TiffImagePlugin, UnidentifiedImageError
 
 from lung_seg.config import MAX_MEGAPIXELS
-from lung_seg.errors import UserError
+from lung_seg.errors import UnusableFileError, UserError
 from lung_seg.files import atomic_path
+from lung_seg.raw.signatures import IMAGE_SIGNATURES, SIGNATURE_BYTES, content_kind
+from lung_seg.raw.stretch import stretch_to_8_bits
+from lung_seg.raw.tiff import BITS_PER_SAMPLE, ORIENTATION, PHOTOMETRIC, SAMPLE_FORMAT, in_native_order, seek_page
 
 Grey = NDArray[np.uint8]
 Spacing = tuple[float, float]  # millimetres from row to row and from column to column
@@ -25,46 +27,134 @@ IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".bmp", ".
 FORMATS = ("PNG", "JPEG", "BMP", "TIFF", "GIF", "WEBP")  # Pillow's readers of other formats are less well tested
 PILLOW_MAX_PIXELS = Image.MAX_IMAGE_PIXELS or math.inf  # Pillow warns above it and refuses twice as many
 TOO_LARGE = "it has {} megapixels, over max_megapixels={}; raise that if you trust the file"
+DAMAGED = "it is damaged or incomplete"
+READABLE = "PNG, JPEG, TIFF, BMP, GIF or WebP"
 
+TURNED = range(2, 9)  # orientations other than upright
 _pillow_limit_lock = threading.Lock()
 
 
 def open_image(path: Path, max_megapixels: int = MAX_MEGAPIXELS) -> Image.Image:
-    """Decode an image file of any mode, with its EXIF orientation applied; of CIELAB the lightness is returned."""
+    """Decode an image file of any mode, upright; of CIELAB the lightness is returned.
+
+    ``info["turned"]`` says whether its EXIF or TIFF orientation was another than upright.
+    """
+    with _opened(path, max_megapixels) as image:
+        return _load_upright(image)
+
+
+def read_grey(path: Path, max_megapixels: int = MAX_MEGAPIXELS) -> tuple[Grey, bool, tuple[str, ...]]:
+    """Decode an image file as one 8-bit channel (H, W), upright; transparent pixels are black.
+
+    Eight-bit files keep their values. Deeper ones are stretched, since 16-bit files seldom use all 16 bits.
+
+    Returns:
+        The pixels, whether the file is stored turned, and remarks.
+    """
+    with _opened(path, max_megapixels) as image:
+        if _has_deep_colours(image):
+            return *_read_deep_colour(path, image), ()
+        tags = dict(image.tag_v2) if isinstance(image, TiffImagePlugin.TiffImageFile) else {}
+        upright = _load_upright(image)
+        turned = upright.info["turned"]
+        if not upright.mode.startswith(("I", "F")):
+            return _to_grey(upright), turned, ()
+        values = np.asarray(upright)
+        if tags.get(BITS_PER_SAMPLE) == (32,) and tags.get(SAMPLE_FORMAT, (1,)) == (1,):
+            values = values.view(np.uint32)  # Pillow has no unsigned type of 32 bits
+        grey, remarks = _deep_to_grey(values, upright.info.get("transparency"), tags.get(PHOTOMETRIC) == 0)
+        return grey, turned, remarks
+
+
+def check_pixel_count(count: int, max_megapixels: int) -> None:
+    """Raise UnusableFileError for more pixels than allowed; to be called before they are decoded."""
+    if count > max_megapixels * 1_000_000:
+        raise UnusableFileError(TOO_LARGE.format(math.ceil(count / 1e6), max_megapixels))
+
+
+@contextmanager
+def _opened(path: Path, max_megapixels: int) -> Iterator[Image.Image]:
+    """The page of an image file that shows the radiograph, with its size checked and not yet decoded."""
+    # Pillow maps a raw TIFF that it opens by name into memory, with height and width swapped for orientations 5 to 8.
     with (
         translate_image_errors(path, max_megapixels),
         pillow_pixel_limit(max_megapixels),
-        Image.open(path, formats=FORMATS) as image,
+        path.open("rb") as file,
+        Image.open(file, formats=FORMATS) as image,
     ):
+        seek_page(image)
         check_pixel_count(image.width * image.height, max_megapixels)
-        image.load()
-        ImageOps.exif_transpose(image, in_place=True)
-        return image.getchannel("L") if image.mode == "LAB" else image  # Pillow converts LAB to no other mode
+        if isinstance(image, TiffImagePlugin.TiffImageFile):
+            image.tile = [in_native_order(tile) for tile in image.tile]
+        yield image
 
 
-def to_grey(image: Image.Image) -> Grey:
-    """One 8-bit channel (H, W) of an image of any mode; transparent pixels are black."""
-    if image.mode == "L":
-        return np.asarray(image)
+def _has_deep_colours(image: Image.Image) -> bool:
+    """Whether a file that is not yet decoded has several channels of more than 8 bits."""
     if image.mode.startswith(("I", "F")):
-        return stretch_to_8_bits(np.asarray(image))
+        return False
+    if isinstance(image, TiffImagePlugin.TiffImageFile):
+        return bool(max(image.tag_v2.get(BITS_PER_SAMPLE, (1,))) > 8)
+    return isinstance(image, PngImagePlugin.PngImageFile) and any(";16" in str(tile.args) for tile in image.tile)
+
+
+def _load_upright(image: Image.Image) -> Image.Image:
+    # Pillow turns a TIFF while it decodes it, and then no longer states its orientation.
+    stored = image.tag_v2.get(ORIENTATION) if isinstance(image, TiffImagePlugin.TiffImageFile) else None
+    image.load()
+    turned = (stored or image.getexif().get(ORIENTATION)) in TURNED
+    ImageOps.exif_transpose(image, in_place=True)
+    upright = image.getchannel("L") if image.mode == "LAB" else image  # Pillow converts LAB to no other mode
+    upright.info["turned"] = turned
+    return upright
+
+
+def _to_grey(image: Image.Image) -> Grey:
+    """One 8-bit channel (H, W) of an image of 8 bits per channel and any mode; transparent pixels are black."""
+    if image.mode == "L" and "transparency" not in image.info:
+        return np.asarray(image)
     if image.mode in ("LA", "PA", "RGBA") or "transparency" in image.info:
         black = Image.new("RGBA", image.size, (0, 0, 0, 255))
         image = Image.alpha_composite(black, image.convert("RGBA"))
     return np.asarray(image.convert("L"))
 
 
-def stretch_to_8_bits(values: NDArray[Any]) -> Grey:
-    """Darkest value to 0 and brightest to 255; an image of one value becomes black."""
-    native = values.astype(values.dtype.newbyteorder("="), copy=False)  # TIFF may be big-endian
-    grey = np.empty(values.shape, np.uint8)
-    return cv2.normalize(native, grey, 0, 255, cv2.NORM_MINMAX, cv2.CV_8U).astype(np.uint8, copy=False)
+def _deep_to_grey(values: NDArray[Any], transparent: object, white_is_zero: bool) -> tuple[Grey, tuple[str, ...]]:
+    """Grey of one deep channel, without the value that is transparent and without what is no number."""
+    ignored = values == transparent if isinstance(transparent, int) else None
+    remarks: tuple[str, ...] = ()
+    if values.dtype.kind == "f" and not np.isfinite(values).all():
+        ignored = ~np.isfinite(values)
+        remarks = (f"{ignored.sum()} pixels are not a number or infinite and are shown black",)
+    grey = stretch_to_8_bits(values, ignored)
+    if white_is_zero:
+        grey = np.uint8(255) - grey
+        if ignored is not None:
+            grey[ignored] = 0
+    return grey, remarks
 
 
-def check_pixel_count(count: int, max_megapixels: int) -> None:
-    """Raise ValueError for more pixels than allowed; to be called before they are decoded."""
-    if count > max_megapixels * 1_000_000:
-        raise ValueError(TOO_LARGE.format(math.ceil(count / 1e6), max_megapixels))
+def _read_deep_colour(path: Path, image: Image.Image) -> tuple[Grey, bool]:
+    """Grey of a file with 16 bits per colour, of which Pillow keeps eight, and whether it is stored turned."""
+    orientation = image.getexif().get(ORIENTATION)
+    level = cv2.utils.logging.setLogLevel(0)  # OpenCV writes to the terminal what is reported anyway
+    try:
+        content, page = np.fromfile(path, np.uint8), image.tell()
+        _, pages = cv2.imdecodemulti(content, cv2.IMREAD_UNCHANGED, range=(page, page + 1))
+    finally:
+        cv2.utils.logging.setLogLevel(level)
+    if not pages or pages[0].ndim != 3 or pages[0].dtype != np.uint16:
+        raise UnusableFileError(DAMAGED)
+    deep = cv2.cvtColor(pages[0][..., :3], cv2.COLOR_BGR2GRAY)
+    alpha = pages[0][..., 3] if pages[0].shape[2] == 4 else None
+    grey = stretch_to_8_bits(deep, None if alpha is None else alpha == 0)
+    if alpha is not None:
+        grey = np.rint(grey * (alpha / 65535)).astype(np.uint8)
+    if image.format == "TIFF":  # OpenCV turned it
+        return grey, orientation in TURNED
+    upright = Image.fromarray(grey)
+    upright.getexif()[ORIENTATION] = orientation or 1
+    return np.asarray(ImageOps.exif_transpose(upright)), orientation in TURNED
 
 
 @contextmanager
@@ -86,13 +176,30 @@ def translate_image_errors(path: Path, max_megapixels: int) -> Iterator[None]:
     """Raise every error of an image reader as a UserError that names the file."""
     try:
         yield
+    except UserError:
+        raise
     except FileNotFoundError as error:
         raise UserError(f"{path} does not exist.") from error
-    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:  # a warning where those are errors
-        reason = TOO_LARGE.format("too many", max_megapixels)
-        raise UserError(f"{path} cannot be read as an image: {reason}.") from error
-    except (OSError, SyntaxError, ValueError, struct.error) as error:  # Pillow raises SyntaxError for a broken PNG
-        raise UserError(f"{path} cannot be read as an image: {error}.") from error
+    except Exception as error:  # broken files make readers raise errors of any type
+        raise UserError(f"{path} cannot be read as an image: {_reason(error, path, max_megapixels)}.") from error
+
+
+def _reason(error: Exception, path: Path, max_megapixels: int) -> str:
+    """Why a file is not read, in words for the user."""
+    if isinstance(error, UnusableFileError):
+        return str(error)
+    if isinstance(error, Image.DecompressionBombError | Image.DecompressionBombWarning):  # where warnings are errors
+        return TOO_LARGE.format("too many", max_megapixels)
+    if isinstance(error, UnidentifiedImageError):
+        with path.open("rb") as file:
+            content = file.read(SIGNATURE_BYTES)
+        if content.startswith(IMAGE_SIGNATURES):
+            return f"{DAMAGED}, or of a rare encoding; save it anew as PNG of 8 or 16 bits"
+        kind = content_kind(content)
+        return f"it is {kind}, not {READABLE}" if kind else f"its content is not {READABLE}"
+    if isinstance(error, OSError) and error.strerror:  # of the operating system
+        return error.strerror.lower()
+    return DAMAGED
 
 
 def png_bytes(picture: Grey) -> bytes:

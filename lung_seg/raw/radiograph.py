@@ -8,11 +8,20 @@ import cv2
 import numpy as np
 
 from lung_seg.config import MAX_MEGAPIXELS
+from lung_seg.errors import UnusableFileError
 from lung_seg.raw.dicom import is_dicom, read_dicom
-from lung_seg.raw.image_file import Grey, Spacing, check_pixel_count, open_image, to_grey, translate_image_errors
+from lung_seg.raw.image_file import (
+    Grey,
+    Spacing,
+    check_pixel_count,
+    read_grey,
+    translate_image_errors,
+)
+from lung_seg.raw.signatures import IMAGE_SIGNATURES, SIGNATURE_BYTES
 
 JSRT_BITS = 12  # JSRT's raw files: big-endian words of 12 bits, square, without a header (Shiraishi et al. 2000)
 JSRT_SIDE_MM = 2048 * 0.175
+BLANK = "the image is blank: all its pixels have the same value"  # a remark
 
 
 class Radiograph(NamedTuple):
@@ -22,36 +31,53 @@ class Radiograph(NamedTuple):
     spacing_mm: Spacing | None = None  # None where the file does not give it
     mirrored: bool = False  # the patient's right side is on the image's right side, as a DICOM header states
     remarks: tuple[str, ...] = ()  # what was assumed or replaced, for the user to check; empty for an ordinary file
+    turned: bool = False  # stored turned, and shown upright by its EXIF or TIFF orientation
 
 
-def read_radiograph(path: Path, inverted: bool = False, max_megapixels: int = MAX_MEGAPIXELS) -> Grey:
+def read_radiograph(
+    path: Path, inverted: bool = False, max_megapixels: int = MAX_MEGAPIXELS, window: str = "auto"
+) -> Grey:
     """The pixels that ``open_radiograph`` reads, (H, W), air dark and bone bright."""
-    return open_radiograph(path, inverted, max_megapixels).pixels
+    return open_radiograph(path, inverted, max_megapixels, window).pixels
 
 
-def open_radiograph(path: Path, inverted: bool = False, max_megapixels: int = MAX_MEGAPIXELS) -> Radiograph:
+def open_radiograph(
+    path: Path, inverted: bool = False, max_megapixels: int = MAX_MEGAPIXELS, window: str = "auto"
+) -> Radiograph:
     """Read a radiograph as 8-bit grey, air dark and bone bright.
 
-    Eight-bit files keep their values. Deeper ones are stretched from their own darkest to their own brightest value,
-    since 16-bit files seldom use all 16 bits; DICOM has its own rules. The EXIF orientation is applied.
+    Eight-bit files keep their values. Deeper ones are stretched between their own limits without outliers (see
+    ``raw.stretch``); DICOM has its own rules. The EXIF or TIFF orientation is applied.
 
     Args:
         path: PNG, JPEG, TIFF, GIF or BMP, DICOM with any name, or a raw ``.IMG`` file of JSRT.
-        inverted: the file shows air bright and bone dark.
+        inverted: the file shows air bright and bone dark although its format says otherwise.
         max_megapixels: a file whose header states more is refused before it is decoded.
+        window: of DICOM, "auto" for the header's own VOI LUT or window unless it blanks the film, "none" for neither.
 
     Raises:
         UserError: the file cannot be read, or is DICOM but not a frontal chest radiograph.
     """
-    if path.suffix.lower() == ".img":
+    if is_dicom(path):
+        radiograph = Radiograph(*read_dicom(path, max_megapixels, window))
+    elif _is_jsrt_raw(path):
         radiograph = _read_jsrt_raw(path, max_megapixels)
-    elif is_dicom(path):
-        radiograph = Radiograph(*read_dicom(path, max_megapixels))
     else:
-        radiograph = Radiograph(to_grey(open_image(path, max_megapixels)))
+        pixels, turned, remarks = read_grey(path, max_megapixels)
+        radiograph = Radiograph(pixels, remarks=remarks, turned=turned)
+    pixels = radiograph.pixels
+    remarks = radiograph.remarks if pixels.min() < pixels.max() else (*radiograph.remarks, BLANK)
     if inverted:
-        return radiograph._replace(pixels=cv2.bitwise_not(radiograph.pixels).astype(np.uint8))
-    return radiograph
+        pixels = cv2.bitwise_not(pixels).astype(np.uint8)
+    return radiograph._replace(pixels=pixels, remarks=remarks)
+
+
+def _is_jsrt_raw(path: Path) -> bool:
+    """Whether a file is raw by its suffix, and no image by its content, whose first word has more than 12 bits."""
+    if path.suffix.lower() != ".img" or not path.is_file():
+        return path.suffix.lower() == ".img"
+    with path.open("rb") as file:
+        return not file.read(SIGNATURE_BYTES).startswith(IMAGE_SIGNATURES)
 
 
 def _read_jsrt_raw(path: Path, max_megapixels: int) -> Radiograph:
@@ -60,7 +86,9 @@ def _read_jsrt_raw(path: Path, max_megapixels: int) -> Radiograph:
         side = math.isqrt(count)
         check_pixel_count(count, max_megapixels)
         if side == 0 or side * side != count:
-            raise ValueError(f"{count} 16-bit words do not form a square")
+            raise UnusableFileError(f"{count} 16-bit words do not form a square")
         words = np.fromfile(path, dtype=">u2", count=count)
-    grey = (words.reshape(side, side) >> (JSRT_BITS - 8)).clip(0, 255).astype(np.uint8)
-    return Radiograph(grey, (JSRT_SIDE_MM / side, JSRT_SIDE_MM / side))
+        if words.max() >= 2**JSRT_BITS:
+            raise UnusableFileError(f"its words exceed the {JSRT_BITS} bits of a JSRT film")
+    bright_air = (words.reshape(side, side) >> (JSRT_BITS - 8)).astype(np.uint8)
+    return Radiograph(np.uint8(255) - bright_air, (JSRT_SIDE_MM / side, JSRT_SIDE_MM / side))

@@ -21,13 +21,13 @@ def to_network_input(image: Grey, size_px: int, resize: str) -> Grey:
     """
     height_px, width_px = image.shape
     if resize == "letterbox":
-        side, top, left = _letterbox(height_px, width_px)
-        if side > MAX_LETTERBOX_PX:
+        top, left = _letterbox_bars(height_px, width_px)
+        if max(image.shape) > MAX_LETTERBOX_PX:
             raise UserError(
                 f"An image of {width_px}x{height_px} pixels is too long for a letterbox of at most {MAX_LETTERBOX_PX}."
                 "\nNo radiograph is that long; crop it, or use resize=stretch."
             )
-        image = np.pad(image, ((top, side - height_px - top), (left, side - width_px - left)))
+        image = np.pad(image, ((top, top), (left, left)))
     target = (min(image.shape[1], size_px), min(image.shape[0], size_px))
     shrunk = cv2.resize(image, target, interpolation=cv2.INTER_AREA)
     return cv2.resize(shrunk, (size_px, size_px), interpolation=cv2.INTER_LINEAR).astype(np.uint8, copy=False)
@@ -40,12 +40,16 @@ def to_original_size(values: ValuesT, height_px: int, width_px: int, resize: str
     """
     if resize != "letterbox":
         return cv2.resize(values, (width_px, height_px), interpolation=interpolation)  # type: ignore[return-value]
-    side, top, left = _letterbox(height_px, width_px)
-    square = cv2.resize(values, (side, side), interpolation=interpolation)
-    return square[top : top + height_px, left : left + width_px]  # type: ignore[return-value]
+    top, left = _letterbox_bars(height_px, width_px)
+    padded_size = (width_px + 2 * left, height_px + 2 * top)
+    padded = cv2.resize(values, padded_size, interpolation=interpolation)
+    return padded[top : top + height_px, left : left + width_px]  # type: ignore[return-value]
 
 
-def _letterbox(height_px: int, width_px: int) -> tuple[int, int, int]:
-    """Side of the square around a radiograph, and the row and column at which the radiograph begins in it."""
+def _letterbox_bars(height_px: int, width_px: int) -> tuple[int, int]:
+    """Rows above and below a radiograph, and columns on both its sides, that make it square.
+
+    Both bars are equally wide, so that the centre stays; of an odd difference the short axis then is one pixel longer.
+    """
     side = max(height_px, width_px)
-    return side, (side - height_px) // 2, (side - width_px) // 2
+    return (side - height_px + 1) // 2, (side - width_px + 1) // 2

@@ -25,6 +25,7 @@ BEGINNINGS = {  # signatures by which readers recognise their format
     "BMP": b"BM",
     "WebP": b"RIFF\x24\x00\x00\x00WEBPVP8 ",
     "DICOM": bytes(128) + b"DICM\x02\x00\x00\x00UL\x04\x00",
+    "DICOM without preamble": b"\x08\x00\x05\x00CS\x0a\x00ISO_IR 100" + bytes(200),
     "nothing": b"",
 }
 

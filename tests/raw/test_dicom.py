@@ -1,4 +1,5 @@
 import logging
+import re
 import sys
 import warnings
 from concurrent.futures import ThreadPoolExecutor
@@ -10,15 +11,18 @@ import numpy as np
 import pytest
 from PIL import Image
 from pydicom import Dataset, dcmread, uid
+from pydicom.dataset import FileMetaDataset
 from pydicom.encaps import encapsulate
+from pydicom.filereader import read_file_meta_info
 
 from lung_seg.errors import UserError
-from lung_seg.raw.dicom import is_dicom
-from lung_seg.raw.radiograph import open_radiograph, read_radiograph
+from lung_seg.raw.dicom import is_dicom, read_patient_id
+from lung_seg.raw.radiograph import BLANK, open_radiograph, read_radiograph
 from tests.layouts import broken_copies, draw_chest, write_dicom, write_image
 
 GREY = draw_chest(0, 40, 30)[0]
 WHOLE_RANGE = {"WindowCenter": 128, "WindowWidth": 256}  # of 8 bits: shows every value as itself
+WINDOW_12 = {"WindowCenter": 2048, "WindowWidth": 4096}
 DEEP = GREY.astype(np.uint16) * 16
 RAMP = np.array([[0, 1000, 2000, 3000, 4095]], np.uint16)
 
@@ -406,3 +410,412 @@ def test_only_pydicoms_own_warnings_are_silenced(tmp_path):
         assert len(list(pool.map(read_radiograph, paths))) == 8
     assert list(warnings.filters) == before
     assert logging.getLogger("pydicom").isEnabledFor(logging.WARNING)
+
+
+@pytest.mark.parametrize(
+    ("orientation", "mirrored"),
+    [
+        (["L", "F"], False),
+        (["LF", "FR"], False),  # turned a little: the main direction comes first
+        (["R", "F"], True),
+        (["RF", "FL"], True),
+        (["r", "f"], True),
+        (["R"], True),
+        (["R", ""], True),
+        (["", "F"], False),
+        (None, False),
+        ("", False),
+        (["X", "Y"], False),
+        (["L", "R"], False),  # contradict themselves
+        (["AP"], False),
+        (["PA"], False),
+    ],
+)
+@pytest.mark.parametrize("view", ["PA", "AP", None])
+def test_rows_that_run_to_the_patients_right_are_mirrored_whichever_way_the_rays_went(
+    film, orientation, mirrored, view
+):
+    write_dicom(film, GREY, PatientOrientation=orientation, ViewPosition=view, FieldOfViewHorizontalFlip="YES")
+
+    radiograph = open_radiograph(film)
+
+    assert radiograph.mirrored is mirrored
+    assert np.array_equal(radiograph.pixels, stretched(GREY))  # where they are stored
+    assert radiograph.remarks == ()
+
+
+@pytest.mark.parametrize(
+    ("elements", "reason"),
+    [
+        ({"PatientOrientation": ["A", "F"]}, r"it is a lateral view (PatientOrientation A\F)"),
+        ({"PatientOrientation": ["P", "F"]}, r"it is a lateral view (PatientOrientation P\F)"),
+        ({"PatientOrientation": ["AL", "F"], "ViewPosition": "PA"}, r"it is a lateral view (PatientOrientation AL\F)"),
+        ({"PatientOrientation": ["L", "P"]}, r"it is no frontal view (PatientOrientation L\P)"),
+        ({"PatientOrientation": ["L", "H"]}, r"it is stored turned (PatientOrientation L\H, upright is L\F); turn it"),
+        ({"PatientOrientation": ["R", "H"]}, r"it is stored turned (PatientOrientation R\H, "),
+        ({"PatientOrientation": ["F", "R"]}, r"it is stored turned (PatientOrientation F\R, "),
+        ({"PatientOrientation": ["H", "L"]}, r"it is stored turned (PatientOrientation H\L, "),
+        ({"PatientOrientation": ["FL", "RF"]}, r"it is stored turned (PatientOrientation FL\RF, "),
+        ({"ViewPosition": "LLAT"}, "it is a lateral view (ViewPosition LLAT)"),
+        ({"ViewPosition": "Left Lateral"}, "it is a lateral view (ViewPosition LEFT LATERAL)"),
+        ({"ViewCodeSequence": "399173006"}, "it is a lateral view (View Code 399173006)"),
+        ({"ViewCodeSequence": "R-10232"}, "it is a lateral view (View Code R-10232)"),
+    ],
+)
+def test_lateral_and_turned_films_are_refused_with_what_says_so(film, elements, reason):
+    if "ViewCodeSequence" in elements:
+        code = Dataset()
+        code.CodeValue = elements["ViewCodeSequence"]
+        elements = {"ViewCodeSequence": [code], "ViewPosition": None}
+    with pytest.raises(UserError, match=rf"film\.dcm cannot be used as a chest radiograph: {re.escape(reason)}"):
+        shown(film, GREY, **elements)
+
+
+@pytest.mark.parametrize("view", ["LLD", "RLD", "AP LATERAL DECUBITUS"])
+def test_a_film_of_a_patient_lying_on_one_side_is_frontal(film, view):
+    assert shown(film, GREY, ViewPosition=view).shape == (40, 30)
+
+
+def padded(values: np.ndarray, padding: int) -> np.ndarray:
+    return np.pad(values, 7, constant_values=padding)
+
+
+@pytest.mark.parametrize(
+    ("values", "elements"),
+    [
+        (padded(DEEP, 65535), {"PixelPaddingValue": 65535}),
+        (padded(DEEP, 0), {"PixelPaddingValue": 0, "WindowCenter": 2048, "WindowWidth": 4096, "BitsStored": 12}),
+        (padded(DEEP.astype(np.int16), -32768), {"PixelPaddingValue": -32768}),
+        (padded(DEEP, 65535), {"PixelPaddingValue": 65535, "BitsStored": 12}),  # in all allocated bits
+        (padded(DEEP, 5000), {"PixelPaddingValue": 4900, "PixelPaddingRangeLimit": 5000}),
+        (padded(DEEP, 4950), {"PixelPaddingValue": 5000, "PixelPaddingRangeLimit": 4900}),
+        (padded(DEEP, 9000), {"PixelPaddingValue": 9000, "RescaleSlope": 2, "RescaleIntercept": -50}),
+    ],
+)
+@pytest.mark.parametrize("interpretation", ["MONOCHROME1", "MONOCHROME2"])
+def test_padding_is_black_and_does_not_change_the_film(film, values, elements, interpretation):
+    padding = values == values[0, 0]
+    usual = shown(film, DEEP, PhotometricInterpretation=interpretation, **{**elements, "PixelPaddingValue": None})
+
+    grey = shown(film, values, PhotometricInterpretation=interpretation, **elements)
+
+    assert not grey[padding].any()
+    assert np.array_equal(grey[7:-7, 7:-7][~padding[7:-7, 7:-7]], usual[~padding[7:-7, 7:-7]])
+
+
+@pytest.mark.parametrize(
+    ("values", "written"),
+    [(padded(DEEP.astype(np.int16), -2000), ("US", 63536)), (padded(DEEP, 65535), ("SS", -1))],
+)
+def test_padding_is_of_the_pixels_signedness_however_it_is_written(film, values, written):
+    write_dicom(film, values)
+    dataset = dcmread(film)
+    dataset.add_new("PixelPaddingValue", *written)
+    dataset.save_as(film)
+
+    grey = read_radiograph(film)
+
+    assert not grey[values == values[0, 0]].any()
+    assert np.array_equal(grey[7:-7, 7:-7], stretched(DEEP))
+
+
+def test_padding_that_would_leave_nothing_is_not_used_and_reported(film):
+    write_dicom(film, DEEP, PixelPaddingValue=0, PixelPaddingRangeLimit=65535)
+
+    radiograph = open_radiograph(film)
+
+    assert np.array_equal(radiograph.pixels, stretched(DEEP))
+    assert radiograph.remarks == ("PixelPaddingValue 0 to 65535 would leave nothing of it and is not used",)
+
+
+@pytest.mark.parametrize(
+    ("elements", "remark"),
+    [
+        ({"WindowCenter": 127, "WindowWidth": 255}, "its window (center 127, width 255) leaves 100 % of the film"),
+        ({"WindowCenter": 9000, "WindowWidth": 400}, "its window (center 9000, width 400) leaves 100 % of the film"),
+        ({"WindowCenter": 2900, "WindowWidth": 10, "VOILUTFunction": "SIGMOID"}, "of the film black or white"),
+        ({"WindowCenter": 32768, "WindowWidth": 65536}, "shows the film in 5 of 256 grey levels"),
+        ({"VOILUTSequence": lut(np.arange(256, dtype="<u2"), first=0, bits=8)}, "its VOI LUT leaves 100 % of the film"),
+    ],
+)
+def test_a_window_that_blanks_the_film_is_not_used_and_reported(film, elements, remark):
+    write_dicom(film, DEEP, **elements)
+
+    radiograph = open_radiograph(film)
+
+    assert np.array_equal(radiograph.pixels, stretched(DEEP))
+    assert len(radiograph.remarks) == 1
+    assert remark in radiograph.remarks[0]
+    assert radiograph.remarks[0].endswith(", so it is not used")
+
+
+def test_after_a_window_that_blanks_the_film_the_next_one_is_tried(film):
+    write_dicom(film, DEEP, BitsStored=12, WindowCenter=[127, 2048], WindowWidth=[255, 4096])
+
+    assert np.array_equal(read_radiograph(film), shown(film, DEEP, BitsStored=12, WindowCenter=2048, WindowWidth=4096))
+
+
+@pytest.mark.parametrize("surroundings", [60_000, 0])
+def test_a_window_may_leave_large_surroundings_black_or_white(film, surroundings):
+    noise = np.random.default_rng(0).normal(surroundings, 40, (120, 100)).clip(0, 65535).astype(np.uint16)
+    noise[40:80, 30:70] = np.kron(DEEP, np.ones((1, 2), np.uint16))[:, :40] + 2000
+
+    write_dicom(film, noise, WindowCenter=4050, WindowWidth=4100)  # 87 % lie beyond it
+
+    radiograph = open_radiograph(film)
+    assert radiograph.remarks == ()
+    assert np.unique(radiograph.pixels[40:80, 30:70]).size > 100
+
+
+def test_the_headers_window_can_be_left_out(film):
+    write_dicom(film, DEEP, BitsStored=12, WindowCenter=2048, WindowWidth=4096)
+
+    assert np.array_equal(read_radiograph(film, window="none"), stretched(DEEP))
+    assert not np.array_equal(read_radiograph(film), stretched(DEEP))
+
+
+@pytest.mark.parametrize("value", [65535, 0])
+def test_a_hot_or_dead_pixel_leaves_the_film_its_grey_levels(film, value):
+    values = DEEP + np.uint16(20_000)
+    expected = stretched(values)
+    values[3, 3] = value
+    grey = shown(film, values)
+    expected[3, 3] = 255 if value else 0
+
+    assert np.abs(grey.astype(int) - expected).max() <= 1
+
+
+def test_bits_below_and_above_the_stored_ones_are_not_seen(film):
+    overlay = np.uint16(0x8000) * (np.arange(30, dtype=np.uint16) % 2)
+
+    grey = shown(film, DEEP * 4 + overlay + 3, BitsStored=12, HighBit=13, **WINDOW_12)
+
+    assert np.array_equal(grey, shown(film, DEEP, BitsStored=12, **WINDOW_12))
+
+
+def test_signed_values_of_fewer_bits_than_allocated(film):
+    values = DEEP.astype(np.int16) - 2048
+
+    grey = shown(film, values.view(np.uint16) & np.uint16(0xFFF), BitsStored=12, PixelRepresentation=1)
+
+    assert np.array_equal(grey, stretched(values))
+
+
+@pytest.mark.parametrize("first", [-1000, 64536])
+def test_the_first_value_of_a_voi_lut_may_be_negative_after_rescaling(film, first):
+    entries = (np.arange(2000) * 32).astype("<u2")
+    item = lut(entries, first, 16)
+    grey = shown(film, np.array([[0, 24, 1024, 2023]], np.uint16), RescaleIntercept=-1024, VOILUTSequence=item)
+
+    assert grey.tolist() == [[0, 0, round(1000 * 32 / 257), round(1999 * 32 / 257)]]
+
+
+def test_the_first_value_of_a_modality_lut_is_signed_as_the_pixels_are(film):
+    item = lut(np.arange(200, dtype="<u2"), 0, 16)
+    item[0].LUTDescriptor = [200, 2**16 - 100, 16]
+
+    grey = shown(film, np.arange(-100, 100, dtype=np.int16)[None], ModalityLUTSequence=item)
+
+    assert np.array_equal(grey, stretched(np.arange(200)[None]))
+
+
+@pytest.mark.parametrize("sequence", ["VOILUTSequence", "ModalityLUTSequence"])
+@pytest.mark.parametrize("flaw", ["empty", "no data", "no descriptor", "one entry"])
+def test_lookup_tables_without_content_count_as_none(film, sequence, flaw):
+    item = lut(np.arange(8, dtype="<u2"), 0, 16)[0]
+    if flaw in ("empty", "no data"):
+        del item.LUTData
+    if flaw in ("empty", "no descriptor"):
+        del item.LUTDescriptor
+    if flaw == "one entry":
+        item.LUTDescriptor, item.LUTData = [1, 0, 16], b"\1\0"
+
+    grey = shown(film, DEEP, BitsStored=12, **WINDOW_12, **{sequence: [item]})
+
+    assert np.array_equal(grey, shown(film, DEEP, BitsStored=12, **WINDOW_12))
+
+
+def without_preamble(path: Path, start: int) -> None:
+    path.write_bytes(path.read_bytes()[start:])
+
+
+@pytest.mark.parametrize("syntax", [uid.ExplicitVRLittleEndian, uid.ImplicitVRLittleEndian, uid.ExplicitVRBigEndian])
+@pytest.mark.parametrize("with_meta", [True, False])
+@pytest.mark.parametrize("name", ["film.dcm", "IM0001"])
+def test_files_without_preamble_are_read(tmp_path, syntax, with_meta, name):
+    path = tmp_path / name
+    expected = shown(path, DEEP)
+    dataset = Dataset()
+    dataset.update(dcmread(path))
+    dataset.file_meta = FileMetaDataset()
+    dataset.file_meta.TransferSyntaxUID = syntax
+    if syntax == uid.ExplicitVRBigEndian:
+        dataset.PixelData = DEEP.byteswap().tobytes()
+    dataset.save_as(path, enforce_file_format=True)
+    meta_length = 12 + read_file_meta_info(path).FileMetaInformationGroupLength
+    without_preamble(path, 132 if with_meta else 132 + meta_length)
+
+    assert is_dicom(path)
+    assert np.array_equal(read_radiograph(path), expected)
+    assert read_patient_id(path) == "P7"
+
+
+def test_a_deflated_file_without_preamble_is_refused_before_it_is_inflated(film):
+    write_dicom(film, GREY)
+    dataset = dcmread(film)
+    dataset.file_meta.TransferSyntaxUID = uid.DeflatedExplicitVRLittleEndian
+    dataset.save_as(film)
+    without_preamble(film, 132)
+
+    with pytest.raises(UserError, match="it is deflated"):
+        read_radiograph(film)
+
+
+@pytest.mark.parametrize("image_format", ["PNG", "JPEG", "TIFF", "BMP"])
+def test_an_image_called_dcm_is_read_as_the_image_it_is(film, image_format):
+    Image.fromarray(GREY).save(film, image_format)
+
+    assert np.abs(read_radiograph(film).astype(int) - GREY).max() <= (0 if image_format != "JPEG" else 40)
+
+
+def test_another_format_called_dcm_is_named(film):
+    film.write_bytes(b"%PDF-1.7\n" * 40)
+
+    with pytest.raises(UserError, match=r"film\.dcm cannot be used .*: it is a PDF document, not a DICOM file"):
+        read_radiograph(film)
+
+
+def test_grey_stored_as_colour_is_read(film):
+    rgb = GREY[..., None].repeat(3, axis=2)
+    elements = {"SamplesPerPixel": 3, "PlanarConfiguration": 0}
+
+    assert np.array_equal(shown(film, rgb, PhotometricInterpretation="RGB", **elements), GREY)
+    planes = {"SamplesPerPixel": 3, "PlanarConfiguration": 1, "PixelData": GREY.tobytes() * 3}
+    assert np.array_equal(shown(film, rgb, PhotometricInterpretation="rgb", **planes), GREY)
+    ybr = np.dstack([GREY, np.full_like(GREY, 128), np.full_like(GREY, 128)])
+    assert np.array_equal(shown(film, ybr, PhotometricInterpretation="YBR_FULL", **elements), GREY)
+    palette = {
+        f"{colour}PaletteColorLookupTable{part}": value
+        for colour in ("Red", "Green", "Blue")
+        for part, value in {"Descriptor": [256, 0, 8], "Data": np.arange(255, -1, -1, np.uint8).tobytes()}.items()
+    }
+    assert np.array_equal(shown(film, 255 - GREY, PhotometricInterpretation="PALETTE COLOR", **palette), GREY)
+    deep = DEEP[..., None].repeat(3, axis=2)
+    assert np.array_equal(shown(film, deep, PhotometricInterpretation="RGB", **elements), stretched(DEEP))
+
+
+def test_a_film_in_colour_is_refused(film):
+    rgb = np.dstack([GREY, GREY // 2, GREY])
+
+    with pytest.raises(UserError, match=r"film\.dcm cannot be used .*: it is in colour \(RGB\)\.$"):
+        shown(film, rgb, PhotometricInterpretation="RGB", SamplesPerPixel=3, PlanarConfiguration=0)
+
+
+@pytest.mark.parametrize("interpretation", ["monochrome2", "MONOCHROME2 ", " Monochrome 2"])
+def test_the_photometric_interpretation_may_be_written_in_any_way(film, interpretation):
+    assert np.array_equal(shown(film, GREY, PhotometricInterpretation=interpretation, **WHOLE_RANGE), GREY)
+
+
+def test_a_jpeg_of_three_components_whose_header_says_one_is_read(film):
+    smooth = np.asarray(Image.fromarray(GREY).reduce(4).resize((30, 40), Image.Resampling.BILINEAR))
+    write_dicom(film, smooth)
+    compress(film, uid.JPEGBaseline8Bit, encoded(smooth[..., None].repeat(3, axis=2), "JPEG", quality=95))
+
+    assert np.abs(read_radiograph(film).astype(int) - smooth).max() < 12
+
+
+def test_numbers_that_are_none_are_passed_over(film):
+    keywords = ("NumberOfFrames", "RescaleSlope", "RescaleIntercept", "WindowCenter", "WindowWidth", "PixelSpacing")
+    write_dicom(film, DEEP, BitsStored=12, **dict.fromkeys(keywords, 77))
+    film.write_bytes(film.read_bytes().replace(b"S\x02\x0077", b"S\x02\x001A"))
+
+    radiograph = open_radiograph(film)
+
+    assert np.array_equal(radiograph.pixels, stretched(DEEP))
+    assert radiograph.spacing_mm is None
+
+
+@pytest.mark.parametrize(
+    ("elements", "reason"),
+    [
+        ({"PixelData": GREY.tobytes()[:-50]}, "damaged or incomplete: its pixels do not fit what its header says"),
+        ({"PixelRepresentation": None, "HighBit": None}, ""),
+        ({"BitsStored": 99, "PixelRepresentation": 7}, ""),
+        ({"Rows": 0}, "its Rows is 0, not a number above 0"),
+        ({"PhotometricInterpretation": "HSV"}, "its PhotometricInterpretation is HSV, neither grey nor"),
+    ],
+)
+def test_flaws_of_a_header_are_repaired_or_named_in_plain_words(film, elements, reason):
+    if not reason:
+        assert np.array_equal(shown(film, GREY, **elements), stretched(GREY))
+        return
+    with pytest.raises(UserError, match=rf"film\.dcm cannot be used as a chest radiograph: .*{reason}"):
+        shown(film, GREY, **elements)
+
+
+@pytest.mark.parametrize(
+    ("syntax", "reason"),
+    [
+        (uid.JPEGExtended12Bit, "its pixels are lossy JPEG of 12 bits, which no decoder here reads; decompress it"),
+        (
+            uid.JPEG2000,
+            r"its pixel data \(JPEG 2000 Image Compression\) cannot be decoded; if it is not damaged, decom",
+        ),
+    ],
+)
+def test_compressed_pixels_that_no_decoder_reads_are_named_with_the_way_out(film, syntax, reason):
+    write_dicom(film, DEEP, BitsStored=12)
+    compress(film, syntax, b"\xff\xd8\xff\xc1\0\x0b\x0c\0\x28\0\x1e\x01\x01\x11\0\xff\xd9")
+
+    with pytest.raises(UserError, match=reason):
+        read_radiograph(film)
+
+
+AT_DETECTOR = {"ImagerPixelSpacing": [0.3, 0.15]}
+FACTOR = {"EstimatedRadiographicMagnificationFactor": 1.5}
+DISTANCES = {"DistanceSourceToDetector": 1800, "DistanceSourceToPatient": 1500}
+
+
+@pytest.mark.parametrize(
+    ("elements", "spacing_mm"),
+    [
+        ({"PixelSpacing": [0.3, 0.15], **AT_DETECTOR, **FACTOR}, (0.2, 0.1)),  # equal: not calibrated
+        ({"PixelSpacing": [0.3001, 0.15], **AT_DETECTOR, **FACTOR}, (0.2, 0.1)),
+        (
+            {"PixelSpacing": [0.3, 0.15], "PixelSpacingCalibrationType": "FIDUCIAL", **AT_DETECTOR, **FACTOR},
+            (0.3, 0.15),
+        ),
+        ({"PixelSpacing": [0.28, 0.14], **AT_DETECTOR, **FACTOR}, (0.28, 0.14)),
+        ({**AT_DETECTOR, **DISTANCES}, (0.25, 0.125)),
+        ({**AT_DETECTOR, "DistanceSourceToDetector": 1800, "DistanceSourceToPatient": 1900}, (0.3, 0.15)),
+        ({**AT_DETECTOR, "DistanceSourceToDetector": 1800, "DistanceSourceToPatient": 0}, (0.3, 0.15)),
+        ({"NominalScannedPixelSpacing": [0.3, 0.15]}, (0.3, 0.15)),
+        ({"NominalScannedPixelSpacing": [0.3, 0.15], **FACTOR}, (0.2, 0.1)),
+        ({"PixelSpacing": [0.28, 0.14], "NominalScannedPixelSpacing": [0.3, 0.15]}, (0.28, 0.14)),
+    ],
+)
+def test_spacing_is_that_in_the_patients_plane(film, elements, spacing_mm):
+    write_dicom(film, GREY, **elements)
+
+    radiograph = open_radiograph(film)
+
+    assert radiograph.spacing_mm == pytest.approx(spacing_mm)
+    assert radiograph.remarks == ()
+
+
+def test_a_magnification_that_the_distances_contradict_is_reported(film):
+    write_dicom(film, GREY, **AT_DETECTOR, **FACTOR, **DISTANCES)
+
+    radiograph = open_radiograph(film)
+
+    assert radiograph.spacing_mm == pytest.approx((0.2, 0.1))
+    assert radiograph.remarks == (
+        "the magnification factor 1.5 and the distances 1800 and 1500 mm, which give 1.20, disagree; areas and lengths "
+        "follow the factor",
+    )
+
+
+def test_a_blank_film_is_reported(film):
+    write_dicom(film, np.full((8, 8), 900, np.uint16))
+
+    assert BLANK in open_radiograph(film).remarks

@@ -1,18 +1,23 @@
+import struct
+import zlib
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 from PIL import Image, TiffImagePlugin
+from scipy import ndimage
 
 from lung_seg.errors import UserError
 from lung_seg.raw.image_file import open_image
 from lung_seg.raw.masks import read_mask
-from lung_seg.raw.radiograph import open_radiograph, read_radiograph
-from lung_seg.raw.resize import to_network_input
+from lung_seg.raw.radiograph import BLANK, open_radiograph, read_radiograph
+from lung_seg.raw.resize import to_network_input, to_original_size
 from tests import layouts
 
 GREY = layouts.draw_chest(0, 40, 30)[0]
 RAMP_12_BITS = np.linspace(100, 4000, 40 * 30).round().astype(np.uint16).reshape(40, 30)
+RAMP_TO_GREY = np.arange(256, dtype=np.uint16) * 13 + 100
 EXIF_ORIENTATION = 0x0112
 
 
@@ -20,6 +25,11 @@ def is_stretched(grey: np.ndarray, values: np.ndarray) -> bool:
     """Whether the darkest value became 0, the brightest 255 and the others their place between, up to rounding."""
     exact = (values - values.min()) * 255.0 / (values.max() - values.min())
     return bool(np.abs(grey - exact).max() < 0.51)
+
+
+def stretched_by_hand(values: np.ndarray, low: float | None = None, high: float | None = None) -> np.ndarray:
+    low, high = values.min() if low is None else low, values.max() if high is None else high
+    return ((values.astype(float) - low) * 255 / (float(high) - low)).clip(0, 255).round()
 
 
 def read(image: Image.Image, path: Path, **options) -> np.ndarray:
@@ -98,18 +108,250 @@ def test_a_blank_deep_film_is_black(tmp_path):
     assert not read(Image.fromarray(np.full((4, 4), 900, np.uint16)), tmp_path / "film.png").any()
 
 
-@pytest.mark.parametrize(
-    ("orientation", "upright"),
-    [(1, GREY), (2, GREY[:, ::-1]), (3, GREY[::-1, ::-1]), (6, np.rot90(GREY, -1)), (8, np.rot90(GREY))],
-)
+ORIENTATIONS = {
+    1: GREY,
+    2: GREY[:, ::-1],
+    3: GREY[::-1, ::-1],
+    4: GREY[::-1],
+    5: GREY.T,
+    6: np.rot90(GREY, -1),
+    7: GREY[::-1, ::-1].T,
+    8: np.rot90(GREY),
+}
+
+
+@pytest.mark.parametrize("orientation", ORIENTATIONS)
 @pytest.mark.parametrize("bits", [8, 16])
-def test_exif_orientation_is_applied(tmp_path, orientation, upright, bits):
+@pytest.mark.parametrize("suffix", [".png", ".tif"])
+def test_exif_and_tiff_orientations_are_applied_once_and_told(tmp_path, orientation, bits, suffix):
+    path, upright = tmp_path / f"film{suffix}", ORIENTATIONS[orientation]
     exif = Image.Exif()
     exif[EXIF_ORIENTATION] = orientation
     image = GREY if bits == 8 else GREY.astype(np.uint16) * 257
-    grey = read(Image.fromarray(image), tmp_path / "film.png", exif=exif)
+    grey = read(Image.fromarray(image), path, exif=exif)
 
     assert np.array_equal(grey, upright) if bits == 8 else is_stretched(grey, upright)
+    assert open_radiograph(path).turned is (orientation > 1)
+    assert open_image(path).info["turned"] is (orientation > 1)
+
+
+@pytest.mark.parametrize("order", ["<", ">"])
+@pytest.mark.parametrize("orientation", ORIENTATIONS)
+@pytest.mark.parametrize("dtype", ["u1", "u2", "i2", "u4", "i4", "f4", "f8", "rgb"])
+@pytest.mark.parametrize("white_is_zero", [False, True])
+def test_uncompressed_tiff_of_any_type_is_read_as_what_it_shows(tmp_path, order, orientation, dtype, white_is_zero):
+    upright = ORIENTATIONS[orientation]
+    values = RAMP_TO_GREY[GREY]  # 12 bits
+    if dtype == "rgb":
+        values = values[..., None].repeat(3, axis=2)
+    else:
+        values = (
+            GREY
+            if dtype == "u1"
+            else (values.astype(float) * {"u4": 1e6, "i2": -8, "i4": -6e5}.get(dtype, 1)).astype(dtype)
+        )
+    expected = 255 - upright if white_is_zero != (dtype in ("i2", "i4")) else upright
+    if dtype == "rgb" and white_is_zero:
+        return
+    layouts.write_tiff(
+        tmp_path / "film.tif", values, order=order, t274=orientation, **({"t262": 0} if white_is_zero else {})
+    )
+
+    grey = read_radiograph(tmp_path / "film.tif")
+
+    assert np.array_equal(grey, expected) if dtype == "u1" else is_stretched(grey, expected)
+
+
+@pytest.mark.parametrize("order", ["<", ">"])
+@pytest.mark.parametrize("values", [RAMP_12_BITS.astype(np.int16) - 3000, RAMP_12_BITS.astype(np.float32)])
+def test_compressed_tiff_of_either_byte_order(tmp_path, order, values):
+    layouts.write_tiff(tmp_path / "raw.tif", values, order=order)
+    content = (tmp_path / "raw.tif").read_bytes()
+    pixels = zlib.compress(values.astype(values.dtype.newbyteorder(order)).tobytes())
+    entry = struct.pack(f"{order}HHI", 259, 3, 1)  # compression, of which 8 is deflate
+    head = content[: -values.nbytes].replace(entry + struct.pack(f"{order}H", 1), entry + struct.pack(f"{order}H", 8))
+    length = struct.pack(f"{order}HHI", 279, 4, 1)
+    head = head.replace(
+        length + struct.pack(f"{order}I", values.nbytes), length + struct.pack(f"{order}I", len(pixels))
+    )
+    (tmp_path / "film.tif").write_bytes(head + pixels)
+
+    assert is_stretched(read_radiograph(tmp_path / "film.tif"), values.astype(float))
+
+
+@pytest.mark.parametrize("channels", [1, 2, 3, 4])
+def test_colours_and_transparency_of_16_bits_are_read_at_their_full_depth(tmp_path, channels):
+    alpha = np.full_like(RAMP_12_BITS, 65535)
+    layers = [RAMP_12_BITS] * (3 if channels > 2 else 1) + [alpha] * (channels in (2, 4))
+    layouts.write_deep_png(tmp_path / "film.png", np.dstack(layers) if channels > 1 else RAMP_12_BITS)
+
+    assert is_stretched(read_radiograph(tmp_path / "film.png"), RAMP_12_BITS)
+
+
+def test_deep_colours_are_weighted_and_turned_by_exif(tmp_path):
+    rgb = np.random.default_rng(0).integers(0, 4000, (40, 30, 3)).astype(np.uint16)
+    layouts.write_deep_png(tmp_path / "film.png", rgb)
+    with Image.open(tmp_path / "film.png") as image:
+        exif = image.getexif()
+        exif[EXIF_ORIENTATION] = 6
+    content = (tmp_path / "film.png").read_bytes()
+    chunk = b"eXIf" + exif.tobytes()[6:]
+    chunk = struct.pack(">I", len(chunk) - 4) + chunk + struct.pack(">I", zlib.crc32(chunk))
+    (tmp_path / "film.png").write_bytes(content[:33] + chunk + content[33:])
+
+    grey = read_radiograph(tmp_path / "film.png")
+
+    assert np.abs(grey - stretched_by_hand(np.rot90(rgb @ np.array([0.299, 0.587, 0.114]), -1))).max() <= 1
+    assert open_radiograph(tmp_path / "film.png").turned
+
+
+def test_transparent_pixels_of_deep_files_are_black_and_do_not_count(tmp_path):
+    path = tmp_path / "film.png"
+    values, opaque = np.pad(RAMP_12_BITS, 5, constant_values=65535), np.pad(np.ones_like(RAMP_12_BITS), 5) > 0
+    layouts.write_deep_png(path, np.dstack([values, opaque * np.uint16(65535)]))
+    assert is_stretched(read_radiograph(path)[5:-5, 5:-5], RAMP_12_BITS)
+    assert not read_radiograph(path)[~opaque].any()
+
+    layouts.write_deep_png(path, values, transparent=b"\xff\xff")
+    assert is_stretched(read_radiograph(path)[5:-5, 5:-5], RAMP_12_BITS)
+    assert not read_radiograph(path)[~opaque].any()
+
+
+def test_a_transparent_value_of_a_grey_png_is_black(tmp_path):
+    grey = read(Image.fromarray(GREY), tmp_path / "film.png", transparency=int(GREY.max()))
+
+    assert np.array_equal(grey, np.where(GREY.max() == GREY, 0, GREY))
+
+
+@pytest.mark.parametrize("outlier", [65535, 0])
+@pytest.mark.parametrize("marker", [(1, 1), (8, 6)])
+@pytest.mark.parametrize("suffix", [".png", ".tif"])
+def test_hot_pixels_and_markers_leave_a_film_its_grey_levels(tmp_path, outlier, marker, suffix):
+    height, width = marker  # 4 % of the film
+    values = RAMP_12_BITS + np.uint16(20_000)
+    values[:height, :width] = outlier
+    expected = stretched_by_hand(values, *np.sort(values[values != outlier])[[0, -1]])
+
+    grey = read(Image.fromarray(values), tmp_path / f"film{suffix}")
+
+    assert np.abs(grey - expected).max() <= 1
+    assert np.unique(grey).size > 240
+
+
+@pytest.mark.parametrize("border", [0, 65535])
+def test_a_large_border_far_from_the_film_leaves_it_its_grey_levels(tmp_path, border):
+    values = np.pad(RAMP_12_BITS + np.uint16(20_000), 15, constant_values=border)  # 60 % of the image
+
+    grey = read(Image.fromarray(values), tmp_path / "film.png")
+
+    assert np.abs(grey[15:-15, 15:-15] - stretched_by_hand(RAMP_12_BITS)).max() <= 1
+
+
+def test_a_drawing_of_few_values_keeps_them(tmp_path):
+    values = np.zeros((40, 30), np.uint16)
+    values[10:30] = 60_000
+    values[10] = 30_000
+
+    assert set(np.unique(read(Image.fromarray(values), tmp_path / "film.png"))) == {0, 128, 255}
+
+
+def test_what_is_no_number_is_black_does_not_count_and_is_reported(tmp_path):
+    values = RAMP_12_BITS.astype(np.float32)
+    values[0, :4] = [np.nan, np.inf, -np.inf, 1e30]
+    Image.fromarray(values).save(tmp_path / "film.tif")
+
+    radiograph = open_radiograph(tmp_path / "film.tif")
+
+    assert radiograph.pixels[0, :4].tolist() == [0, 0, 0, 255]
+    assert is_stretched(radiograph.pixels[1:], RAMP_12_BITS[1:]) or radiograph.pixels[1:].max() == 255
+    assert radiograph.remarks == ("3 pixels are not a number or infinite and are shown black",)
+
+
+@pytest.mark.parametrize("values", [GREY * 0 + 77, RAMP_12_BITS * 0 + 900])
+def test_a_blank_image_is_reported(tmp_path, values):
+    Image.fromarray(values).save(tmp_path / "film.png")
+
+    assert open_radiograph(tmp_path / "film.png").remarks == (BLANK,)
+    Image.fromarray(GREY).save(tmp_path / "film.png")
+    assert open_radiograph(tmp_path / "film.png").remarks == ()
+
+
+@pytest.mark.parametrize("place", [0, 1, 2])
+@pytest.mark.parametrize("order", ["<", ">"])
+def test_of_a_tiff_with_thumbnails_the_film_is_read(tmp_path, place, order):
+    pages = [GREY[::3, ::3] // 2, GREY[::2, :15] // 2]
+    pages.insert(place, GREY)
+    layouts.write_tiff(tmp_path / "film.tif", *pages, order=order)
+
+    assert np.array_equal(read_radiograph(tmp_path / "film.tif"), GREY)
+
+
+@pytest.mark.parametrize("place", [0, 1])
+def test_pages_of_reduced_resolution_may_be_of_any_size(tmp_path, place):
+    pages = [(GREY[:, ::-1] // 2, {"t254": 1})]
+    pages.insert(place, (GREY, {"t254": 0}))
+    layouts.write_tiff(tmp_path / "film.tif", *(page for page, _ in pages), page_tags=[tags for _, tags in pages])
+
+    assert np.array_equal(read_radiograph(tmp_path / "film.tif"), GREY)
+
+
+def test_deep_colours_of_a_later_page(tmp_path):
+    layouts.write_tiff(tmp_path / "film.tif", GREY[::3, ::3], RAMP_12_BITS[..., None].repeat(3, axis=2))
+
+    assert is_stretched(read_radiograph(tmp_path / "film.tif"), RAMP_12_BITS)
+
+
+def test_images_of_several_pages_are_refused(tmp_path):
+    pages = [Image.fromarray(GREY), Image.fromarray(GREY[::-1])]
+    for suffix in ("tif", "gif", "png", "webp"):
+        path = tmp_path / f"film.{suffix}"
+        pages[0].save(path, save_all=True, append_images=pages[1:])
+
+        with pytest.raises(
+            UserError, match=r"film\.\w+ cannot be read as an image: it holds 2 pages or frames, not one"
+        ):
+            read_radiograph(path)
+
+
+def test_a_jpeg_of_a_telephone_with_previews_is_read(tmp_path):
+    Image.fromarray(GREY).save(
+        tmp_path / "film.jpg", "MPO", save_all=True, append_images=[Image.new("L", (9, 9))], quality=99
+    )
+
+    assert np.abs(read_radiograph(tmp_path / "film.jpg").astype(int) - GREY).max() < 12
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        (b"%PDF-1.4\n", "it is a PDF document, not PNG, JPEG"),
+        (b"\0\0\0\x18ftypheic\0\0\0\0", "it is a HEIC photograph, not PNG, JPEG"),
+        (b"\x93NUMPY\x01\0", "it is a NumPy array, not"),
+        (b"<!DOCTYPE html>", "it is a text of HTML or XML, not"),
+        (b"a letter", "its content is not PNG, JPEG"),
+        (b"\x89PNG\r\n\x1a\n", "it is damaged or incomplete, or of a rare encoding; save it anew as PNG"),
+    ],
+)
+def test_what_a_file_really_is_is_named(tmp_path, content, reason):
+    path = tmp_path / "film.jpg"
+    path.write_bytes(content.ljust(400, b"\0"))
+
+    with pytest.raises(UserError, match=rf"film\.jpg cannot be read as an image: {reason}"):
+        read_radiograph(path)
+
+
+@pytest.mark.parametrize("name", ["film.jpg", "film.tif", "film.IMG", "film.jfif"])
+def test_the_content_decides_not_the_name(tmp_path, name):
+    Image.fromarray(GREY).save(tmp_path / name, "PNG")
+
+    assert np.array_equal(read_radiograph(tmp_path / name), GREY)
+
+
+def test_a_raw_file_of_more_than_12_bits_is_no_jsrt_film(tmp_path):
+    (tmp_path / "film.IMG").write_bytes(np.arange(4096, dtype="<u2").tobytes())  # of the other byte order
+
+    with pytest.raises(UserError, match=r"film\.IMG .*its words exceed the 12 bits of a JSRT film"):
+        read_radiograph(tmp_path / "film.IMG")
 
 
 def test_raw_jsrt_film_is_big_endian_of_12_bits_and_inverted(tmp_path):
@@ -117,8 +359,8 @@ def test_raw_jsrt_film_is_big_endian_of_12_bits_and_inverted(tmp_path):
     path = tmp_path / "JPCLN001.IMG"
     path.write_bytes(words.astype(">u2").tobytes())
 
-    assert np.array_equal(read_radiograph(path), words // 16)
-    assert np.array_equal(read_radiograph(path, inverted=True), 255 - words // 16)
+    assert np.array_equal(read_radiograph(path), 255 - words // 16)
+    assert np.array_equal(read_radiograph(path, inverted=True), words // 16)
 
 
 def test_of_image_files_only_raw_jsrt_films_have_a_pixel_spacing(tmp_path):
@@ -141,6 +383,8 @@ def whole_files(folder: Path) -> dict[str, bytes]:
         layouts.write_image(folder / f"film.{suffix}", GREY)
     Image.fromarray(GREY).save(folder / "deflated.tif", compression="tiff_deflate")
     Image.fromarray(GREY > 100).convert("P").save(folder / "mask.png")
+    layouts.write_deep_png(folder / "colours.png", RAMP_12_BITS[..., None].repeat(3, axis=2))
+    layouts.write_tiff(folder / "colours.tif", GREY[::2, ::2], RAMP_12_BITS[..., None].repeat(3, axis=2))
     return {path.name: path.read_bytes() for path in sorted(folder.iterdir())}
 
 
@@ -239,7 +483,7 @@ def test_formats_that_radiographs_do_not_use_are_not_tried(tmp_path):
     path = tmp_path / "film.png"
     Image.fromarray(GREY).save(path, "EPS")  # whose reader would start Ghostscript
 
-    with pytest.raises(UserError, match=r"film\.png cannot be read as an image: cannot identify"):
+    with pytest.raises(UserError, match=r"film\.png cannot be read as an image: it is a PostScript document, not PNG"):
         read_radiograph(path)
 
 
@@ -293,6 +537,25 @@ def test_large_images_with_odd_sides_shrink_without_a_shift(side_px, size_px):
     expected_px = edge_px / side_px * size_px
     assert abs(network_input[0].sum() / 255 - expected_px) < 0.01
     assert abs(network_input[:, 0].sum() / 255 - expected_px) < 0.01
+
+
+@pytest.mark.parametrize("resize", ["stretch", "letterbox"])
+def test_the_centre_of_a_square_keeps_its_place_to_a_hundredth_of_a_pixel_both_ways(resize):
+    rng = np.random.default_rng(0)
+    for number in range(200):
+        size_px, sides = int(rng.choice([64, 96, 128])), rng.integers(60, 250, 2) * 2
+        height, width = (int(side) + odd for side, odd in zip(sides, divmod(number % 4, 2), strict=True))
+        square = np.zeros((height, width), np.uint8)
+        half = min(height, width) // 5
+        square[height // 2 - half : (height + 1) // 2 + half, width // 2 - half : (width + 1) // 2 + half] = 255
+
+        network_input = to_network_input(square, size_px, resize)
+        back = to_original_size(network_input.astype(np.float32), height, width, resize, cv2.INTER_LINEAR)
+
+        there = np.array(ndimage.center_of_mass(network_input)) - (size_px - 1) / 2
+        returned = np.array(ndimage.center_of_mass(back)) - [(height - 1) / 2, (width - 1) / 2]
+        assert np.abs(there).max() < 0.01
+        assert np.abs(returned * size_px / max(height, width)).max() < 0.01
 
 
 def test_an_image_of_the_right_size_is_unchanged():

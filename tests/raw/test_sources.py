@@ -7,6 +7,7 @@ from PIL import Image
 from lung_seg.config import DataConfig, FolderConfig, PhantomConfig
 from lung_seg.errors import UserError
 from lung_seg.raw.case import Listing
+from lung_seg.raw.radiograph import read_radiograph
 from lung_seg.raw.sources import find_cases, nlm, phantom
 from lung_seg.raw.sources.phantom import PHANTOMS_PER_PROCESS
 from tests import layouts
@@ -132,13 +133,14 @@ def test_kaggle_folder_is_read_unchanged(tmp_path, inside):
     ]
 
 
-def test_jsrt_raw_films_are_inverted_and_twice_their_masks(tmp_path):
+def test_jsrt_raw_films_are_read_air_dark_and_twice_their_masks(tmp_path):
     layouts.write_jsrt(tmp_path, cases=2)
 
     cases = find("jsrt", tmp_path).cases
 
     assert [case.case_id for case in cases] == ["JPCLN001", "JPCLN002"]
-    assert [(case.inverted, case.mask_downscale) for case in cases] == [(True, 2)] * 2
+    assert [(case.inverted, case.mask_downscale) for case in cases] == [(False, 2)] * 2
+    assert np.abs(read_radiograph(cases[0].image_path).astype(int) - layouts.draw_chest(2001, 128, 128)[0]).max() <= 1
     assert [path.parent.name for path in cases[0].mask_paths] == ["right lung", "left lung"]
     assert "fold1" in cases[0].mask_paths[0].parts
     assert "fold2" in cases[1].mask_paths[0].parts

@@ -2,7 +2,7 @@
 
 Layout, with the folders anywhere below ``data.raw_dir``::
 
-    All247images/JPCLN001.IMG            2048 x 2048, 12 bits in big-endian 16, air bright; or .png, air dark
+    All247images/JPCLN001.IMG            2048 x 2048, 12 bits in big-endian 16; or .png
     fold1/masks/right lung/JPCLN001.gif  1024 x 1024, also "left lung"; fold2 holds the other half
 
 Films from the Japanese Society of Radiological Technology (Shiraishi et al. 2000, doi:10.2214/ajr.174.1.1740071); masks
@@ -44,7 +44,6 @@ def _case(film: Path, mask_paths: tuple[Path, ...]) -> Case:
         patient_id=film.stem,
         image_path=film,
         mask_paths=mask_paths,
-        inverted=raw,
         mask_downscale=2 if raw or (mask_paths and _is_larger(film, mask_paths[0])) else 1,
     )
 
