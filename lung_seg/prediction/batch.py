@@ -122,6 +122,7 @@ def _origin(predictor: Predictor, config: PredictConfig) -> Row:
         "flip": config.flip,
         "cleaning": config.cleaning,
         "inverted": config.inverted,
+        "window": config.window,
         "spacing_mm": config.spacing_mm,
         "precision": "+".join(sorted({backend.precision for backend in predictor.backends})),
     }
@@ -205,7 +206,7 @@ def _predict_batch(jobs: list[Job], predictor: Predictor, config: PredictConfig,
     loaded: list[tuple[Job, Radiograph, Grey]] = []
     for job in jobs:
         try:
-            radiograph = open_radiograph(job.path, config.inverted, config.max_megapixels)
+            radiograph = open_radiograph(job.path, config.inverted, config.max_megapixels, config.window)
             loaded.append((job, radiograph, predictor.to_network_input(radiograph.pixels, radiograph.mirrored)))
         except UserError as error:
             rows[job] = _error_row(job, error)

@@ -81,6 +81,7 @@ class Predictor:
         flip: average with the prediction of the mirrored radiograph.
         cleaning: remove components that cannot be lung and fill holes.
         inverted: radiographs, files and arrays, show air bright and bone dark.
+        window: of DICOM, "auto" for its own window or VOI LUT unless that blanks the film, "none" for neither.
         device: "cpu", "cuda", "mps", or "auto" for the fastest available.
         max_megapixels: a file with more pixels is refused before it is decoded.
         threads: CPU threads per call, None for all. Set it where several threads predict at once.
@@ -96,6 +97,7 @@ class Predictor:
         flip: bool = False,
         cleaning: bool = True,
         inverted: bool = False,
+        window: str = "auto",
         device: str = "auto",
         max_megapixels: int = MAX_MEGAPIXELS,
         threads: int | None = None,
@@ -106,6 +108,7 @@ class Predictor:
         self.flip = flip
         self.cleaning = cleaning
         self.inverted = inverted
+        self.window = window
         self.max_megapixels = max_megapixels
         inputs = [backend.description["data"] for backend in self.backends]
         sizes = sorted({f"{data['image_size_px']} px, {data['resize']}" for data in inputs})
@@ -125,7 +128,7 @@ class Predictor:
             UserError: the file cannot be read, or the array is not (H, W) uint8.
         """
         if isinstance(radiograph, Path | str):
-            opened = open_radiograph(Path(radiograph), self.inverted, self.max_megapixels)
+            opened = open_radiograph(Path(radiograph), self.inverted, self.max_megapixels, self.window)
         else:
             _check_array(radiograph)
             opened = Radiograph(~radiograph if self.inverted else radiograph)

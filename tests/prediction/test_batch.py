@@ -137,7 +137,7 @@ def test_what_other_weights_or_settings_made_is_made_anew(trained: Path, run: Ru
     write_films("films", "a.png")
     predicted("films")
     (first,) = rows_of("out").values()
-    assert "flip=false cleaning=true inverted=false spacing_mm=none" in first["settings"]
+    assert "flip=false cleaning=true inverted=false window=auto spacing_mm=none" in first["settings"]
     flipped = run(
         "predict", "input=films", "output=out", CHECKPOINT, "overlay=false", "skip_existing=true", "flip=true"
     ).out
