@@ -124,11 +124,11 @@ def test_resuming_with_another_network_or_length_is_refused_and_the_run_kept(tra
     before = (trained / "runs/first/checkpoints/last.ckpt").read_bytes()
     assert_refused(run("train", "resume=runs/first", "model.base_channels=8"), "model.base_channels=8", "with 4")
     assert_refused(run("train", "resume=runs/first", "seed=3"), "seed=3", "with 0")
-    assert_refused(
-        run("train", "resume=runs/first", "data.folds=5"), "cases of", "not those that the training began with"
-    )
+    assert_refused(run("train", "resume=runs/first", "data.folds=5"), "data.folds=5, but it began with 0")
     other_split = ("data.name=other", "data.split_seed=5")
-    assert_refused(run("train", "resume=runs/first", *other_split), "not those that the training began with")
+    words = ("data.name=other, but it began with montgomery", "data.split_seed=5, but it began with 0")
+    assert_refused(run("train", "resume=runs/first", *other_split), *words)
+    assert not list(trained.glob("data/segmentation/other-*"))
     assert_refused(run("train", "resume=runs/first", "trainer.max_epochs=9"), "for 9 optimizer steps, now for 27")
     assert (trained / "runs/first/checkpoints/last.ckpt").read_bytes() == before
 
