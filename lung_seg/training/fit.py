@@ -9,11 +9,11 @@ from typing import Any, TypeVar
 import pytorch_lightning as pl
 from hydra.errors import InstantiationException
 from hydra.utils import instantiate
-from pytorch_lightning.callbacks import Callback, EarlyStopping
+from pytorch_lightning.callbacks import Callback
 from pytorch_lightning.loggers import TensorBoardLogger
 from torch import nn
 from torch.optim import Optimizer
-from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
+from torch.optim.lr_scheduler import LRScheduler
 
 from lung_seg.config import TrainConfig
 from lung_seg.errors import UserError
@@ -22,7 +22,11 @@ from lung_seg.model.checkpoint import load_network, load_training, start_from
 from lung_seg.model.losses import SegmentationLoss
 from lung_seg.model.unet import UNet
 from lung_seg.training.callbacks import Throughput, ValidationPanels
-from lung_seg.training.checkpointing import PreemptionCheckpoint, RelocatableModelCheckpoint
+from lung_seg.training.checkpointing import (
+    PreemptionCheckpoint,
+    RelocatableModelCheckpoint,
+    ResumableEarlyStopping,
+)
 from lung_seg.training.datamodule import LungDataModule
 from lung_seg.training.epoch_table import MONITORED, EpochTable, read_epochs
 from lung_seg.training.lightning_module import LungSegmenter
@@ -96,7 +100,7 @@ def fit(config: TrainConfig, run_dir: Path, extra_callbacks: Sequence[Callback] 
         *extra_callbacks,
     ]
     if config.patience_epochs:
-        callbacks.append(EarlyStopping(MONITORED, mode="max", patience=config.patience_epochs))
+        callbacks.append(ResumableEarlyStopping(MONITORED, mode="max", patience=config.patience_epochs))
     # The steps that a killed run logged after its last checkpoint are repeated: TensorBoard drops the earlier points.
     tensorboard = TensorBoardLogger(run_dir / "tensorboard", "", "", default_hp_metric=False, purge_step=steps_done)
 
@@ -143,6 +147,12 @@ def make_segmenter(config: TrainConfig, network: UNet, seen_before: list[str]) -
         return _instantiate("optimizer", Optimizer, config.optimizer, params=list(parameters))
 
     def make_scheduler(optimizer: Optimizer, steps: int) -> LRScheduler:
+        target = config.scheduler.get("_target_")
+        if str(target).endswith(".ReduceLROnPlateau"):
+            raise UserError(
+                f"scheduler._target_={target} follows a score, but a scheduler is stepped after each optimizer step.\n"
+                "Use one that counts steps, e.g. scheduler=cosine."
+            )
         settings = {
             name: steps if value is None and name in STEP_COUNTS else value for name, value in config.scheduler.items()
         }
@@ -161,8 +171,6 @@ def _instantiate(group: str, kind: type[KindT], settings: dict[str, Any], **argu
         made = instantiate(settings, **arguments, _convert_="all")
         if not isinstance(made, kind):
             raise InstantiationException(f"it is no {kind.__name__}")
-        if isinstance(made, ReduceLROnPlateau):
-            raise InstantiationException("it follows a score, but the scheduler is stepped after each optimizer step")
         return made
     except InstantiationException as error:
         reason = str(error.__cause__ or error).splitlines()[0].rstrip(".:")

@@ -98,6 +98,16 @@ class LungSegmenter(pl.LightningModule):
         if (step + 1) % self.trainer.log_every_n_steps == 0:  # type: ignore[attr-defined]
             log_scores(self.trainer, {"loss": float(self.trainer.callback_metrics["loss"])}, step)
 
+    def lr_scheduler_step(self, scheduler: LRScheduler, metric: Any) -> None:
+        """Step the schedule; some refuse to go on after a number of steps that the user gave them."""
+        try:
+            scheduler.step()
+        except ValueError as error:
+            raise UserError(
+                f"scheduler: {type(scheduler).__name__} ends before the training's {self.plan[STEPS]} steps: {error}\n"
+                "Set its number of steps to null: the program fills it in."
+            ) from error
+
     def on_train_epoch_end(self) -> None:
         """Log the epoch's scores on the augmented training samples."""
         self._log_scores("train", self.train_cases)

@@ -54,6 +54,16 @@ def assert_refused(outcome: object, *words: str) -> None:
             [*SMALL, "optimizer.lr=1e30"],
             ["loss is", "in step", "epoch 0", "MCUCXR_00", "diverged", "Lower optimizer.lr"],
         ),
+        (
+            [*SMALL, "model.normalization=instance", "model.depth=5"],
+            ["model.normalization=instance", "model.depth=5 halves data.image_size_px=32 to 1", "Lower model.depth"],
+        ),
+        ([*SMALL, "data.batch_size=1", "model.depth=5"], ["model.normalization=batch", "one value"]),
+        (
+            [*SMALL, "scheduler._target_=torch.optim.lr_scheduler.ReduceLROnPlateau"],
+            ["scheduler._target_=torch.optim.lr_scheduler.ReduceLROnPlateau", "follows a score", "scheduler=cosine"],
+        ),
+        ([*SMALL, "scheduler.total_steps=5"], ["scheduler: OneCycleLR ends before the training's 9 steps", "null"]),
         (["data.folds=5", "data.fold=5"], ["data.fold=5", "below data.folds=5"]),
         (["data.synthetic_per_epoch=2000"], ["data.synthetic_per_epoch=2000", "at most data.phantom.cases=1600"]),
         (["data.image_size_px=100"], ["data.image_size_px=100", "multiple of 16", "96"]),
@@ -151,9 +161,11 @@ def test_a_file_where_a_folder_should_be(workplace: Path, run: Run) -> None:
 
 
 def test_a_second_training_in_the_same_directory_is_refused(trained: Path, run: Run) -> None:
-    before = (trained / "runs/first/metrics.csv").read_bytes()
-    assert_refused(run("train", *SMALL, "hydra.run.dir=runs/first"), "runs/first holds a training", "resume=runs/first")
-    assert (trained / "runs/first/metrics.csv").read_bytes() == before
+    files = [trained / "runs/first" / name for name in ("metrics.csv", ".hydra/overrides.yaml", ".hydra/config.yaml")]
+    before = [path.read_bytes() for path in files]
+    second = ("optimizer.lr=1e-7", "hydra.run.dir=runs/first")
+    assert_refused(run("train", *SMALL, *second), "runs/first holds a training", "resume=runs/first")
+    assert [path.read_bytes() for path in files] == before
 
 
 def test_a_setting_without_effect_on_an_evaluation_is_refused(trained: Path, run: Run) -> None:
