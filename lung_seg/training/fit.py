@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import pytorch_lightning as pl
+import torch
 from hydra.errors import InstantiationException
 from hydra.utils import instantiate
 from pytorch_lightning.callbacks import Callback
@@ -82,8 +83,7 @@ def fit(config: TrainConfig, run_dir: Path, extra_callbacks: Sequence[Callback] 
     else:
         network = UNet(**arguments)
     segmenter = make_segmenter(config, network, seen_before)
-    # Once before anything is prepared, so that a class or argument that does not fit is refused at once.
-    segmenter.make_scheduler(segmenter.make_optimizer(network.parameters()), CHECKED_STEPS)
+    _check_step(segmenter, config)
 
     # Two, since one with save_last=True writes last.ckpt only when the epoch is also the best one.
     options: dict[str, Any] = {"save_on_train_epoch_end": True, "enable_version_counter": False}
@@ -173,10 +173,32 @@ def _instantiate(group: str, kind: type[KindT], settings: dict[str, Any], **argu
             raise InstantiationException(f"it is no {kind.__name__}")
         return made
     except InstantiationException as error:
-        reason = str(error.__cause__ or error).splitlines()[0].rstrip(".:")
+        cause = error.__cause__ or error
+        reason = (str(cause) or type(cause).__name__).splitlines()[0].rstrip(".:")
         raise UserError(
             f"{group}: {settings.get('_target_')} cannot be made: {reason}.\n"
             f"Look at its documentation and at the {group}.… settings (--cfg job prints them)."
+        ) from error
+
+
+def _check_step(segmenter: LungSegmenter, config: TrainConfig) -> None:
+    """Take a step with a parameter like the network's, before anything is prepared.
+
+    Raises:
+        UserError: a class or an argument does not fit.
+    """
+    parameter = nn.Parameter(torch.zeros(4, 4, 3, 3).to(memory_format=torch.channels_last))
+    parameter.grad = torch.zeros_like(parameter)
+    optimizer = segmenter.make_optimizer([parameter])
+    scheduler = segmenter.make_scheduler(optimizer, CHECKED_STEPS)
+    try:
+        optimizer.step(lambda: 0.0)
+        scheduler.step()
+    except (RuntimeError, TypeError, ValueError) as error:
+        names = f"{config.optimizer.get('_target_')} with {config.scheduler.get('_target_')}"
+        raise UserError(
+            f"optimizer, scheduler: {names} cannot take a step: {str(error).splitlines()[0].rstrip('.')}.\n"
+            "Look at their documentation and at the optimizer.… and scheduler.… settings (--cfg job prints them)."
         ) from error
 
 

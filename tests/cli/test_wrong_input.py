@@ -63,6 +63,10 @@ def assert_refused(outcome: object, *words: str) -> None:
             [*SMALL, "scheduler._target_=torch.optim.lr_scheduler.ReduceLROnPlateau"],
             ["scheduler._target_=torch.optim.lr_scheduler.ReduceLROnPlateau", "follows a score", "scheduler=cosine"],
         ),
+        (
+            [*SMALL, "scheduler=none", "~optimizer.weight_decay", "optimizer._target_=torch.optim.SparseAdam"],
+            ["torch.optim.SparseAdam with torch.optim.lr_scheduler.ConstantLR cannot take a step"],
+        ),
         ([*SMALL, "scheduler.total_steps=5"], ["scheduler: OneCycleLR ends before the training's 9 steps", "null"]),
         (["data.folds=5", "data.fold=5"], ["data.fold=5", "below data.folds=5"]),
         (["data.synthetic_per_epoch=2000"], ["data.synthetic_per_epoch=2000", "at most data.phantom.cases=1600"]),
