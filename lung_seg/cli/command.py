@@ -174,8 +174,10 @@ def _quote(argument: str, verbatim_keys: tuple[str, ...]) -> str:
 def _starts_processes(config: ConfigGroup) -> bool:
     """Whether Lightning will start further processes for this job."""
     trainer = getattr(config, "trainer", None)
-    if trainer is None or trainer.strategy != "auto" or trainer.devices == 1:
-        return trainer is not None and trainer.strategy != "auto"
+    if trainer is None or (trainer.strategy == "auto" and trainer.devices == 1):
+        return False
+    if trainer.strategy != "auto":
+        return True
     from lung_seg.training.trainer import make_trainer  # importing torch takes seconds
 
     return make_trainer(trainer).strategy.launcher is not None
