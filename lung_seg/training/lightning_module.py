@@ -18,7 +18,8 @@ from lung_seg.training.dataset import Sample
 from lung_seg.training.epoch_table import log_scores
 
 PLAN_KEY = "plan"  # where a checkpoint holds how long its training is to take
-STEPS, BATCH, EPOCHS = "optimizer steps", "cases per step", "trainer.max_epochs"  # the entries of a plan
+# The entries of a plan: optimizer steps, cases of each of them, and epochs.
+STEPS, BATCH, EPOCHS = "steps", "data.batch_size*devices*accumulate_grad_batches", "trainer.max_epochs"
 CASES_KEY = "train_cases"  # where one written within an epoch holds the scores of the epoch's cases so far
 DIVERGED = """the training diverged.
 Lower optimizer.lr, or limit trainer.gradient_clip_val; the checkpoints of earlier epochs are kept."""
@@ -66,16 +67,16 @@ class LungSegmenter(pl.LightningModule):
         accumulate, epochs = self.trainer.accumulate_grad_batches, int(self.trainer.max_epochs or 0)
         steps = math.ceil(len(loader) / accumulate) * epochs
         now = {STEPS: steps, BATCH: loader.cases_per_batch * accumulate, EPOCHS: epochs}
-        differing = "; ".join(
-            f"{name}: {now[name]}, but it began with {planned}"
+        differing = [
+            f"{name}={now[name]}, but it began with {planned}"
             for name, planned in self.plan.items()
             if planned != now[name]
-        )
+        ]
         if differing:
             raise UserError(
                 f"The resumed training was planned for {self.plan[STEPS]} optimizer steps, now for {steps} "
-                f"({differing}).\nKeep its length, and data.batch_size times devices times accumulate_grad_batches; to "
-                "train longer start a new training from its weights: init=<run directory>"
+                f"({'; '.join(differing)}).\n"
+                "Resume it with the same; to train longer start a new training from its weights: init=<run directory>"
             )
         self.plan = now
         optimizer = self.make_optimizer(self.network.parameters())

@@ -76,7 +76,7 @@ def test_an_edit_of_the_settings_does_not_change_a_resumed_training(trained: Pat
 def test_a_training_of_an_earlier_version_resumes_with_a_remark(trained: Path, run: Run) -> None:
     checkpoint = torch.load(LAST, weights_only=True)
     del checkpoint["lung_seg"]["recipe"]
-    checkpoint["planned_steps"] = checkpoint.pop("plan")["optimizer steps"]
+    checkpoint["planned_steps"] = checkpoint.pop("plan")["steps"]
     (loader,) = checkpoint["loops"]["fit_loop"]["state_dict"]["combined_loader"]
     loader["batches"] = loader.pop("samples") // 4
     torch.save(checkpoint, LAST)
@@ -138,7 +138,7 @@ def test_other_batches_after_a_stop_in_an_epoch_repeat_no_sample(
     assert len(seen()) == len(set(seen())) == 3 * 12
     longer = run("train", "resume=runs/stopped", "data.batch_size=4", "trainer.accumulate_grad_batches=3")
     assert longer.code == 2
-    assert "cases per step: 12, but it began with 4" in longer.err
+    assert "data.batch_size*devices*accumulate_grad_batches=12, but it began with 4" in longer.err
 
 
 def test_a_training_that_stopped_early_stays_stopped(trained: Path, run: Run) -> None:
