@@ -1,11 +1,20 @@
 # The checks, by name, for a person, the pre-commit hooks and .ci/run: make test, make lint ...
-.PHONY: all test format lint types docs audit quickstart
+.PHONY: all test lowest format lint types docs audit quickstart
 
 all: lint types test audit quickstart
 
 # Includes the examples of docstrings and the commands of README.md.
 test:
 	pytest
+
+# The tests with the lowest versions that pyproject.toml allows, in a new environment with the oldest Python; by hand, after a
+# change of a bound. torch is the pinned one: of others pip installs CUDA builds of several GB. Old versions may warn.
+lowest:
+	@folder=$$(mktemp -d); trap 'rm -rf "$$folder"' EXIT; set -e; torch=$$(grep '^torch==' requirements.txt); \
+	python3.11 -m venv "$$folder" && . "$$folder/bin/activate"; \
+	pip install --quiet uv "$$torch"; \
+	uv pip install --resolution lowest-direct "$$torch" --requirements pyproject.toml --all-extras; \
+	pytest -W default
 
 format:
 	ruff format .

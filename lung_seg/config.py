@@ -14,6 +14,7 @@ SPLITS = ("train", "validation", "test")
 FORMATS = ("onnx", "torch_export", "safetensors")
 WINDOWS = ("auto", "none")  # of DICOM: its VOI LUT or window unless that blanks the film, or the whole range of values
 SAMPLERS = ("tpe", "random", "grid")
+RENAMED_DATA_KEYS = {"phantoms_beside": "synthetic_per_epoch"}  # keys of earlier versions
 AUTO_PRECISION = "auto: bf16-mixed on hardware with bf16 arithmetic, else 32-true"
 
 
@@ -82,8 +83,7 @@ class DataConfig(ConfigGroup, prefix="data."):
     @classmethod
     def from_plain(cls, values: dict[str, Any]) -> "DataConfig":
         """The data settings that a checkpoint keeps as plain values."""
-        renamed = {"phantoms_beside": "synthetic_per_epoch"}  # keys of older checkpoints
-        values = {renamed.get(key, key): value for key, value in values.items()}
+        values = {RENAMED_DATA_KEYS.get(key, key): value for key, value in values.items()}
         groups = {"phantom": PhantomConfig(**values["phantom"]), "folder": FolderConfig(**values["folder"])}
         return cls(**values | groups)
 
@@ -169,7 +169,9 @@ class TrainConfig(ConfigGroup):
     model: ModelConfig = nested(ModelConfig)
     loss: LossConfig = nested(LossConfig)
     optimizer: dict[str, Any] = target_kwargs("Class in optimizer._target_ and its arguments, e.g. optimizer.lr=1e-3.")
-    scheduler: dict[str, Any] = target_kwargs("Class in scheduler._target_ and its arguments.")
+    scheduler: dict[str, Any] = target_kwargs(
+        "Class in scheduler._target_ and its arguments; total_steps, T_max, total_iters: null is all steps."
+    )
     trainer: TrainerConfig = nested(TrainerConfig)
     resume: str | None = config_field(None, "Run directory of a training to resume.")
     init: str | None = config_field(None, "Initial weights: checkpoint, run directory or .safetensors; null: random.")
@@ -186,6 +188,13 @@ class TrainConfig(ConfigGroup):
             nearest = max(step, round(self.data.image_size_px / step) * step)
             rule = f"must be a multiple of {step}, since model.depth={self.model.depth} halves it that many times"
             self.data.refuse("image_size_px", rule, f"The nearest is data.image_size_px={nearest}.")
+        # Torch refuses to normalise a single value, and only when the first batch is trained on.
+        alone = self.model.normalization == "instance" or (
+            self.model.normalization == "batch" and self.data.batch_size == 1
+        )
+        if self.data.image_size_px == step and alone:
+            rule = f"has one value to normalise: model.depth={self.model.depth} halves data.image_size_px={step} to 1"
+            self.model.refuse("normalization", rule, "Lower model.depth, or use model.normalization=group.")
         epochs = self.trainer.max_epochs
         if not is_unresolved(epochs) and self.trainer.check_val_every_n_epoch > epochs:
             rule = f"must be at most trainer.max_epochs={epochs}"

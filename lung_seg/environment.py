@@ -32,13 +32,24 @@ def versions() -> dict[str, str]:
 
 
 def git_revision() -> str | None:
-    """Commit of the source in use, with "-dirty" if files differ from it; None outside a git checkout."""
-    command = ["git", "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
+    """Commit of the source in use, with "-dirty" if files differ from it; None outside a git checkout.
+
+    A package installed below another project's checkout, as in its .venv, is no part of that: the checkout must be the
+    folder that holds ``lung_seg/``, and know this file.
+    """
+    path = Path(__file__).resolve()
+
+    def git(*arguments: str) -> str:
+        command = ["git", *arguments]
+        return subprocess.run(command, cwd=path.parents[1], capture_output=True, text=True, check=True).stdout.strip()
+
     try:
-        result = subprocess.run(command, cwd=Path(__file__).parent, capture_output=True, text=True, check=True)
+        if Path(git("rev-parse", "--show-toplevel")).resolve() != path.parents[1]:
+            return None
+        git("ls-files", "--error-unmatch", str(path))
+        return git("describe", "--always", "--dirty", "--abbrev=40", "--exclude=*")
     except (OSError, subprocess.CalledProcessError):
         return None
-    return result.stdout.strip()
 
 
 def command_line() -> str:

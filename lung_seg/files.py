@@ -10,6 +10,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any
 
+from lung_seg.errors import UserError
+
 if sys.platform != "win32":
     import fcntl
 
@@ -56,6 +58,33 @@ def locked(path: Path) -> Iterator[None]:
             except Timeout:
                 log.info("Waiting for another process that works on %s.", path)
                 lock.acquire()
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+@contextmanager
+def exclusive(folder: Path) -> Iterator[None]:
+    """Keep a folder for this process until the block ends or the process does; made if it is missing.
+
+    Where a lock is impossible, as on some network file systems, the block runs without.
+
+    Raises:
+        UserError: another process has it.
+    """
+    from filelock import FileLock, Timeout
+
+    folder.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(folder / ".lock")
+    try:
+        lock.acquire(timeout=0)
+    except Timeout as error:
+        raise UserError(
+            f"{folder} is in use by another process.\nWait until it has ended, or choose another."
+        ) from error
+    except (OSError, NotImplementedError):
+        pass
     try:
         yield
     finally:

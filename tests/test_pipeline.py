@@ -73,6 +73,8 @@ def test_the_summary_says_how_to_repeat_the_run(trained: Path) -> None:
     assert summary["command"].startswith("python train.py data=montgomery")
     assert summary["training"]["epochs"] == 3
     assert summary["training"]["steps"] == 9
+    assert summary["config"]["trainer"]["precision"] == "auto"
+    assert summary["training"]["precision"] in ("bf16-mixed", "32-true"), "the one that this machine chose"
 
 
 def test_cases_csv_has_a_row_for_each_test_case_and_the_summary_is_their_mean(trained: Path) -> None:

@@ -15,7 +15,6 @@ from lung_seg.cli.schema import register, settings
 from lung_seg.config import PredictConfig, TrainConfig
 from lung_seg.prediction.predictor import Prediction
 from lung_seg.raw.radiograph import read_radiograph
-from lung_seg.search import report as search_report
 from tests.conftest import Run
 from tests.layouts import draw_chest, write_dicom, write_folder, write_image, write_montgomery, write_shenzhen
 
@@ -165,8 +164,7 @@ def test_training(data: Path, run: Run, monkeypatch: pytest.MonkeyPatch, command
 
 
 @pytest.mark.parametrize("command", SEARCHES)
-def test_searching(data: Path, run: Run, monkeypatch: pytest.MonkeyPatch, command: str) -> None:
-    monkeypatch.setattr(search_report, "CONF_DIR", data / "conf")
+def test_searching(data: Path, run: Run, command: str) -> None:
     words = shlex.split(command)[2:]
     outcome = run("train", *words, *SMALLER, *SMALL_DATA, "search.trials=2")
     assert outcome.code == 0, outcome.err

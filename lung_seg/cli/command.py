@@ -1,5 +1,6 @@
 """What all commands share: arguments to settings, one function called, errors reported, exit code."""
 
+import dataclasses
 import json
 import os
 import re
@@ -21,10 +22,14 @@ from omegaconf import DictConfig, OmegaConf
 from lung_seg.cli.error_messages import FAILURE, format_error
 from lung_seg.cli.multirun_table import write_failure
 from lung_seg.cli.schema import ConfigT, key_names, register, settings
+from lung_seg.config import RENAMED_DATA_KEYS, TrainConfig
+from lung_seg.config_field import ConfigGroup
 from lung_seg.environment import CONF_DIR
 from lung_seg.errors import FailureError, UserError
+from lung_seg.files import write_text
 
 RANK_VARIABLES = ("RANK", "SLURM_PROCID", "LOCAL_RANK")  # set by torchrun, SLURM and Lightning
+OVERRIDES = Path(".hydra") / "overrides.yaml"  # in the run directory of a training, as Hydra writes it
 FLAGS = ("-m", "--multirun")  # options of Hydra without a value
 
 Function = Callable[[ConfigT, Path], float | None]
@@ -51,9 +56,10 @@ def command(
             if run_dir.is_relative_to(Path.cwd()):  # as a user would type it
                 run_dir = run_dir.relative_to(Path.cwd())
             try:
-                if sweeping and OmegaConf.select(composed, "trainer.strategy") not in (None, "auto"):
+                config = settings(composed, schema)
+                if sweeping and _starts_processes(config):
                     return _run_in_subprocess(name, context.overrides.task, run_dir)
-                return function(settings(composed, schema), run_dir)
+                return function(config, run_dir)
             except Exception as error:  # the other jobs of a sweep still run
                 code, message = _report_error(error, schema, f"Job {context.job.num}: " if sweeping else "")
                 exit_codes.append(code)
@@ -107,17 +113,49 @@ def resumed_arguments(arguments: list[str]) -> list[str]:
     run_dir = Path(given.get("resume", "").partition("=")[2])
     if run_dir == Path():
         return arguments
-    overrides = run_dir / ".hydra" / "overrides.yaml"
-    if not (run_dir / "checkpoints" / "last.ckpt").is_file() or not overrides.is_file():
+    if not (run_dir / "checkpoints" / "last.ckpt").is_file() or not (run_dir / OVERRIDES).is_file():
         raise UserError(
             f"resume={run_dir} holds no training to resume: checkpoints/last.ckpt or .hydra/ is missing.\n"
             "Give the run directory of a training that finished at least one epoch, e.g. resume=runs/train/<time>."
         )
-    saved = _by_key([str(line) for line in OmegaConf.load(overrides)])
     options = [argument for argument in arguments if argument.startswith("-")]
-    # Without output_subdir Hydra does not overwrite the saved overrides, in case the new ones are refused.
-    directory = {"hydra.run.dir": f"hydra.run.dir={run_dir}", "hydra.output_subdir": "hydra.output_subdir=null"}
-    return [*(saved | given | directory).values(), *options]
+    directory = {"hydra.run.dir": f"hydra.run.dir={run_dir}"}
+    return [*(_saved_overrides(run_dir) | given | directory).values(), *options]
+
+
+def _saved_overrides(run_dir: Path) -> dict[str, str]:
+    """The overrides of a training by key, renamed ones by their present name, without those of a search it was part of.
+
+    Raises:
+        UserError: this version lacks a key.
+    """
+    saved: dict[str, str] = {}
+    names = set(key_names(TrainConfig))
+    checked = {name.partition(".")[0] for name in names if "." in name}
+    for key, line in _by_key([str(line) for line in OmegaConf.load(run_dir / OVERRIDES)]).items():
+        group, _, name = key.partition(".")
+        if group == "search":
+            continue
+        if group == "data" and name in RENAMED_DATA_KEYS:
+            line = line.replace(name, RENAMED_DATA_KEYS[name], 1)
+            key = f"data.{RENAMED_DATA_KEYS[name]}"
+        elif name and group in checked and key not in names:
+            raise UserError(
+                f"{run_dir} began with {line}, a key that this version of lung_seg no longer has.\n"
+                f"Resume it with the version that began it, or start a new training from its weights: init={run_dir}"
+            )
+        saved[key] = line
+    return saved
+
+
+def save_settings(config: ConfigGroup, run_dir: Path) -> None:
+    """Write the settings of a run, and the overrides that make them, to ``.hydra``.
+
+    Hydra would do so before the program could refuse to replace those of an earlier training (conf/train.yaml).
+    """
+    path = run_dir / OVERRIDES
+    write_text(path.with_name("config.yaml"), OmegaConf.to_yaml(OmegaConf.create(dataclasses.asdict(config))))
+    write_text(path, OmegaConf.to_yaml(HydraConfig.get().overrides.task))
 
 
 def _quote(argument: str, verbatim_keys: tuple[str, ...]) -> str:
@@ -131,6 +169,18 @@ def _quote(argument: str, verbatim_keys: tuple[str, ...]) -> str:
             return argument
     escaped = re.sub(r"(\\*)('|$)", lambda found: 2 * found[1] + (found[2] and r"\'"), value)
     return f"{key}='{escaped}'"
+
+
+def _starts_processes(config: ConfigGroup) -> bool:
+    """Whether Lightning will start further processes for this job."""
+    trainer = getattr(config, "trainer", None)
+    if trainer is None or (trainer.strategy == "auto" and trainer.devices == 1):
+        return False
+    if trainer.strategy != "auto":
+        return True
+    from lung_seg.training.trainer import make_trainer  # importing torch takes seconds
+
+    return make_trainer(trainer).strategy.launcher is not None
 
 
 def _run_in_subprocess(name: str, overrides: list[str], run_dir: Path) -> float | None:

@@ -1,11 +1,13 @@
 """Train a network and score it: ``python train.py --help`` lists the settings."""
 
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
-from lung_seg.cli.command import command
+from lung_seg.cli.command import command, save_settings
 from lung_seg.config import TrainConfig
 from lung_seg.environment import keep_freed_memory
+from lung_seg.files import exclusive
 
 NEXT_STEP = """These radiographs were generated. To train on real ones, give the folder that holds MontgomerySet:
   python train.py data=montgomery data.raw_dir=<folder>   (or data.download=true to fetch it)
@@ -16,7 +18,7 @@ NEXT_STEP = """These radiographs were generated. To train on real ones, give the
 def main(config: TrainConfig, run_dir: Path) -> float:
     """Train; a sweep compares its jobs by the best validation Dice."""
     from lung_seg.evaluation.evaluate import evaluate_training
-    from lung_seg.training.fit import fit
+    from lung_seg.training.fit import fit, resumes
     from lung_seg.training.trainer import is_main_process
 
     keep_freed_memory()
@@ -25,7 +27,10 @@ def main(config: TrainConfig, run_dir: Path) -> float:
         from lung_seg.search.study import Pruning  # needs Optuna
 
         callbacks = [Pruning(config.search, run_dir.parent, run_dir / "metrics.csv")]
-    summary = evaluate_training(config, fit(config, run_dir, callbacks))
+    with exclusive(run_dir) if is_main_process() else nullcontext():
+        if not resumes(config, run_dir) and is_main_process():
+            save_settings(config, run_dir)
+        summary = evaluate_training(config, fit(config, run_dir, callbacks))
     if is_main_process():
         print(_report(summary, run_dir))
         if config.data.source == "phantom":

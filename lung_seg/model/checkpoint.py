@@ -6,6 +6,7 @@ Only tensors and plain values are ever unpickled. The description in both is a d
     data         settings of the data that it was trained on
     seed         of the training
     seen_before  identities of the radiographs that the network it started from had seen
+    recipe       all settings that the weights follow from, by their keys
 
 ``load_network`` adds to the description of a checkpoint, and an exported file holds
 
@@ -78,10 +79,11 @@ def load_network(path: Path) -> tuple[UNet, dict[str, Any]]:
     return network, description | {"network": arguments}
 
 
-def steps_done(path: Path) -> int:
-    """Optimizer steps that led to a training's checkpoint."""
+def load_training(path: Path) -> tuple[int, dict[str, Any]]:
+    """Optimizer steps that led to a training's checkpoint, and the checkpoint's description."""
     try:
-        return int(torch.load(path, map_location="cpu", weights_only=True, mmap=True)["global_step"])
+        checkpoint = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+        return int(checkpoint["global_step"]), dict(checkpoint[DESCRIPTION_KEY])
     except READ_ERRORS as error:
         raise UserError(f"{path} is no whole checkpoint of a training.\nStart a new one.") from error
 

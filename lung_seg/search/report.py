@@ -1,4 +1,4 @@
-"""The results of a search: its best settings as an experiment, and search.html about all trainings."""
+"""The results of a search: best.yaml with its best settings, and search.html about all trainings."""
 
 import warnings
 from pathlib import Path
@@ -8,25 +8,20 @@ from markupsafe import Markup
 from omegaconf import OmegaConf
 from optuna import visualization
 from optuna.importance import PedAnovaImportanceEvaluator
-from optuna.trial import TrialState
+from optuna.trial import FrozenTrial, TrialState
 
-from lung_seg.environment import CONF_DIR
 from lung_seg.files import write_text
-from lung_seg.search.study import finished_trials
+from lung_seg.search.study import finished_trials, folder_name
 from lung_seg.templates import template
 
 SCORE = "validation Dice"
 
 
-def write_best(name: str, overrides: list[str]) -> Path:
-    """Write overrides as ``conf/experiment/<name>_best.yaml``."""
-    groups = dict(line.split("=", 1) for line in overrides if (CONF_DIR / line.partition("=")[0]).is_dir())
-    values = [line.removeprefix("+") for line in overrides if line.partition("=")[0] not in groups]
-    base = [groups.pop("experiment")] if "experiment" in groups else []
-    defaults = [*base, *({f"override /{group}": choice} for group, choice in groups.items())]
-    content = OmegaConf.merge({"defaults": defaults}, OmegaConf.from_dotlist(values))
-    path = CONF_DIR / "experiment" / f"{name}_best.yaml"
-    write_text(path, f"# @package _global_\n# The best settings of search.name={name}.\n{OmegaConf.to_yaml(content)}")
+def write_best(folder: Path, best: FrozenTrial, command: str) -> Path:
+    """Write the best training of a search, and the command that repeats it, to best.yaml."""
+    content = {"training": folder_name(best), "validation_dice": best.value, "command": command}
+    path = folder / "best.yaml"
+    write_text(path, OmegaConf.to_yaml(OmegaConf.create(content)))
     return path
 
 

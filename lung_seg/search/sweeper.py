@@ -3,9 +3,10 @@
 import itertools
 import json
 import logging
+import shlex
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, get_type_hints
 
 import optuna
 from filelock import FileLock, Timeout
@@ -15,17 +16,19 @@ from hydra.core.override_parser.types import Override
 from hydra.plugins.launcher import Launcher
 from omegaconf import DictConfig, OmegaConf
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
-from optuna.samplers import RandomSampler, TPESampler
-from optuna.trial import Trial, TrialState
+from optuna.trial import FrozenTrial, Trial, TrialState
 
-from lung_seg.config import SearchConfig
+from lung_seg.config import SearchConfig, TrainConfig
 from lung_seg.errors import UserError
+from lung_seg.files import locked
 from lung_seg.search.report import write_best, write_page
+from lung_seg.search.sampler import TrialSeededSampler
 from lung_seg.search.study import FOLDER, PRUNED, finished_trials, folder_name, latest_trials, open_study
 
 SearchSpace = dict[str, BaseDistribution]
 
 LOCKS = "locks"  # subfolder of files locked by the processes that run the trainings
+STARTED = "started"  # user attribute of a trial whose process holds its lock
 
 log = logging.getLogger(__name__)
 
@@ -41,7 +44,7 @@ def run_search(config: DictConfig, arguments: list[str], loader: ConfigLoader, l
     arguments = [*(f"{key}={value}" for key, value in settings.params.items()), *arguments]
     parsed = OverridesParser.create(config_loader=loader).parse_overrides(arguments)
     overrides = {override.get_key_element(): override for override in parsed}  # the last one of a key counts
-    space = {key: _distribution(override) for key, override in overrides.items() if override.is_sweep_override()}
+    space = {key: _distribution(key, override) for key, override in overrides.items() if override.is_sweep_override()}
     fixed = [str(override.input_line) for key, override in overrides.items() if key not in space]
     if not space:
         raise UserError(
@@ -52,29 +55,50 @@ def run_search(config: DictConfig, arguments: list[str], loader: ConfigLoader, l
     loader.load_sweep_config(config, [*fixed, *(f"{key}={_example(values)}" for key, values in space.items())])
 
     folder = Path(config.hydra.sweep.dir)
-    study = open_study(settings, folder)
     of_training = [line for line in fixed if not line.startswith(("search=", "search."))]
-    _refuse_other_settings(study, of_training, space, folder)
-    seed = config.seed + len(study.trials)  # a resumed search must not draw the same values again
-    study.sampler = TPESampler(seed=seed, multivariate=True) if settings.sampler == "tpe" else RandomSampler(seed=seed)
-    _requeue_interrupted(study, folder)
-    count = _enqueue_grid(study, space) if settings.sampler == "grid" else settings.trials
+    folder.mkdir(parents=True, exist_ok=True)
+    with locked(folder / "search.db"):  # two processes that begin one search
+        study = open_study(settings, folder)
+        _refuse_unknown_trainings(study, folder)
+        _refuse_other_settings(study, of_training, space, folder)
+        _requeue_interrupted(study, folder)
+        count = _enqueue_grid(study, space) if settings.sampler == "grid" else settings.trials
+    study.sampler = TrialSeededSampler(config.seed, use_tpe=settings.sampler == "tpe")
     try:
-        # Trainings on other machines count from their start.
-        while sum(trial.state != TrialState.WAITING for trial in latest_trials(study)) < count:
+        while _count_started(study) < count:
             _run_trial(study, study.ask(space), fixed, folder, launcher)
     except KeyboardInterrupt:
         raise KeyboardInterrupt("resume the search with the same command.") from None
     _report_best(study, of_training, folder)
 
 
-def _distribution(override: Override) -> BaseDistribution:
-    """Optuna's form of Hydra's interval, choice or range."""
+def _distribution(key: str, override: Override) -> BaseDistribution:
+    """Optuna's form of Hydra's interval, choice or range.
+
+    Raises:
+        UserError: an interval that Optuna cannot draw from, or one of fractions for a key that holds whole numbers.
+    """
     if override.is_discrete_sweep():
         return CategoricalDistribution([_parse_number(text) for text in override.sweep_string_iterator()])
     interval: Any = override.value()
-    is_int = isinstance(interval.start, int) and isinstance(interval.end, int)  # int(interval(1,4))
-    return (IntDistribution if is_int else FloatDistribution)(interval.start, interval.end, log="log" in interval.tags)
+    low, high, log_scale = interval.start, interval.end, "log" in interval.tags
+    is_int = _holds_int(key) or (isinstance(low, int) and isinstance(high, int))  # int(interval(1,4))
+    if is_int and (low % 1 or high % 1):
+        raise UserError(f"{override.input_line}: {key} is a whole number.\nGive the interval whole ends.")
+    if not low <= high or (log_scale and low <= 0):
+        rule = "a logarithmic interval begins above 0" if log_scale and low <= 0 else "an interval ends above its start"
+        raise UserError(f"{override.input_line}: {rule}.\nE.g. {key}=tag(log,interval(1e-4,1e-2)) or interval(2,8).")
+    if is_int:
+        return IntDistribution(int(low), int(high), log=log_scale)
+    return FloatDistribution(low, high, log=log_scale)
+
+
+def _holds_int(key: str) -> bool:
+    """Whether the schema has a whole number at a key."""
+    kind: Any = TrainConfig
+    for name in key.lstrip("+").split("."):
+        kind = get_type_hints(kind).get(name) if isinstance(kind, type) else None
+    return kind in (int, int | None)
 
 
 def _parse_number(text: str) -> str | float:
@@ -87,6 +111,17 @@ def _parse_number(text: str) -> str | float:
 
 def _example(values: BaseDistribution) -> Any:
     return values.choices[0] if isinstance(values, CategoricalDistribution) else values.low  # type: ignore[attr-defined]
+
+
+def _refuse_unknown_trainings(study: optuna.Study, folder: Path) -> None:
+    """Refuse to begin a search where trainings of another one lie: its trials would have the same numbers."""
+    known = {folder_name(trial) for trial in study.trials}
+    found = {path.parent.parent.name for path in folder.glob("*/checkpoints/last.ckpt")} - known
+    if found:
+        raise UserError(
+            f"{folder} holds trainings that its study does not know, e.g. {min(found)}; was search.db deleted?\n"
+            "Put it back, begin another search with search.name=<name>, or move the folder away."
+        )
 
 
 def _refuse_other_settings(study: optuna.Study, fixed: list[str], space: SearchSpace, folder: Path) -> None:
@@ -103,14 +138,34 @@ def _refuse_other_settings(study: optuna.Study, fixed: list[str], space: SearchS
 
 
 def _enqueue_grid(study: optuna.Study, space: SearchSpace) -> int:
-    """Enqueue all combinations that are not in the study yet; returns the number of all."""
+    """Enqueue all combinations that are not in the study yet or were lost; returns the number of all."""
     for key, values in space.items():
         if not isinstance(values, CategoricalDistribution):
             raise UserError(f"{key} is a continuous range.\nFor search.sampler=grid list its values: {key}=choice(…)")
     combinations = list(itertools.product(*(values.choices for values in space.values())))  # type: ignore[attr-defined]
+    known = [
+        _grid_params(trial) for trial in latest_trials(study) if trial.state == TrialState.WAITING or _counts(trial)
+    ]
     for combination in combinations:
-        study.enqueue_trial(dict(zip(space, combination, strict=True)), skip_if_exists=True)
+        params = dict(zip(space, combination, strict=True))
+        if params not in known:
+            study.enqueue_trial(params)
     return len(combinations)
+
+
+def _grid_params(trial: FrozenTrial) -> dict[str, Any]:
+    """The combination of a trial, which has no parameters of its own before it is started."""
+    return trial.params or trial.system_attrs.get("fixed_params", {})
+
+
+def _counts(trial: FrozenTrial) -> bool:
+    """Whether a training was started; a process that was killed just before left a trial that never will be."""
+    return trial.state.is_finished() or (trial.state == TrialState.RUNNING and STARTED in trial.user_attrs)
+
+
+def _count_started(study: optuna.Study) -> int:
+    """Trainings that were started, on other machines too."""
+    return sum(_counts(trial) for trial in latest_trials(study))
 
 
 def _requeue_interrupted(study: optuna.Study, folder: Path) -> None:
@@ -139,6 +194,7 @@ def _run_trial(study: optuna.Study, trial: Trial, fixed: list[str], folder: Path
         overrides.append(f"resume={folder / name}")
     path = folder / LOCKS / str(trial.number)
     with FileLock(path):
+        trial.set_user_attr(STARTED, True)
         (result,) = launcher.launch([overrides], initial_job_idx=trial.number)
         value = result.return_value  # raises an unexpected error of the training
         if value is None:
@@ -157,9 +213,9 @@ def _report_best(study: optuna.Study, fixed: list[str], folder: Path) -> None:
         return
     best = study.best_trial
     overrides = [*fixed, *(f"{key}={value}" for key, value in best.params.items())]
-    saved, page = write_best(study.study_name, overrides), write_page(study, folder)
+    command = shlex.join(["python", "train.py", *overrides])
+    saved, page = write_best(folder, best, command), write_page(study, folder)
     count = len(finished_trials(study))
     log.info("\nBest of %d trainings: %s, validation Dice %.4f.", count, folder_name(best), best.value)
-    log.info("To repeat it: python train.py %s", " ".join(overrides))
-    log.info("The same, as %s: python train.py experiment=%s", saved, saved.stem)
+    log.info("To repeat it (%s): %s", saved, command)
     log.info("All trainings: %s; their curves: tensorboard --logdir %s", page, folder)

@@ -10,7 +10,7 @@ from typing import Any
 import pytorch_lightning as pl
 import torch
 from lightning_fabric.plugins import TorchCheckpointIO
-from pytorch_lightning.callbacks import ModelCheckpoint
+from pytorch_lightning.callbacks import EarlyStopping, ModelCheckpoint
 
 from lung_seg.files import atomic_path
 
@@ -49,6 +49,19 @@ class RelocatableModelCheckpoint(ModelCheckpoint):
         paths = {name: relocate(value) for name, value in state_dict.items() if name.endswith("_path")}
         best = {relocate(path): score for path, score in state_dict["best_k_models"].items()}
         super().load_state_dict(state_dict | paths | {"best_k_models": best, "dirpath": self.dirpath})
+
+
+class ResumableEarlyStopping(EarlyStopping):
+    """An EarlyStopping that stays stopped: Lightning's trains another epoch each time a stopped training resumes."""
+
+    @property
+    def state_key(self) -> str:
+        """Its name in a checkpoint; that of Lightning's, as earlier revisions wrote it."""
+        return super().state_key.replace(type(self).__name__, EarlyStopping.__name__)
+
+    def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Stop before the first epoch; the state is restored by now."""
+        trainer.should_stop = self.wait_count >= self.patience
 
 
 class PreemptionCheckpoint(pl.Callback):

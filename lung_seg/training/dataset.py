@@ -121,10 +121,16 @@ class ResumableLoader(DataLoader[Sample]):
             self.batches_yielded += 1
             yield batch
 
+    @property
+    def cases_per_batch(self) -> int:
+        """Samples of a batch of all devices together."""
+        return self.batch_size * self.sampler.num_replicas
+
     def state_dict(self) -> dict[str, int]:
-        """The position within the epoch."""
-        return {"epoch": self.sampler.epoch, "batches": self.batches_yielded}
+        """The position within the epoch, in samples of all devices: a resumed training may have other batches."""
+        return {"epoch": self.sampler.epoch, "samples": self.batches_yielded * self.cases_per_batch}
 
     def load_state_dict(self, state: dict[str, int]) -> None:
-        """Skip the samples of that epoch that were yielded before."""
-        self.sampler.resume_from = state["epoch"], state["batches"] * self.batch_size
+        """Skip the samples of that epoch that were yielded before; earlier versions counted batches."""
+        batches = state["samples"] // self.cases_per_batch if "samples" in state else state["batches"]
+        self.sampler.resume_from = state["epoch"], batches * self.batch_size

@@ -7,9 +7,10 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import pytorch_lightning as pl
+import torch
 from hydra.errors import InstantiationException
 from hydra.utils import instantiate
-from pytorch_lightning.callbacks import Callback, EarlyStopping
+from pytorch_lightning.callbacks import Callback
 from pytorch_lightning.loggers import TensorBoardLogger
 from torch import nn
 from torch.optim import Optimizer
@@ -18,16 +19,24 @@ from torch.optim.lr_scheduler import LRScheduler
 from lung_seg.config import TrainConfig
 from lung_seg.errors import UserError
 from lung_seg.files import remove_parts
-from lung_seg.model.checkpoint import load_network, start_from, steps_done
+from lung_seg.model.checkpoint import load_network, load_training, start_from
 from lung_seg.model.losses import SegmentationLoss
 from lung_seg.model.unet import UNet
 from lung_seg.training.callbacks import Throughput, ValidationPanels
-from lung_seg.training.checkpointing import PreemptionCheckpoint, RelocatableModelCheckpoint
+from lung_seg.training.checkpointing import (
+    PreemptionCheckpoint,
+    RelocatableModelCheckpoint,
+    ResumableEarlyStopping,
+)
 from lung_seg.training.datamodule import LungDataModule
 from lung_seg.training.epoch_table import MONITORED, EpochTable, read_epochs
 from lung_seg.training.lightning_module import LungSegmenter
+from lung_seg.training.recipe import check_recipe, recipe
 from lung_seg.training.restart import is_restarted
 from lung_seg.training.trainer import make_trainer, translate_errors
+
+STEP_COUNTS = ("total_steps", "T_max", "total_iters")  # arguments of torch's schedulers; null: all optimizer steps
+CHECKED_STEPS = 1000  # of the schedule that is made once before the real one
 
 KindT = TypeVar("KindT", Optimizer, LRScheduler)
 
@@ -58,19 +67,23 @@ def fit(config: TrainConfig, run_dir: Path, extra_callbacks: Sequence[Callback] 
     """
     checkpoints, metrics = run_dir / "checkpoints", run_dir / "metrics.csv"
     last = checkpoints / "last.ckpt"
-    resume = bool(config.resume) or (last.exists() and is_restarted())
-    if last.exists() and not resume:
-        raise UserError(
-            f"{run_dir} holds a training already, and two would mix.\n"
-            f"Resume it by resume={run_dir}, or choose another hydra.run.dir."
-        )
+    resume = resumes(config, run_dir)
+    steps_done, seen_before = 0, []
+    if resume:
+        steps_done, description = load_training(last)
+        check_recipe(description, config, run_dir)
+        seen_before = description.get("seen_before", [])
     remove_parts(checkpoints)
     pl.seed_everything(config.seed, verbose=False)
 
     data = LungDataModule(config.data, config.augmentation, config.seed)
     arguments = dataclasses.asdict(config.model)
-    network, seen_before = start_from(Path(config.init), arguments) if config.init else (UNet(**arguments), [])
+    if config.init and not resume:  # a resumed network comes from its own checkpoint
+        network, seen_before = start_from(Path(config.init), arguments)
+    else:
+        network = UNet(**arguments)
     segmenter = make_segmenter(config, network, seen_before)
+    _check_step(segmenter, config)
 
     # Two, since one with save_last=True writes last.ckpt only when the epoch is also the best one.
     options: dict[str, Any] = {"save_on_train_epoch_end": True, "enable_version_counter": False}
@@ -87,10 +100,9 @@ def fit(config: TrainConfig, run_dir: Path, extra_callbacks: Sequence[Callback] 
         *extra_callbacks,
     ]
     if config.patience_epochs:
-        callbacks.append(EarlyStopping(MONITORED, mode="max", patience=config.patience_epochs))
+        callbacks.append(ResumableEarlyStopping(MONITORED, mode="max", patience=config.patience_epochs))
     # The steps that a killed run logged after its last checkpoint are repeated: TensorBoard drops the earlier points.
-    purge_step = steps_done(last) if resume else 0
-    tensorboard = TensorBoardLogger(run_dir / "tensorboard", "", "", default_hp_metric=False, purge_step=purge_step)
+    tensorboard = TensorBoardLogger(run_dir / "tensorboard", "", "", default_hp_metric=False, purge_step=steps_done)
 
     trainer = make_trainer(config.trainer, callbacks, [tensorboard])
     with translate_errors(f"resume from the last checkpoint with: python train.py resume={run_dir}"):
@@ -101,14 +113,32 @@ def fit(config: TrainConfig, run_dir: Path, extra_callbacks: Sequence[Callback] 
     run_dir = run_dir if run_dir.resolve() == shared else shared
     best_network, _ = load_network(run_dir / "checkpoints" / "best.ckpt")
     facts = _training_facts(read_epochs(run_dir / "metrics.csv"), trainer.global_step)
+    facts["precision"] = trainer.precision
     return Fitted(run_dir, best_network, data, trainer, facts)
+
+
+def resumes(config: TrainConfig, run_dir: Path) -> bool:
+    """Whether a training in this run directory resumes: it was requested, or the same command was started again.
+
+    Raises:
+        UserError: the directory holds a training that is not to be resumed.
+    """
+    holds_training = (run_dir / "checkpoints" / "last.ckpt").exists()
+    if config.resume or (holds_training and is_restarted()):
+        return True
+    if holds_training:
+        raise UserError(
+            f"{run_dir} holds a training already, and two would mix.\n"
+            f"Resume it by resume={run_dir}, or choose another hydra.run.dir."
+        )
+    return False
 
 
 def make_segmenter(config: TrainConfig, network: UNet, seen_before: list[str] | None) -> LungSegmenter:
     """A network with its loss, optimizer and scheduler.
 
-    A scheduler argument that is null becomes the number of optimizer steps. ``seen_before`` holds the identities
-    of the radiographs that the network was trained on before, None if they are not known.
+    The scheduler's arguments in ``STEP_COUNTS`` become the number of optimizer steps if they are null. ``seen_before``
+    holds the identities of the radiographs that the network was trained on before, None if they are not known.
     """
     if config.compile:
         network.compile()
@@ -117,11 +147,20 @@ def make_segmenter(config: TrainConfig, network: UNet, seen_before: list[str] | 
         return _instantiate("optimizer", Optimizer, config.optimizer, params=list(parameters))
 
     def make_scheduler(optimizer: Optimizer, steps: int) -> LRScheduler:
-        settings = {name: steps if value is None else value for name, value in config.scheduler.items()}
+        target = config.scheduler.get("_target_")
+        if str(target).endswith(".ReduceLROnPlateau"):
+            raise UserError(
+                f"scheduler._target_={target} follows a score, but a scheduler is stepped after each optimizer step.\n"
+                "Use one that counts steps, e.g. scheduler=cosine."
+            )
+        settings = {
+            name: steps if value is None and name in STEP_COUNTS else value for name, value in config.scheduler.items()
+        }
         return _instantiate("scheduler", LRScheduler, settings, optimizer=optimizer)
 
     network_arguments, data = dataclasses.asdict(config.model), dataclasses.asdict(config.data)
     description = {"network": network_arguments, "data": data, "seed": config.seed, "seen_before": seen_before}
+    description["recipe"] = recipe(config)
     loss = SegmentationLoss(**dataclasses.asdict(config.loss))
     return LungSegmenter(network, loss, make_optimizer, make_scheduler, description)
 
@@ -134,10 +173,32 @@ def _instantiate(group: str, kind: type[KindT], settings: dict[str, Any], **argu
             raise InstantiationException(f"it is no {kind.__name__}")
         return made
     except InstantiationException as error:
-        reason = str(error.__cause__ or error).splitlines()[0].rstrip(".:")
+        cause = error.__cause__ or error
+        reason = (str(cause) or type(cause).__name__).splitlines()[0].rstrip(".:")
         raise UserError(
             f"{group}: {settings.get('_target_')} cannot be made: {reason}.\n"
             f"Look at its documentation and at the {group}.… settings (--cfg job prints them)."
+        ) from error
+
+
+def _check_step(segmenter: LungSegmenter, config: TrainConfig) -> None:
+    """Take a step with a parameter like the network's, before anything is prepared.
+
+    Raises:
+        UserError: a class or an argument does not fit.
+    """
+    parameter = nn.Parameter(torch.zeros(4, 4, 3, 3).to(memory_format=torch.channels_last))
+    parameter.grad = torch.zeros_like(parameter)
+    optimizer = segmenter.make_optimizer([parameter])
+    scheduler = segmenter.make_scheduler(optimizer, CHECKED_STEPS)
+    try:
+        optimizer.step(lambda: 0.0)
+        scheduler.step()
+    except (RuntimeError, TypeError, ValueError) as error:
+        names = f"{config.optimizer.get('_target_')} with {config.scheduler.get('_target_')}"
+        raise UserError(
+            f"optimizer, scheduler: {names} cannot take a step: {str(error).splitlines()[0].rstrip('.')}.\n"
+            "Look at their documentation and at the optimizer.… and scheduler.… settings (--cfg job prints them)."
         ) from error
 
 

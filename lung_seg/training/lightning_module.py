@@ -17,7 +17,9 @@ from lung_seg.training.case_table import CaseTable
 from lung_seg.training.dataset import Sample
 from lung_seg.training.epoch_table import log_scores
 
-STEPS_KEY = "planned_steps"  # where a checkpoint holds the optimizer steps that its schedule was made for
+PLAN_KEY = "plan"  # where a checkpoint holds how long its training is to take
+# The entries of a plan: optimizer steps, cases of each of them, and epochs.
+STEPS, BATCH, EPOCHS = "steps", "data.batch_size*devices*accumulate_grad_batches", "trainer.max_epochs"
 CASES_KEY = "train_cases"  # where one written within an epoch holds the scores of the epoch's cases so far
 DIVERGED = """the training diverged.
 Lower optimizer.lr, or limit trainer.gradient_clip_val; the checkpoints of earlier epochs are kept."""
@@ -49,7 +51,7 @@ class LungSegmenter(pl.LightningModule):
         self.make_optimizer = make_optimizer
         self.make_scheduler = make_scheduler
         self.description = description
-        self.planned_steps: int | None = None  # those of the resumed checkpoint
+        self.plan: dict[str, int] = {}  # that of the resumed checkpoint
         self.train_cases = CaseTable(len(COUNTS) + 1)
         self.validation_cases = CaseTable(len(COUNTS) + 1)
 
@@ -61,14 +63,22 @@ class LungSegmenter(pl.LightningModule):
     def configure_optimizers(self) -> Any:
         """The optimizer, and the scheduler for as many steps as the training will take."""
         # Lightning's own estimate would make the loader before a resumed training knows its epoch.
-        batches = len(self.trainer.datamodule.train_dataloader())  # type: ignore[attr-defined]
-        steps = math.ceil(batches / self.trainer.accumulate_grad_batches) * int(self.trainer.max_epochs or 0)
-        if self.planned_steps not in (None, steps):
+        loader = self.trainer.datamodule.train_dataloader()  # type: ignore[attr-defined]
+        accumulate, epochs = self.trainer.accumulate_grad_batches, int(self.trainer.max_epochs or 0)
+        steps = math.ceil(len(loader) / accumulate) * epochs
+        now = {STEPS: steps, BATCH: loader.cases_per_batch * accumulate, EPOCHS: epochs}
+        differing = [
+            f"{name}={now[name]}, but it began with {planned}"
+            for name, planned in self.plan.items()
+            if planned != now[name]
+        ]
+        if differing:
             raise UserError(
-                f"The resumed training was planned for {self.planned_steps} optimizer steps, now for {steps}.\n"
-                "Resume it without changing its length or data; on other devices keep data.batch_size times devices."
+                f"The resumed training was planned for {self.plan[STEPS]} optimizer steps, now for {steps} "
+                f"({'; '.join(differing)}).\n"
+                "Resume it with the same; to train longer start a new training from its weights: init=<run directory>"
             )
-        self.planned_steps = steps
+        self.plan = now
         optimizer = self.make_optimizer(self.network.parameters())
         return [optimizer], [{"scheduler": self.make_scheduler(optimizer, steps), "interval": "step"}]
 
@@ -89,6 +99,16 @@ class LungSegmenter(pl.LightningModule):
         if (step + 1) % self.trainer.log_every_n_steps == 0:  # type: ignore[attr-defined]
             log_scores(self.trainer, {"loss": float(self.trainer.callback_metrics["loss"])}, step)
 
+    def lr_scheduler_step(self, scheduler: LRScheduler, metric: Any) -> None:
+        """Step the schedule; some refuse to go on after a number of steps that the user gave them."""
+        try:
+            scheduler.step()
+        except ValueError as error:
+            raise UserError(
+                f"scheduler: {type(scheduler).__name__} ends before the training's {self.plan[STEPS]} steps: {error}\n"
+                "Set its number of steps to null: the program fills it in."
+            ) from error
+
     def on_train_epoch_end(self) -> None:
         """Log the epoch's scores on the augmented training samples."""
         self._log_scores("train", self.train_cases)
@@ -105,24 +125,27 @@ class LungSegmenter(pl.LightningModule):
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Add what rebuilds the network, and the scores of an unfinished epoch."""
         checkpoint[DESCRIPTION_KEY] = self.description
-        checkpoint[STEPS_KEY] = self.planned_steps
+        checkpoint[PLAN_KEY] = self.plan
         if self.train_cases.update_called:
             checkpoint[CASES_KEY] = self.train_cases.compute()
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Refuse to resume with another network or seed; restore the scores of an unfinished epoch."""
-        saved, ours = (
-            {f"model.{key}": value for key, value in description["network"].items()} | {"seed": description["seed"]}
-            for description in (checkpoint[DESCRIPTION_KEY], self.description)
-        )
-        for key, value in ours.items():
-            if value != saved.get(key):
-                remedy = "Resume it with the same settings, or start a new run."
-                raise UserError(f"{key}={value}, but it began with {saved.get(key)}.\n{remedy}")
-        self.planned_steps = checkpoint[STEPS_KEY]
+        """Restore the plan, and the scores of an unfinished epoch."""
+        # Earlier versions kept the steps only.
+        self.plan = checkpoint.get(PLAN_KEY) or {STEPS: checkpoint["planned_steps"]}
+        self._convert_progress(checkpoint["loops"]["fit_loop"])
         if CASES_KEY in checkpoint:  # of all devices, on each of them; the table counts a case once
             cases = checkpoint[CASES_KEY]
             self.train_cases.update(cases[:, 0].long(), cases[:, 1:].float())
+
+    def _convert_progress(self, state: dict[str, Any]) -> None:
+        """Count the batches of an unfinished epoch, which Lightning resumes at, in those of the present size."""
+        (loader,) = state["state_dict"]["combined_loader"]
+        if "samples" in loader:  # earlier versions saved batches
+            progress = state["epoch_loop.batch_progress"]["current"]
+            batches = loader["samples"] // self.trainer.datamodule.train_dataloader().cases_per_batch  # type: ignore[attr-defined]
+            change = batches - progress["ready"]
+            progress.update({name: count + change for name, count in progress.items()})
 
     def _count(self, batch: Sample, table: CaseTable) -> Tensor:
         logits = self(batch.image)

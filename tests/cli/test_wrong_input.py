@@ -54,6 +54,20 @@ def assert_refused(outcome: object, *words: str) -> None:
             [*SMALL, "optimizer.lr=1e30"],
             ["loss is", "in step", "epoch 0", "MCUCXR_00", "diverged", "Lower optimizer.lr"],
         ),
+        (
+            [*SMALL, "model.normalization=instance", "model.depth=5"],
+            ["model.normalization=instance", "model.depth=5 halves data.image_size_px=32 to 1", "Lower model.depth"],
+        ),
+        ([*SMALL, "data.batch_size=1", "model.depth=5"], ["model.normalization=batch", "one value"]),
+        (
+            [*SMALL, "scheduler._target_=torch.optim.lr_scheduler.ReduceLROnPlateau"],
+            ["scheduler._target_=torch.optim.lr_scheduler.ReduceLROnPlateau", "follows a score", "scheduler=cosine"],
+        ),
+        (
+            [*SMALL, "scheduler=none", "~optimizer.weight_decay", "optimizer._target_=torch.optim.SparseAdam"],
+            ["torch.optim.SparseAdam with torch.optim.lr_scheduler.ConstantLR cannot take a step"],
+        ),
+        ([*SMALL, "scheduler.total_steps=5"], ["scheduler: OneCycleLR ends before the training's 9 steps", "null"]),
         (["data.folds=5", "data.fold=5"], ["data.fold=5", "below data.folds=5"]),
         (
             ["data.synthetic_per_epoch=20"],
@@ -131,12 +145,13 @@ def test_resuming_with_another_network_or_length_is_refused_and_the_run_kept(tra
     before = (trained / "runs/first/checkpoints/last.ckpt").read_bytes()
     assert_refused(run("train", "resume=runs/first", "model.base_channels=8"), "model.base_channels=8", "with 4")
     assert_refused(run("train", "resume=runs/first", "seed=3"), "seed=3", "with 0")
-    assert_refused(
-        run("train", "resume=runs/first", "data.folds=5"), "cases of", "not those that the training began with"
-    )
+    assert_refused(run("train", "resume=runs/first", "data.folds=5"), "data.folds=5, but it began with 0")
     other_split = ("data.name=other", "data.split_seed=5")
-    assert_refused(run("train", "resume=runs/first", *other_split), "not those that the training began with")
-    assert_refused(run("train", "resume=runs/first", "trainer.max_epochs=9"), "for 9 optimizer steps, now for 27")
+    words = ("data.name=other, but it began with montgomery", "data.split_seed=5, but it began with 0")
+    assert_refused(run("train", "resume=runs/first", *other_split), *words)
+    assert not list(trained.glob("data/segmentation/other-*"))
+    words = ("for 9 optimizer steps, now for 27", "trainer.max_epochs=9, but it began with 3", "init=<run directory>")
+    assert_refused(run("train", "resume=runs/first", "trainer.max_epochs=9"), *words)
     assert (trained / "runs/first/checkpoints/last.ckpt").read_bytes() == before
 
 
@@ -158,9 +173,11 @@ def test_a_file_where_a_folder_should_be(workplace: Path, run: Run) -> None:
 
 
 def test_a_second_training_in_the_same_directory_is_refused(trained: Path, run: Run) -> None:
-    before = (trained / "runs/first/metrics.csv").read_bytes()
-    assert_refused(run("train", *SMALL, "hydra.run.dir=runs/first"), "runs/first holds a training", "resume=runs/first")
-    assert (trained / "runs/first/metrics.csv").read_bytes() == before
+    files = [trained / "runs/first" / name for name in ("metrics.csv", ".hydra/overrides.yaml", ".hydra/config.yaml")]
+    before = [path.read_bytes() for path in files]
+    second = ("optimizer.lr=1e-7", "hydra.run.dir=runs/first")
+    assert_refused(run("train", *SMALL, *second), "runs/first holds a training", "resume=runs/first")
+    assert [path.read_bytes() for path in files] == before
 
 
 def test_a_setting_without_effect_on_an_evaluation_is_refused(trained: Path, run: Run) -> None:

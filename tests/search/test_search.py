@@ -1,17 +1,20 @@
 """A search resumes, prunes trainings, and leaves its best settings and a page."""
 
-import shutil
+import json
+import shlex
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import optuna
 import pytest
-from hydra import compose, initialize_config_dir
+from omegaconf import OmegaConf
+from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 from optuna.trial import TrialState
 
-from lung_seg.cli.schema import register, settings
-from lung_seg.config import SearchConfig, TrainConfig
-from lung_seg.search import report
+from lung_seg.config import SearchConfig
+from lung_seg.environment import CONF_DIR
+from lung_seg.search.sampler import TrialSeededSampler
 from lung_seg.search.study import open_study
 from lung_seg.training.lightning_module import LungSegmenter
 from tests.conftest import SMALL, Run
@@ -23,20 +26,11 @@ GRID = ("search=own", "search.name=mine", "search.sampler=grid", "data.batch_siz
 FOLDER = Path("runs/search/mine")
 
 
-@pytest.fixture(autouse=True)
-def conf(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A copy of conf/ for the best settings."""
-    folder = tmp_path / "conf"
-    shutil.copytree(report.CONF_DIR, folder)
-    monkeypatch.setattr(report, "CONF_DIR", folder)
-    return folder
-
-
 def trials(name: str = "mine") -> list[optuna.trial.FrozenTrial]:
     return open_study(SearchConfig(name=name), Path("runs/search") / name).trials
 
 
-def test_the_same_command_resumes_a_search_that_was_killed(trained: Path, run: Run, conf: Path) -> None:
+def test_the_same_command_resumes_a_search_that_was_killed(trained: Path, run: Run) -> None:
     command = ("--multirun", *SMALL, *GRID, "trainer.max_epochs=2")
     assert train_and_die(partial(at_call, 10, LungSegmenter, "training_step"), *command)
     finished_before = (FOLDER / "0/summary.json").read_bytes()
@@ -56,23 +50,75 @@ def test_the_same_command_resumes_a_search_that_was_killed(trained: Path, run: R
     assert "http" not in page.partition("<script")[0]
     assert run("train", *command, "search.pruning=false").out.count("Trained") == 0
 
-    register()
-    best = max(table(FOLDER / "sweep.csv"), key=lambda job: float(job["validation_dice"]))
-    with initialize_config_dir(str(conf), version_base="1.3"):
-        repeated = settings(compose("train", ["experiment=mine_best"]), TrainConfig)
-    assert f"data.batch_size={repeated.data.batch_size} model.depth={repeated.model.depth}" in best["overrides"]
-    assert (repeated.data.source, repeated.model.base_channels, repeated.trainer.max_epochs) == ("montgomery", 4, 2)
+
+def test_the_trainings_of_a_search_belong_to_it_and_the_best_can_be_repeated(trained: Path, run: Run) -> None:
+    shipped = {path: path.read_bytes() for path in CONF_DIR.rglob("*.yaml")}
+    search = ("search=own", "search.name=mine", "search.trials=2", "seed=3", "trainer.max_epochs=1")
+    ranges = ("optimizer.lr=interval(5e-3,2e-2)", "data.batch_size=interval(2,6)", "model.depth=tag(log,interval(1,3))")
+    outcome = run("train", *FIXED, *search, *ranges, f"data.raw_dir={trained}/raw")
+    assert outcome.code == 0, outcome.err
+    for trial in trials():
+        assert [type(trial.params[key]) for key in ("data.batch_size", "model.depth")] == [int, int]
+    best = OmegaConf.load(FOLDER / "best.yaml")
+    assert best.command in outcome.out
+    assert best.validation_dice == max(trial.value for trial in trials())
+    assert {path: path.read_bytes() for path in CONF_DIR.rglob("*.yaml")} == shipped
+    repeated = run("train", *shlex.split(best.command)[2:], "hydra.run.dir=runs/repeated")
+    assert repeated.code == 0, repeated.err
+    again = json.loads(Path("runs/repeated/summary.json").read_text())
+    assert again["training"]["validation_dice"] == best.validation_dice
+    # By hand a training of a search resumes as any other, without the search.
+    by_hand = run("train", f"resume={FOLDER / best.training}")
+    assert by_hand.code == 0, by_hand.err
+    assert len(trials()) == 2
+
+    # A study that is gone does not know them: another search must not take them for its own.
+    before = (FOLDER / "0/summary.json").read_bytes()
+    (FOLDER / "search.db").unlink()
+    other = run("train", *FIXED, *search, "optimizer.lr=interval(1e-6,2e-6)")
+    assert other.code == 2
+    assert "holds trainings that its study does not know, e.g. 0" in other.err
+    assert "search.name=<name>" in other.err
+    assert len(other.err.splitlines()) == 2
+    assert (FOLDER / "0/summary.json").read_bytes() == before
 
 
-def test_the_best_settings_of_an_experiment_are_an_experiment(conf: Path) -> None:
-    overrides = ["experiment=release", "trainer=cpu", "+optimizer.amsgrad=true", "data.raw_dir='my films'", "seed=3"]
-    assert report.write_best("mine", overrides) == conf / "experiment/mine_best.yaml"
-    register()
-    with initialize_config_dir(str(conf), version_base="1.3"):
-        repeated, by_hand = (
-            settings(compose("train", words), TrainConfig) for words in (["experiment=mine_best"], overrides)
-        )
-    assert repeated == by_hand
+def drawn_by_processes(count: int, seed: int, use_tpe: bool) -> list[dict[str, Any]]:
+    """The values that several processes draw in turn, each of which began before any of them had drawn."""
+    space = {"optimizer.lr": FloatDistribution(1e-4, 1e-2, log=True), "data.batch_size": IntDistribution(2, 20_000)}
+    study = optuna.create_study()
+    samplers = [TrialSeededSampler(seed, use_tpe) for _ in range(count)]
+    drawn = []
+    for number in range(12 * count):  # TPE draws the first ten at random
+        study.sampler = samplers[number % count]
+        trial = study.ask(space)
+        drawn.append(trial.params)
+        study.tell(trial, trial.params["optimizer.lr"])
+    return drawn
+
+
+@pytest.mark.parametrize("use_tpe", [True, False], ids=["tpe", "random"])
+def test_processes_that_begin_a_search_together_draw_other_values(use_tpe: bool) -> None:
+    alone = drawn_by_processes(1, 0, use_tpe)
+    assert drawn_by_processes(1, 0, use_tpe) == alone, "one process repeats its values"
+    assert drawn_by_processes(1, 1, use_tpe) != alone
+    together = drawn_by_processes(2, 0, use_tpe)
+    for key in together[0]:
+        assert len({params[key] for params in together}) > 0.9 * len(together)
+    ranks = [sorted(params[key] for params in together).index(params[key]) for params in together for key in params]
+    assert ranks[::2] != ranks[1::2], "the keys of a trial are drawn apart"
+
+
+def test_a_process_that_died_before_its_training_started_left_no_trial_that_counts(trained: Path, run: Run) -> None:
+    study = open_study(SearchConfig(name="mine"), FOLDER)
+    study.enqueue_trial({"data.batch_size": 4})
+    study.ask({"data.batch_size": CategoricalDistribution([4])})  # as by a process that was killed then
+
+    grid = ("search=own", "search.name=mine", "search.sampler=grid", "data.batch_size=choice(4)")
+    outcome = run("train", *SMALL, *grid, "trainer.max_epochs=1")
+
+    assert outcome.code == 0, outcome.err
+    assert [trial.state for trial in trials()] == [TrialState.RUNNING, TrialState.COMPLETE]
 
 
 def test_a_training_worse_than_the_others_is_pruned(trained: Path, run: Run) -> None:
@@ -96,6 +142,9 @@ def test_a_training_worse_than_the_others_is_pruned(trained: Path, run: Run) -> 
         (["search=own", "search.name=mine"], ["search.name=mine varies nothing", "Give a key a range"]),
         (["search=own", "model.dept=interval(1,2)"], ["model.dept is no key", "Did you mean model.depth?"]),
         (["search=own", "search.sampler=grid", "optimizer.lr=interval(1,2)"], ["optimizer.lr is a continuous range"]),
+        (["search=own", "data.batch_size=interval(2,4.5)"], ["data.batch_size is a whole number", "whole ends"]),
+        (["search=own", "optimizer.lr=tag(log,interval(0,1))"], ["a logarithmic interval begins above 0"]),
+        (["search=own", "optimizer.lr=interval(1e-2,1e-3)"], ["interval(1e-2,1e-3)", "ends above its start"]),
         (["search=own", "search.name=a/b", "seed=1,2"], ["search.name=a/b must be letters"]),
         (["search=lr", "search.storage=sqlite:////no/such/folder/x.db"], ["search.storage=", "cannot be reached"]),
         (["search=lr", "search.storage=nonsense"], ["search.storage=nonsense cannot be reached", "Give an SQL URL"]),

@@ -3,6 +3,7 @@ import pickle
 import shutil
 from collections.abc import Iterable
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -186,6 +187,15 @@ def test_without_augmentation_a_training_sample_is_the_prepared_one(prepared):
 
     assert np.array_equal(image[0], dataset.pixels[row, 0])
     assert np.array_equal(mask[0], dataset.pixels[row, 1] > 0)
+
+
+def test_batches_for_a_gpu_are_pinned_in_training_and_in_a_bare_loop(prepared):
+    module = make_datamodule(prepared, workers=None)
+    assert not module.train_dataloader().pin_memory
+    strategy = SimpleNamespace(root_device=torch.device("cuda"))  # as benchmarks/throughput.py sets it
+    module.trainer = SimpleNamespace(world_size=1, global_rank=0, strategy=strategy)
+    assert module.train_dataloader().pin_memory
+    assert module.train_dataloader().num_workers > 0
 
 
 def test_pickling_a_dataset_does_not_copy_the_pixels(prepared):

@@ -1,0 +1,88 @@
+"""The recipe of a training: every setting that its weights follow from.
+
+Each checkpoint holds it in its description, and a resumed training is compared with it: a change would be ignored in
+part (the optimizer's state holds its learning rate), or make half a training of each of two kinds.
+"""
+
+import dataclasses
+import json
+import logging
+from pathlib import Path
+from typing import Any
+
+from lung_seg.config import TrainConfig
+from lung_seg.errors import UserError
+from lung_seg.model.precision import choose_precision
+
+# Groups and keys that may differ when a training resumes: where files lie, which machine trains, what it shows and
+# saves. Epochs and batches are compared as a whole, as steps and cases per step (LungSegmenter.configure_optimizers).
+FREE_GROUPS = ("search.",)
+FREE_KEYS = {
+    "resume", "compile", "checkpoint_every_n_steps",
+    "data.raw_dir", "data.prepared_dir", "data.download", "data.max_megapixels", "data.on_error", "data.workers",
+    "data.epochs", "data.batch_size", "trainer.max_epochs", "trainer.accumulate_grad_batches",
+    "trainer.accelerator", "trainer.devices", "trainer.num_nodes", "trainer.strategy", "trainer.benchmark",
+    "trainer.log_every_n_steps", "trainer.enable_progress_bar",
+}  # fmt: skip
+SHOWN = 3  # differences that a message explains; the remedy names all
+
+log = logging.getLogger(__name__)
+
+
+def recipe(config: TrainConfig) -> dict[str, Any]:
+    """The settings by their dotted keys, as plain values; the precision is the one that this machine chooses."""
+    precision = choose_precision(config.trainer.precision, config.trainer.accelerator)
+    flat = _flatten(dataclasses.asdict(config)) | {"trainer.precision": precision}
+    return {key: value for key, value in flat.items() if key not in FREE_KEYS and not key.startswith(FREE_GROUPS)}
+
+
+def check_recipe(description: dict[str, Any], config: TrainConfig, run_dir: Path) -> None:
+    """Compare a checkpoint's description with the settings that its training is to resume with.
+
+    Raises:
+        UserError: a setting differs.
+    """
+    ours = recipe(config)
+    if "recipe" in description:
+        saved: dict[str, Any] = _flatten(dataclasses.asdict(TrainConfig()))  # for the keys of later versions
+        saved = {key: value for key, value in saved.items() if key in ours} | description["recipe"]
+    else:  # of a version that kept the network and the seed only
+        log.warning(
+            "%s was begun by an earlier version: only its network, seed, length and cases are compared.", run_dir
+        )
+        saved = ours | {f"model.{name}": value for name, value in description["network"].items()}
+        saved = {key: saved[key] for key in ours} | {"seed": description["seed"]}
+    differing = [key for key in sorted(saved | ours) if (key in saved, saved.get(key)) != (key in ours, ours.get(key))]
+    if differing:
+        shown = "; ".join(_difference(key, saved, ours) for key in differing[:SHOWN])
+        more = f"; and {len(differing) - SHOWN} more" if len(differing) > SHOWN else ""
+        overrides = " ".join(_override(key, saved, ours) for key in differing)
+        raise UserError(
+            f"{run_dir} cannot resume with other settings: {shown}{more}.\n"
+            f"Resume it with {overrides}, or start a new training from its weights: init={run_dir}"
+        )
+
+
+def _flatten(settings: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested settings by their dotted keys."""
+    flat: dict[str, Any] = {}
+    for name, value in settings.items():
+        flat |= _flatten(value, f"{prefix}{name}.") if isinstance(value, dict) else {f"{prefix}{name}": value}
+    return flat
+
+
+def _difference(key: str, saved: dict[str, Any], ours: dict[str, Any]) -> str:
+    now = f"{key}={_text(ours[key])}" if key in ours else f"no {key}"
+    return f"{now}, but it began {f'with {_text(saved[key])}' if key in saved else 'without it'}"
+
+
+def _override(key: str, saved: dict[str, Any], ours: dict[str, Any]) -> str:
+    """The argument that restores a setting."""
+    if key not in saved:
+        return f"~{key}"
+    return f"{'' if key in ours else '+'}{key}={_text(saved[key])}"
+
+
+def _text(value: Any) -> str:
+    """A value as it is typed."""
+    return value if isinstance(value, str) else json.dumps(value, separators=(",", ":"))
