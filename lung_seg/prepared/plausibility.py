@@ -1,14 +1,17 @@
-"""What looks wrong with a whole set, by rules that hold for every set of chest radiographs with lung masks."""
+"""What is wrong with a case or a whole set, by rules that hold for all chest radiographs with lung masks."""
 
 import re
 from collections.abc import Collection, Mapping, Sequence
+from pathlib import Path
 from typing import NamedTuple
 
 import cv2
 import numpy as np
 
+from lung_seg.errors import UserError
+from lung_seg.raw.case import Case
 from lung_seg.raw.image_file import Grey
-from lung_seg.raw.masks import Mask, mask_to_network_input
+from lung_seg.raw.masks import Mask, is_turned, mask_to_network_input, size_text
 
 LOOKED_AT_PX = 64  # images are shrunk to this side
 RIM_PX = 4  # width of the rim around the lungs
@@ -20,6 +23,7 @@ MISPLACED = 0.77  # in the median of a set of at least
 MISPLACED_CASES = 10
 COVERED_BORDER = 0.5  # share of the image's border that is lung; at most 0.03 in real masks
 SMALLER_LUNG = 0.1  # of the larger one's area
+BLANK_STEP = 8  # every eighth row and column shows whether a radiograph may be blank
 TURNED_ALONE = "turned upright by its EXIF orientation, its mask is not"
 
 
@@ -39,6 +43,44 @@ class Appearance(NamedTuple):
     def is_negative(self) -> bool:
         """Whether the lungs are brighter than what surrounds them."""
         return not self.is_inverted and self.lung_contrast < NEGATIVE
+
+
+def refuse_blank(path: Path, image: Grey) -> None:
+    """Raise a UserError for an image of one or two grey levels: it is blank, or a mask."""
+    if len(np.unique(image[::BLANK_STEP, ::BLANK_STEP])) > 2:
+        return
+    levels = np.unique(image)
+    if len(levels) == 1:
+        raise UserError(f"{path} is blank: every pixel has the grey level {levels[0]}.")
+    if len(levels) == 2:
+        raise UserError(
+            f"{path} has only two grey levels, as a mask has.\n"
+            "Check whether radiographs and masks are exchanged (data.folder.image_dir and mask_dir)."
+        )
+
+
+def refuse_masks(case: Case, image: Grey, masks: list[Mask], turned: bool) -> None:
+    """Raise a UserError if a mask has another size than its radiograph, or shows nothing or everything as lung."""
+    height, width = (side // case.mask_downscale for side in image.shape)
+    for path, mask in zip(case.mask_paths, masks, strict=True):
+        if mask.shape != (height, width):
+            needed = f"needs a mask of {width}x{height}" + (" when upright, by its EXIF orientation" if turned else "")
+            raise UserError(f"{path} is {size_text(mask)}, but {case.image_path} {needed}.")
+        if mask.all():
+            raise UserError(f"{path} is full: every pixel is lung.")
+    if not any(mask.any() for mask in masks):
+        raise UserError(f"{case.mask_paths[0]} is empty: no pixel is lung.")
+
+
+def mask_remarks(case: Case, masks: list[Mask], turned: bool) -> tuple[str, ...]:
+    """What the user should check; ``turned``: the radiograph is shown upright by its EXIF orientation."""
+    remarks = []
+    if turned and not any(map(is_turned, case.mask_paths)):
+        remarks.append(TURNED_ALONE)
+    for path, mask in zip(case.mask_paths, masks, strict=True):
+        if not mask.any():
+            remarks.append(f"the mask in {path.parent.name} is empty, only the other lung counts")
+    return tuple(remarks)
 
 
 def describe(image: Grey, mask: Mask) -> Appearance:

@@ -21,11 +21,19 @@ from lung_seg.errors import UserError
 from lung_seg.files import locked, remove_parts, sha256
 from lung_seg.prepared import store
 from lung_seg.prepared.manifest import TB_LABELS, Row, read_splits, write_manifest
-from lung_seg.prepared.plausibility import TURNED_ALONE, Appearance, describe, remarks_by_text, set_warnings
+from lung_seg.prepared.plausibility import (
+    Appearance,
+    describe,
+    mask_remarks,
+    refuse_blank,
+    refuse_masks,
+    remarks_by_text,
+    set_warnings,
+)
 from lung_seg.prepared.split import assign_splits
 from lung_seg.raw.case import Case, Listing
 from lung_seg.raw.image_file import Grey, write_png
-from lung_seg.raw.masks import Mask, is_turned, mask_to_network_input, merge_masks, read_mask, size_text
+from lung_seg.raw.masks import Mask, mask_to_network_input, merge_masks, read_mask
 from lung_seg.raw.radiograph import open_radiograph
 from lung_seg.raw.resize import to_network_input
 from lung_seg.raw.sources import find_cases
@@ -36,7 +44,6 @@ FOLDER_DEFAULTS = dataclasses.asdict(FolderConfig())
 READING_KEYS = ("inverted", "lung_labels")  # of data.folder: fingerprints include them
 RECORDED_KEYS = ("name", "image_size_px", "resize", *SPLIT_KEYS)
 STOP_REMEDY = "Repair or remove the file, or skip such cases with data.on_error=skip."
-BLANK_STEP = 8  # every eighth row and column shows whether a radiograph may be blank
 
 log = logging.getLogger(__name__)
 
@@ -172,11 +179,11 @@ def _prepare_case(case: Case, folder: Path, data: DataConfig) -> tuple[Row, Appe
     size_px, resize = data.image_size_px, data.resize
     radiograph = open_radiograph(case.image_path, case.inverted, data.max_megapixels)
     image, spacing_mm = radiograph.pixels, radiograph.spacing_mm or (None, None)
-    _refuse_blank(case.image_path, image)
+    refuse_blank(case.image_path, image)
     masks = [read_mask(path, data.max_megapixels, case.lung_labels) for path in case.mask_paths]
     turned = getattr(radiograph, "turned", False)
-    _check_masks(case, image, masks, turned)
-    remarks = radiograph.remarks + _mask_remarks(case, masks, turned)
+    refuse_masks(case, image, masks, turned)
+    remarks = radiograph.remarks + mask_remarks(case, masks, turned)
     mask = merge_masks(masks).repeat(case.mask_downscale, axis=0).repeat(case.mask_downscale, axis=1)
     if radiograph.mirrored:  # training and evaluation see every radiograph in the usual orientation
         image, mask = np.ascontiguousarray(image[:, ::-1]), np.ascontiguousarray(mask[:, ::-1])
@@ -206,42 +213,6 @@ def _prepare_case(case: Case, folder: Path, data: DataConfig) -> tuple[Row, Appe
         sex=case.sex,
     )
     return row, appearance, remarks
-
-
-def _refuse_blank(path: Path, image: Grey) -> None:
-    """Raise a UserError for an image of one or two grey levels: it is blank, or a mask."""
-    if len(np.unique(image[::BLANK_STEP, ::BLANK_STEP])) > 2:
-        return
-    levels = np.unique(image)
-    if len(levels) == 1:
-        raise UserError(f"{path} is blank: every pixel has the grey level {levels[0]}.")
-    if len(levels) == 2:
-        raise UserError(
-            f"{path} has only two grey levels, as a mask has.\n"
-            "Check whether radiographs and masks are exchanged (data.folder.image_dir and mask_dir)."
-        )
-
-
-def _check_masks(case: Case, image: Grey, masks: list[Mask], turned: bool) -> None:
-    height, width = (side // case.mask_downscale for side in image.shape)
-    for path, mask in zip(case.mask_paths, masks, strict=True):
-        if mask.shape != (height, width):
-            needed = f"needs a mask of {width}x{height}" + (" when upright, by its EXIF orientation" if turned else "")
-            raise UserError(f"{path} is {size_text(mask)}, but {case.image_path} {needed}.")
-        if mask.all():
-            raise UserError(f"{path} is full: every pixel is lung.")
-    if not any(mask.any() for mask in masks):
-        raise UserError(f"{case.mask_paths[0]} is empty: no pixel is lung.")
-
-
-def _mask_remarks(case: Case, masks: list[Mask], turned: bool) -> tuple[str, ...]:
-    remarks = []
-    if turned and not any(map(is_turned, case.mask_paths)):
-        remarks.append(TURNED_ALONE)
-    for path, mask in zip(case.mask_paths, masks, strict=True):
-        if not mask.any():
-            remarks.append(f"the mask in {path.parent.name} is empty, only the other lung counts")
-    return tuple(remarks)
 
 
 def _finish(

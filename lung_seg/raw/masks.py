@@ -153,7 +153,7 @@ def _threshold(path: Path, values: Values, channel: Image.Image, lossy: bool) ->
     regions = _uniform_regions(sample, nonzero) if levels else _histogram_peaks(sample, top)
     _refuse_radiograph(path, sample / top, [value / top for value in regions])
     if regions:
-        _refuse_unknown_labels(path, list(regions), list(regions.values()))
+        _refuse_unknown_labels(path, nonzero or list(regions), list(regions.values()))
     elif levels and len(levels) <= MAX_LABELS:
         return nonzero[0]
     # Values next to the highest one are the same lung, which is cut at half of the highest.
@@ -223,7 +223,7 @@ def _refuse_unknown_labels(path: Path, labels: Sequence[float], regions: list[Ma
     names = [f"{label:.8g}" + (f" (#{int(label):06x})" if colours else "") for label in labels]
     shown = ", ".join(names[:8]) + (", …" if len(names) > 8 else "")
     raise UserError(
-        f"{path} has regions of the values {shown}; which of them are lung is not known.\n"
+        f"{path} holds the values {shown}; which of them are lung is not known.\n"
         "Name the lungs' values, for example data.folder.lung_labels=[1,2], or save masks of 0 and 255."
     )
 
