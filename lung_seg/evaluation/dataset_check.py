@@ -159,7 +159,7 @@ def _set_findings(folder: Path, inspected: list[_Inspection]) -> Iterator[Findin
     """What is wrong with most cases, those that are as such, and what reading the raw files had to assume."""
     appearances = {case.row.case_id: case.appearance for case in inspected if case.appearance}
     remarks = {case_id: texts for case_id, texts in read_record(folder)["remarks"].items() if case_id in appearances}
-    for warning in set_warnings(appearances.values(), remarks):
+    for warning in set_warnings(appearances, remarks):
         yield Finding("", "set", True, warning)
     for case_id, appearance in appearances.items():
         if appearance.is_inverted:

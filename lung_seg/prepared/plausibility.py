@@ -1,7 +1,7 @@
 """What is wrong with a case or a whole set, by rules that hold for all chest radiographs with lung masks."""
 
 import re
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -92,37 +92,40 @@ def describe(image: Grey, mask: Mask) -> Appearance:
     return Appearance(round(_lung_contrast(image, mask), 3), round(float(border.mean()), 3), _shows_two_lungs(mask))
 
 
-def set_warnings(cases: Collection[Appearance], remarks: Mapping[str, Sequence[str]]) -> list[str]:
-    """What is wrong with a set, each with the remedy; ``remarks`` are those of its cases by case id."""
-    inverted = sum(case.is_inverted for case in cases)
-    negative = sum(case.is_negative for case in cases)
-    whole = sum(not case.two_lungs for case in cases)
-    median = float(np.median([case.lung_contrast for case in cases])) if cases else 1.0
-    if inverted > len(cases) / 2:
+def set_warnings(cases: Mapping[str, Appearance], remarks: Mapping[str, Sequence[str]]) -> list[str]:
+    """What is wrong with most cases of a set, each with the remedy; both arguments are by case id."""
+    count = len(cases)
+    inverted, negative = (
+        sum(case.is_inverted for case in cases.values()),
+        sum(case.is_negative for case in cases.values()),
+    )
+    if inverted > count / 2:
         return [
-            f"In {inverted} of {len(cases)} cases the mask covers the radiograph's borders: the lungs seem to be black "
+            f"In {inverted} of {count} cases the mask covers the radiograph's borders: the lungs seem to be black "
             "on white. If so, set data.folder.lung_labels=[0]."
         ]
     found = []
-    turned = sum(TURNED_ALONE in texts for texts in remarks.values())
-    if turned:
+    turned = [case for case_id, case in cases.items() if TURNED_ALONE in remarks.get(case_id, ())]
+    if turned and _contrast(turned) < MISPLACED:
         found.append(
-            f"{turned} of {len(cases)} radiographs are turned upright by their EXIF orientation, but their masks have "
-            "none: if they were drawn on the stored pixels, turn them too. Look at preview.png."
+            f"{len(turned)} of {count} radiographs are turned upright by their EXIF orientation, but their masks have "
+            "none and do not lie on dark lungs: turn these masks, too."
         )
-    if negative > len(cases) / 2:
+    elif negative > count / 2:
         found.append(
-            f"In {negative} of {len(cases)} cases the lungs are brighter than what surrounds them: the radiographs "
+            f"In {negative} of {count} cases the lungs are brighter than what surrounds them: the radiographs "
             "seem to be negatives. If so, set data.folder.inverted=true; if not, the masks are not theirs."
         )
-    elif len(cases) >= MISPLACED_CASES and median < MISPLACED:
+    elif count >= MISPLACED_CASES and _contrast(cases.values()) < MISPLACED:
         found.append(
-            f"The masks of these {len(cases)} cases do not lie on dark lungs (score {median:.2f}, {MISPLACED} or more "
-            "expected): they seem to be turned, mirrored or of other radiographs. Look at preview.png."
+            f"The masks of these {count} cases do not lie on dark lungs (score {_contrast(cases.values()):.2f}, "
+            f"{MISPLACED} or more expected): they seem to be turned, mirrored or of other radiographs. "
+            "Look at preview.png."
         )
-    if whole > len(cases) / 2:
+    whole = sum(not case.two_lungs for case in cases.values())
+    if whole > count / 2:
         found.append(
-            f"In {whole} of {len(cases)} cases the mask is not of two separate lungs: it may be of something else. "
+            f"In {whole} of {count} cases the mask is not of two separate lungs: it may be of something else. "
             "Look at preview.png."
         )
     return found
@@ -137,6 +140,10 @@ def remarks_by_text(remarks: Mapping[str, Sequence[str]]) -> dict[str, list[str]
             text = texts.setdefault(re.sub(r"\d+", "0", remark), remark)
             cases.setdefault(text, []).append(case_id)
     return cases
+
+
+def _contrast(cases: Iterable[Appearance]) -> float:
+    return float(np.median([case.lung_contrast for case in cases]))
 
 
 def _lung_contrast(image: Grey, lungs: Mask) -> float:

@@ -241,7 +241,7 @@ def _finish(
     counts = {"cases": len(rows), "without_mask": without_mask, "skipped": skipped, "raw": fingerprints}
     appearance = {case_id: prepared[case_id].appearance for case_id in usable}
     remarks = {case_id: prepared[case_id].remarks for case_id in usable if prepared[case_id].remarks}
-    seen = {"warnings": set_warnings(appearance.values(), remarks), "remarks": remarks, "appearance": appearance}
+    seen = {"warnings": set_warnings(appearance, remarks), "remarks": remarks, "appearance": appearance}
     store.write_record(folder, record | counts | seen)
     return rows
 
