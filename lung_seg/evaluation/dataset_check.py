@@ -19,7 +19,14 @@ from lung_seg.files import locked, sha256, write_csv
 from lung_seg.prediction.postprocess import find_lungs
 from lung_seg.prediction.quality import features
 from lung_seg.prepared.manifest import Row, read_manifest
-from lung_seg.prepared.plausibility import Appearance, describe, remarks_by_text, set_warnings
+from lung_seg.prepared.plausibility import (
+    BLACK_LUNGS,
+    BRIGHT_LUNGS,
+    Appearance,
+    describe,
+    remarks_by_text,
+    set_warnings,
+)
 from lung_seg.prepared.store import (
     MANIFEST,
     SUBFOLDERS,
@@ -156,18 +163,14 @@ def _same_patients(rows: list[Row]) -> Iterator[Finding]:
 
 
 def _set_findings(folder: Path, inspected: list[_Inspection]) -> Iterator[Finding]:
-    """What is wrong with most cases, those that are as such, and what reading the raw files had to assume."""
+    """What is wrong with most cases, and what preparing remarked on single ones."""
     appearances = {case.row.case_id: case.appearance for case in inspected if case.appearance}
     remarks = {case_id: texts for case_id, texts in read_record(folder)["remarks"].items() if case_id in appearances}
     for warning in set_warnings(appearances, remarks):
         yield Finding("", "set", True, warning)
-    for case_id, appearance in appearances.items():
-        if appearance.is_inverted:
-            yield Finding(case_id, "outlier", False, "the mask covers the radiograph's borders")
-        if appearance.is_negative:
-            yield Finding(case_id, "outlier", False, "the lungs are brighter than what surrounds them")
     for text, case_ids in remarks_by_text(remarks).items():
-        yield from (Finding(case_id, "remark", False, text) for case_id in case_ids)
+        kind = "outlier" if text in (BLACK_LUNGS, BRIGHT_LUNGS) else "remark"
+        yield from (Finding(case_id, kind, False, text) for case_id in case_ids)
 
 
 def _outliers(inspected: list[_Inspection]) -> Iterator[Finding]:

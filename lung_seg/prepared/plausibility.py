@@ -14,16 +14,19 @@ from lung_seg.raw.image_file import Grey
 from lung_seg.raw.masks import Mask, is_turned, mask_to_network_input, size_text
 
 LOOKED_AT_PX = 64  # images are shrunk to this side
-RIM_PX = 4  # width of the rim around the lungs
+RIM = 1 / 16  # of that side: width of the rim around the lungs
 # The chance that a pixel of the rim is brighter than one of the lungs. In 562 real radiographs with their own masks it
 # is 0.88 in the median and 0.61 at least; with masks turned by 180 degrees 0.60 in the median, mirrored 0.74, and of
 # negatives 0.12. In drawn radiographs with opacities it is 0.89 and 0.51.
-NEGATIVE = 0.45
-MISPLACED = 0.77  # in the median of a set of at least
-MISPLACED_CASES = 10
+NEGATIVE = 0.4
+NEGATIVES = 0.3  # in the median of a set
+MISPLACED = 0.77  # in the median of a set
+MISPLACED_CASES = 10  # fewer do not show it
 COVERED_BORDER = 0.5  # share of the image's border that is lung; at most 0.03 in real masks
 SMALLER_LUNG = 0.1  # of the larger one's area
 BLANK_STEP = 8  # every eighth row and column shows whether a radiograph may be blank
+BLACK_LUNGS = "the mask covers the radiograph's borders"
+BRIGHT_LUNGS = "the lungs are brighter than what surrounds them"
 TURNED_ALONE = "turned upright by its EXIF orientation, its mask is not"
 
 
@@ -35,14 +38,11 @@ class Appearance(NamedTuple):
     two_lungs: bool  # two separate regions side by side
 
     @property
-    def is_inverted(self) -> bool:
-        """Whether the mask covers the outside of the lungs."""
-        return self.covered_border > COVERED_BORDER
-
-    @property
-    def is_negative(self) -> bool:
-        """Whether the lungs are brighter than what surrounds them."""
-        return not self.is_inverted and self.lung_contrast < NEGATIVE
+    def remarks(self) -> tuple[str, ...]:
+        """What no radiograph with its own mask shows."""
+        if self.covered_border > COVERED_BORDER:
+            return (BLACK_LUNGS,)
+        return (BRIGHT_LUNGS,) if self.lung_contrast < NEGATIVE else ()
 
 
 def refuse_blank(path: Path, image: Grey) -> None:
@@ -94,11 +94,8 @@ def describe(image: Grey, mask: Mask) -> Appearance:
 
 def set_warnings(cases: Mapping[str, Appearance], remarks: Mapping[str, Sequence[str]]) -> list[str]:
     """What is wrong with most cases of a set, each with the remedy; both arguments are by case id."""
-    count = len(cases)
-    inverted, negative = (
-        sum(case.is_inverted for case in cases.values()),
-        sum(case.is_negative for case in cases.values()),
-    )
+    count, contrast = len(cases), _contrast(cases.values())
+    inverted, negative = (sum(text in case.remarks for case in cases.values()) for text in (BLACK_LUNGS, BRIGHT_LUNGS))
     if inverted > count / 2:
         return [
             f"In {inverted} of {count} cases the mask covers the radiograph's borders: the lungs seem to be black "
@@ -111,14 +108,14 @@ def set_warnings(cases: Mapping[str, Appearance], remarks: Mapping[str, Sequence
             f"{len(turned)} of {count} radiographs are turned upright by their EXIF orientation, but their masks have "
             "none and do not lie on dark lungs: turn these masks, too."
         )
-    elif negative > count / 2:
+    elif contrast < NEGATIVES:
         found.append(
             f"In {negative} of {count} cases the lungs are brighter than what surrounds them: the radiographs "
             "seem to be negatives. If so, set data.folder.inverted=true; if not, the masks are not theirs."
         )
-    elif count >= MISPLACED_CASES and _contrast(cases.values()) < MISPLACED:
+    elif count >= MISPLACED_CASES and contrast < MISPLACED:
         found.append(
-            f"The masks of these {count} cases do not lie on dark lungs (score {_contrast(cases.values()):.2f}, "
+            f"The masks of these {count} cases do not lie on dark lungs (score {contrast:.2f}, "
             f"{MISPLACED} or more expected): they seem to be turned, mirrored or of other radiographs. "
             "Look at preview.png."
         )
@@ -143,12 +140,13 @@ def remarks_by_text(remarks: Mapping[str, Sequence[str]]) -> dict[str, list[str]
 
 
 def _contrast(cases: Iterable[Appearance]) -> float:
-    return float(np.median([case.lung_contrast for case in cases]))
+    return float(np.median([case.lung_contrast for case in cases] or [1]))
 
 
 def _lung_contrast(image: Grey, lungs: Mask) -> float:
     """Area under the ROC curve of brightness, between the lungs and a rim around them; 0.5 without either."""
-    disc = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * RIM_PX + 1, 2 * RIM_PX + 1))
+    rim_px = max(1, round(RIM * len(image)))
+    disc = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * rim_px + 1, 2 * rim_px + 1))
     rim = (cv2.dilate(lungs.astype(np.uint8), disc) > 0) & ~lungs
     if not lungs.any() or not rim.any():
         return 0.5

@@ -183,7 +183,6 @@ def _prepare_case(case: Case, folder: Path, data: DataConfig) -> tuple[Row, Appe
     masks = [read_mask(path, data.max_megapixels, case.lung_labels) for path in case.mask_paths]
     turned = getattr(radiograph, "turned", False)
     refuse_masks(case, image, masks, turned)
-    remarks = radiograph.remarks + mask_remarks(case, masks, turned)
     mask = merge_masks(masks).repeat(case.mask_downscale, axis=0).repeat(case.mask_downscale, axis=1)
     if radiograph.mirrored:  # training and evaluation see every radiograph in the usual orientation
         image, mask = np.ascontiguousarray(image[:, ::-1]), np.ascontiguousarray(mask[:, ::-1])
@@ -212,7 +211,7 @@ def _prepare_case(case: Case, folder: Path, data: DataConfig) -> tuple[Row, Appe
         age_years=case.age_years,
         sex=case.sex,
     )
-    return row, appearance, remarks
+    return row, appearance, radiograph.remarks + mask_remarks(case, masks, turned) + appearance.remarks
 
 
 def _finish(
