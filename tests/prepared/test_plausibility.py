@@ -50,7 +50,6 @@ NOT_LUNGS = "the mask is not of two separate lungs"
 WRONG_SETS: dict[str, tuple[Change, str, str]] = {
     "black lungs": (lambda image, mask: (image, 255 - mask), INVERTED, "set data.folder.lung_labels=[0]"),
     "negatives": (lambda image, mask: (255 - image, mask), NEGATIVE, "set data.folder.inverted=true"),
-    "masks upside down": (lambda image, mask: (image, mask[::-1]), MISPLACED, "preview.png"),
     "masks turned": (lambda image, mask: (image, mask[::-1, ::-1]), MISPLACED, "preview.png"),
     "masks mirrored": (lambda image, mask: (image, mask[:, ::-1]), MISPLACED, "preview.png"),
     "masks of the bodies": (lambda image, mask: (image, np.pad(mask[9:-9, 9:-9] | 255, 9)), NOT_LUNGS, "preview.png"),
@@ -120,7 +119,7 @@ def test_the_remedy_mends_the_set_and_keeps_its_split(workplace: Path, run: Run,
 
 
 def test_a_set_of_label_maps_says_which_key_names_the_lungs(workplace: Path, run: Run):
-    write_set(lambda image, mask: (image, np.pad(mask // 85, ((0, 0), (0, 0))) + np.eye(*mask.shape, dtype=np.uint8)))
+    write_set()
     for number in range(CASES):
         drawn = draw_phantom(number, 96, 88)
         labels = drawn.right_mask * 1 + drawn.left_mask * 2
