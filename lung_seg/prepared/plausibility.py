@@ -69,7 +69,8 @@ def refuse_masks(case: Case, image: Grey, masks: list[Mask], turned: bool) -> No
         if mask.all():
             raise UserError(f"{path} is full: every pixel is lung.")
     if not any(mask.any() for mask in masks):
-        raise UserError(f"{case.mask_paths[0]} is empty: no pixel is lung.")
+        named = f" (data.folder.lung_labels={list(case.lung_labels)})" if case.lung_labels else ""
+        raise UserError(f"{case.mask_paths[0]} is empty: no pixel is lung{named}.")
 
 
 def mask_remarks(case: Case, masks: list[Mask], turned: bool) -> tuple[str, ...]:
