@@ -35,8 +35,15 @@ class FolderConfig(ConfigGroup, prefix="data.folder."):
     mask_dir: str = config_field("masks", "Folder of the masks, relative to data.raw_dir.")
     image_suffix: str = config_field("", "Removed from the end of a radiograph's stem before matching.")
     mask_suffix: str = config_field("", "Removed from the end of a mask's stem before matching, e.g. _mask.")
-    patient_pattern: str = config_field("", "Regex on the stem whose group 1 is the patient; empty: one per case.")
+    patient_pattern: str = config_field("", "Regex on the stem, group 1 the patient; empty: DICOM header, usual names.")
     inverted: bool = config_field(False, "The files show air bright and bone dark.")
+    lung_labels: list[int] = config_field((), "Mask values of lung, e.g. [1,2]; [0]: lung is black; empty: all but 0.")
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.lung_labels = list(self.lung_labels)
+        if any(label < 0 for label in self.lung_labels):
+            self.refuse("lung_labels", "must hold values from 0 on", "They are pixel values, e.g. [1,2].")
 
 
 @dataclass

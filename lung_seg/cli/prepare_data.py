@@ -45,7 +45,7 @@ def _check(config: PrepareConfig) -> None:
     if errors:
         raise FailureError(
             f"{folder} cannot be trusted: {errors} of {len(findings)} findings are errors, listed in {CHECK_TABLE}.\n"
-            "Restore the files, or delete that folder to prepare it again."
+            "Do what they say, or delete that folder to prepare it again from mended files."
         )
 
 

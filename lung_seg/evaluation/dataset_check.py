@@ -19,9 +19,25 @@ from lung_seg.files import locked, sha256, write_csv
 from lung_seg.prediction.postprocess import find_lungs
 from lung_seg.prediction.quality import features
 from lung_seg.prepared.manifest import Row, read_manifest
-from lung_seg.prepared.store import MANIFEST, SUBFOLDERS, case_files, read_case
+from lung_seg.prepared.plausibility import (
+    BLACK_LUNGS,
+    BRIGHT_LUNGS,
+    Appearance,
+    describe,
+    remarks_by_text,
+    set_warnings,
+)
+from lung_seg.prepared.store import (
+    MANIFEST,
+    SUBFOLDERS,
+    case_files,
+    read_case,
+    read_original_mask,
+    read_record,
+    refuse_other_version,
+)
 from lung_seg.raw.image_file import Grey, open_image, write_png
-from lung_seg.raw.masks import size_text
+from lung_seg.raw.masks import Mask, size_text
 
 # Of the 562 real radiographs no two correlate by more than 0.973 at this size; one radiograph with its exposure changed
 # or compressed again correlates by 0.989 with itself.
@@ -48,6 +64,7 @@ class _Inspection(NamedTuple):
     findings: list[Finding]
     thumbnail: NDArray[np.float32] | None = None  # (THUMBNAIL_PX ** 2,), mean 0 and length 1
     features: dict[str, float] | None = None  # see quality.features; empty where there are not two lungs
+    appearance: Appearance | None = None
 
 
 def check(folder: Path) -> list[Finding]:
@@ -56,15 +73,17 @@ def check(folder: Path) -> list[Finding]:
     All findings are written to check.csv, the outliers as pictures to check.png.
 
     Raises:
-        UserError: there is no prepared set.
+        UserError: there is no prepared set, or another version of this package made it.
     """
     with locked(folder):
+        if (folder / MANIFEST).is_file():
+            refuse_other_version(folder)
         rows = read_manifest(folder / MANIFEST)
         with ThreadPoolExecutor() as pool:
             inspected = list(tqdm(pool.map(partial(_inspect, folder), rows), "Checking", len(rows), unit="case"))
         findings = [finding for case in inspected for finding in case.findings]
         findings += [*_extra_files(folder, rows), *_same_radiographs(inspected), *_same_patients(rows)]
-        findings += [*_outliers(inspected), *_missing_labels(rows)]
+        findings += [*_set_findings(folder, inspected), *_outliers(inspected), *_missing_labels(rows)]
         write_csv(folder / CHECK_TABLE, Finding._fields, (finding._asdict() for finding in findings))
         _write_sheet(folder, findings)
     return findings
@@ -73,19 +92,27 @@ def check(folder: Path) -> list[Finding]:
 def _inspect(folder: Path, row: Row) -> _Inspection:
     findings = list(_file_findings(folder, row))
     try:
-        image, mask = (np.asarray(open_image(path)) for path, _ in case_files(folder, row))
+        image, mask = (np.asarray(open_image(path)) for path, _ in case_files(folder, row)[:2])
+        original_mask = read_original_mask(folder, row)
     except UserError as error:
         return _Inspection(row, findings or [Finding(row.case_id, "unreadable", True, str(error).splitlines()[0])])
-    if image.ndim != 2 or image.shape != mask.shape:
-        sizes = [size_text(pixels) + (" in colours" if pixels.ndim > 2 else "") for pixels in (image, mask)]
-        text = f"the image is {sizes[0]} and the mask {sizes[1]}; both must be grey and of one size"
-        return _Inspection(row, [*findings, Finding(row.case_id, "shape", True, text)])
+    if wrong := _wrong_shape(row, image, mask, original_mask):
+        return _Inspection(row, [*findings, Finding(row.case_id, "shape", True, wrong)])
     levels = np.unique(mask)
     if set(levels) - {0, 255}:
         findings.append(Finding(row.case_id, "mask values", True, f"the mask holds {levels[:5]}, not only 0 and 255"))
     right, left = find_lungs(mask > 0)
     described = {} if right is None or left is None else features(image, right, left)
-    return _Inspection(row, findings, _thumbnail(image), described)
+    return _Inspection(row, findings, _thumbnail(image), described, describe(image, mask > 0))
+
+
+def _wrong_shape(row: Row, image: Grey, mask: Grey, original_mask: Mask) -> str:
+    if image.ndim != 2 or image.shape != mask.shape:
+        sizes = [size_text(pixels) + (" in colours" if pixels.ndim > 2 else "") for pixels in (image, mask)]
+        return f"the image is {sizes[0]} and the mask {sizes[1]}; both must be grey and of one size"
+    if original_mask.shape != (row.height_px, row.width_px):
+        return f"the original mask is {size_text(original_mask)} and the radiograph {row.width_px}x{row.height_px}"
+    return ""
 
 
 def _file_findings(folder: Path, row: Row) -> Iterator[Finding]:
@@ -126,12 +153,24 @@ def _same_radiographs(inspected: list[_Inspection]) -> Iterator[Finding]:
 
 
 def _same_patients(rows: list[Row]) -> Iterator[Finding]:
-    splits_of: dict[str, set[str]] = {}
+    patients: dict[str, list[Row]] = {}
     for row in rows:
-        splits_of.setdefault(row.patient_id, set()).add(row.split)
-    for patient, splits in splits_of.items():
+        patients.setdefault(row.patient, []).append(row)
+    for patient in patients.values():
+        splits = sorted({row.split for row in patient})
         if len(splits) > 1:
-            yield Finding("", "leak", True, f"patient {patient} is in {' and '.join(sorted(splits))}")
+            yield Finding("", "leak", True, f"patient {patient[0].patient_id} is in {' and '.join(splits)}")
+
+
+def _set_findings(folder: Path, inspected: list[_Inspection]) -> Iterator[Finding]:
+    """What is wrong with most cases, and what preparing remarked on single ones."""
+    appearances = {case.row.case_id: case.appearance for case in inspected if case.appearance}
+    remarks = {case_id: texts for case_id, texts in read_record(folder)["remarks"].items() if case_id in appearances}
+    for warning in set_warnings(appearances, remarks):
+        yield Finding("", "set", True, warning)
+    for text, case_ids in remarks_by_text(remarks).items():
+        kind = "outlier" if text in (BLACK_LUNGS, BRIGHT_LUNGS) else "remark"
+        yield from (Finding(case_id, kind, False, text) for case_id in case_ids)
 
 
 def _outliers(inspected: list[_Inspection]) -> Iterator[Finding]:

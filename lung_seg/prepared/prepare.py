@@ -15,24 +15,36 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
-from lung_seg.config import MAX_MEGAPIXELS, SPLITS, DataConfig
+from lung_seg.config import SPLITS, DataConfig, FolderConfig
 from lung_seg.draw import contact_sheet, overlay
 from lung_seg.environment import usable_cores
 from lung_seg.errors import UserError
 from lung_seg.files import locked, remove_parts, sha256
 from lung_seg.prepared import store
 from lung_seg.prepared.manifest import TB_LABELS, Row, read_splits, write_manifest
+from lung_seg.prepared.plausibility import (
+    Appearance,
+    describe,
+    mask_remarks,
+    refuse_blank,
+    refuse_masks,
+    remarks_by_text,
+    set_warnings,
+)
 from lung_seg.prepared.split import assign_splits
 from lung_seg.raw.case import Case, Listing
 from lung_seg.raw.image_file import Grey, write_png
-from lung_seg.raw.masks import Mask, mask_to_network_input, merge_masks, read_mask, size_text
+from lung_seg.raw.masks import Mask, mask_to_network_input, merge_masks, read_mask
 from lung_seg.raw.radiograph import open_radiograph
 from lung_seg.raw.resize import to_network_input
 from lung_seg.raw.sources import find_cases
 
 PREVIEW_CASES = 24
 SPLIT_KEYS = ("source", "test_cases", "validation_fraction", "split_seed", "folder")  # fixed once a set is split
-RECORDED_KEYS = ("name", "image_size_px", "resize", "max_megapixels", *SPLIT_KEYS)
+FOLDER_DEFAULTS = dataclasses.asdict(FolderConfig())
+READING_KEYS = ("inverted", "lung_labels")  # of data.folder: fingerprints include them
+RECORDED_KEYS = ("name", "image_size_px", "resize", *SPLIT_KEYS)
+STOP_REMEDY = "Repair or remove the file, or skip such cases with data.on_error=skip."
 
 log = logging.getLogger(__name__)
 
@@ -51,11 +63,15 @@ def prepare(data: DataConfig) -> Path:
         if not record:
             raise
         store.refuse_other_version(folder)
+        if record["skipped"] and data.on_error == "stop":
+            raise UserError(f"{next(iter(record['skipped'].values()))}\n{STOP_REMEDY}") from error
         log.info("%s is used unchanged: %s", folder, str(error).splitlines()[0])
-        return folder
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    with locked(folder):
-        _update(data, folder, listing)
+    else:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with locked(folder):
+            _update(data, folder, listing)
+    for warning in store.read_record(folder)["warnings"]:  # each time, as a training starts here too
+        log.warning(warning)
     return folder
 
 
@@ -94,7 +110,7 @@ def prepare_shard(data: DataConfig, shard: tuple[int, int]) -> None:
     progress_log = folder / f"shard-{number}-of-{of}.jsonl"
     with locked(progress_log):
         progress_log.touch()
-        skipped = _prepare_cases(data, folder, cases, _fingerprints(cases), progress_log)
+        skipped, _ = _prepare_cases(data, folder, cases, _fingerprints(cases), progress_log)
     log.info("Shard %d/%d: %d cases in %s.", number, of, len(cases) - len(skipped), folder)
     log.info("When all shards are done, run the same command without shard= to finish the set.")
 
@@ -110,13 +126,12 @@ def _find_raw_cases(data: DataConfig) -> Listing:
 def _update(data: DataConfig, folder: Path, listing: Listing) -> None:
     record = _read_checked_record(data, folder)  # again: another process may have written it before the lock was free
     fingerprints = _fingerprints(listing.cases)
-    # A higher limit may allow cases that were skipped, although their files are unchanged.
-    higher_limit = data.max_megapixels > record.get("max_megapixels", MAX_MEGAPIXELS)
     is_current = record.get("version") == store.FORMAT_VERSION
+    is_same = is_current and record["raw"] == fingerprints
     if record and not is_current:
         log.info("%s was prepared by another version of lung_seg: it is prepared again, with the same split.", folder)
-    if is_current and record["raw"] == fingerprints and not (record["skipped"] and higher_limit):
-        log.info("%s is up to date: %d cases.", folder, len(fingerprints) - len(record["skipped"]))
+    if is_same and not record["skipped"]:
+        log.info("%s is up to date: %d cases.", folder, len(fingerprints))
         return
     removed = sorted(set(record.get("raw", {})) - set(record.get("skipped", {})) - set(fingerprints))
     if removed:
@@ -124,18 +139,30 @@ def _update(data: DataConfig, folder: Path, listing: Listing) -> None:
             f"{len(removed)} cases of {folder} are no longer in data.raw_dir={data.raw_dir}, first {removed[0]}.\n"
             "Restore them, choose another data.name, or delete that folder to prepare it again."
         )
+    if not is_same:
+        for remark in listing.remarks:
+            log.info(remark)
     with ExitStack() as shards:
         for path in store.progress_logs(folder):
             shards.enter_context(locked(path))  # waits for shards that are still running
         for place in (folder, *(folder / name for name in store.SUBFOLDERS)):
             remove_parts(place)
-        skipped = _prepare_cases(data, folder, listing.cases, fingerprints, folder / store.PROGRESS_LOG)
-    rows = _finish(data, folder, fingerprints, skipped, len(listing.without_mask))
+        # Skipped cases are tried again: another limit, an installed package or data.on_error=stop may change them.
+        skipped, prepared = _prepare_cases(data, folder, listing.cases, fingerprints, folder / store.PROGRESS_LOG)
+    if is_same and not prepared:
+        log.info("%s is up to date: %d cases, %d skipped.", folder, len(fingerprints) - len(skipped), len(skipped))
+        return
+    _report(folder, _finish(data, folder, fingerprints, skipped, len(listing.without_mask)), skipped)
+    if listing.without_mask:
+        log.info("%d radiographs have no mask and were left out.", len(listing.without_mask))
+
+
+def _report(folder: Path, rows: list[Row], skipped: dict[str, str]) -> None:
     splits = ", ".join(f"{sum(row.split == split for row in rows)} {split}" for split in SPLITS)
     labels = ", ".join(f"{sum(row.tb_label == label for row in rows)} {word}" for label, word in TB_LABELS.items())
     log.info("Prepared %d cases in %s: %s (%s). Look at preview.png.", len(rows), folder, splits, labels)
-    if listing.without_mask:
-        log.info("%d radiographs have no mask and were left out.", len(listing.without_mask))
+    for text, case_ids in remarks_by_text(store.read_record(folder)["remarks"]).items():
+        log.info("%d of %d radiographs, first %s: %s.", len(case_ids), len(rows), case_ids[0], text)
     if skipped:
         first = next(iter(skipped.values()))
         log.warning("%d corrupt cases were skipped; dataset.json lists them. The first: %s", len(skipped), first)
@@ -143,44 +170,54 @@ def _update(data: DataConfig, folder: Path, listing: Listing) -> None:
 
 def _prepare_cases(
     data: DataConfig, folder: Path, cases: list[Case], fingerprints: dict[str, str], progress_log: Path
-) -> dict[str, str]:
-    """Prepare the cases that are not prepared yet, on all cores; returns the reason of each skipped case."""
+) -> tuple[dict[str, str], int]:
+    """Prepare the cases that are not prepared yet, on all cores.
+
+    Returns the reason of each skipped case, and how many were prepared.
+    """
     prepared_from = {case_id: case.fingerprint for case_id, case in store.load_progress(folder).items()}
     todo = [case for case in cases if prepared_from.get(case.case_id) != fingerprints[case.case_id]]
     skipped: dict[str, str] = {}
     folder.mkdir(parents=True, exist_ok=True)
     pool = ThreadPoolExecutor(usable_cores())  # decoding, resizing and hashing release the interpreter's lock
     try:
-        rows = {case.case_id: pool.submit(_prepare_case, case, folder, data) for case in todo}
-        for case_id, row in tqdm(rows.items(), "Preparing", unit="case", disable=None if todo else True):
+        futures = {case.case_id: pool.submit(_prepare_case, case, folder, data) for case in todo}
+        for case_id, future in tqdm(futures.items(), "Preparing", unit="case", disable=None if todo else True):
             try:
-                store.append_progress(progress_log, store.PreparedCase(row.result(), fingerprints[case_id]))
+                row, appearance, remarks = future.result()
             except UserError as error:
+                reason = str(error).replace("\n", " ")
                 if data.on_error == "stop":
-                    remedy = "Repair or remove the file, or skip such cases with data.on_error=skip."
-                    raise UserError(f"{error}\n{remedy}") from error
-                skipped[case_id] = str(error)
+                    raise UserError(f"{reason}\n{STOP_REMEDY}") from error
+                skipped[case_id] = reason
+            else:
+                case = store.PreparedCase(row, fingerprints[case_id], appearance, remarks)
+                store.append_progress(progress_log, case)
     finally:
         pool.shutdown(cancel_futures=True)  # an error or Ctrl-C does not wait for the remaining cases
-    return skipped
+    return skipped, len(todo) - len(skipped)
 
 
-def _prepare_case(case: Case, folder: Path, data: DataConfig) -> Row:
+def _prepare_case(case: Case, folder: Path, data: DataConfig) -> tuple[Row, Appearance, tuple[str, ...]]:
     size_px, resize = data.image_size_px, data.resize
     radiograph = open_radiograph(case.image_path, case.inverted, data.max_megapixels)
     image, spacing_mm = radiograph.pixels, radiograph.spacing_mm or (None, None)
-    masks = [read_mask(path, data.max_megapixels) for path in case.mask_paths]
-    _check_masks(case, image, masks)
+    refuse_blank(case.image_path, image)
+    masks = [read_mask(path, data.max_megapixels, case.lung_labels) for path in case.mask_paths]
+    turned = getattr(radiograph, "turned", False)
+    refuse_masks(case, image, masks, turned)
     mask = merge_masks(masks).repeat(case.mask_downscale, axis=0).repeat(case.mask_downscale, axis=1)
     if radiograph.mirrored:  # training and evaluation see every radiograph in the usual orientation
         image, mask = np.ascontiguousarray(image[:, ::-1]), np.ascontiguousarray(mask[:, ::-1])
     network_mask = mask_to_network_input(mask, size_px, resize).astype(np.uint8) * np.uint8(255)
-    pictures: tuple[Grey | Mask, ...] = (to_network_input(image, size_px, resize), network_mask, mask)
+    network_input = to_network_input(image, size_px, resize)
+    appearance = describe(network_input, network_mask > 0)
+    pictures: tuple[Grey | Mask, ...] = (network_input, network_mask, mask)
     image_sha256, mask_sha256, original_mask_sha256 = (
         store.write_case_png(folder, kind, case.case_id, picture)
         for kind, picture in zip(store.SUBFOLDERS, pictures, strict=True)
     )
-    return Row(
+    row = Row(
         case_id=case.case_id,
         source=case.source,
         split="",
@@ -197,15 +234,7 @@ def _prepare_case(case: Case, folder: Path, data: DataConfig) -> Row:
         age_years=case.age_years,
         sex=case.sex,
     )
-
-
-def _check_masks(case: Case, image: Grey, masks: list[Mask]) -> None:
-    height, width = (side // case.mask_downscale for side in image.shape)
-    for path, mask in zip(case.mask_paths, masks, strict=True):
-        if mask.shape != (height, width):
-            raise UserError(f"{path} is {size_text(mask)}, but {case.image_path} needs a mask of {width}x{height}.")
-    if not any(mask.any() for mask in masks):
-        raise UserError(f"{case.mask_paths[0]} is empty: no pixel is lung.")
+    return row, appearance, radiograph.remarks + mask_remarks(case, masks, turned) + appearance.remarks
 
 
 def _finish(
@@ -222,6 +251,9 @@ def _finish(
     rows = assign_splits(rows, data.test_cases, data.validation_fraction, data.split_seed)
     write_manifest(folder / store.MANIFEST, rows)
     chosen = rows[:: max(1, len(rows) // PREVIEW_CASES)][:PREVIEW_CASES]  # spread evenly over the set
+    moved = [row.case_id for row in rows if splits.get(row.case_id, row.split) != row.split]
+    if moved:
+        log.warning("%d cases moved to the split of their patient, first %s.", len(moved), moved[0])
     cases = [store.read_case(folder, row.case_id) for row in chosen]
     pictures = [overlay(image, None, mask) for image, mask in cases]
     captions = [f"{row.case_id} {row.split}" for row in chosen]
@@ -229,7 +261,10 @@ def _finish(
     settings = dataclasses.asdict(data)
     record = {"version": store.FORMAT_VERSION} | {key: settings[key] for key in RECORDED_KEYS}
     counts = {"cases": len(rows), "without_mask": without_mask, "skipped": skipped, "raw": fingerprints}
-    store.write_record(folder, record | counts)
+    appearance = {case_id: prepared[case_id].appearance for case_id in usable}
+    remarks = {case_id: prepared[case_id].remarks for case_id in usable if prepared[case_id].remarks}
+    seen = {"warnings": set_warnings(appearance, remarks), "remarks": remarks, "appearance": appearance}
+    store.write_record(folder, record | counts | seen)
     return rows
 
 
@@ -239,7 +274,7 @@ def _fingerprints(cases: list[Case]) -> dict[str, str]:
     for case in cases:
         paths = (case.image_path, *case.mask_paths)
         stats = [(path.name, path.stat().st_size, path.stat().st_mtime_ns) for path in paths]
-        labels = (case.patient_id, case.tb_label, case.age_years, case.sex)
+        labels = (case.lung_labels, case.patient_id, case.tb_label, case.age_years, case.sex)
         values = repr((stats, case.inverted, case.mask_downscale, labels))
         fingerprints[case.case_id] = hashlib.sha256(values.encode()).hexdigest()[:16]
     return fingerprints
@@ -248,10 +283,15 @@ def _fingerprints(cases: list[Case]) -> dict[str, str]:
 def _read_checked_record(data: DataConfig, folder: Path) -> dict[str, Any]:
     """dataset.json, empty if there is no set; raises a UserError if the set was split with other settings."""
     record, settings = store.read_record(folder), dataclasses.asdict(data)
-    for key in SPLIT_KEYS:
-        if record and record.get(key) != settings[key]:
-            raise UserError(
-                f"data.{key}={settings[key]}, but {folder} was prepared with {record.get(key)} and keeps its split.\n"
-                "Choose another data.name, or delete that folder to prepare it again."
-            )
+    for key in SPLIT_KEYS if record else ():
+        before, now = ({key: values.get(key)} for values in (record, settings))
+        if key == "folder":  # a key that was added later has its default
+            before = {f"folder.{name}": value for name, value in (FOLDER_DEFAULTS | record[key]).items()}
+            now = {f"folder.{name}": value for name, value in settings[key].items() if name not in READING_KEYS}
+        for name, value in now.items():
+            if before.get(name) != value:
+                raise UserError(
+                    f"data.{name}={value}, but {folder} was prepared with {before.get(name)} and keeps its split.\n"
+                    "Choose another data.name, or delete that folder to prepare it again."
+                )
     return record

@@ -14,6 +14,7 @@ from lung_seg.config import DataConfig
 from lung_seg.errors import UserError
 from lung_seg.files import atomic_path, sha256, write_text
 from lung_seg.prepared.manifest import Row, read_manifest
+from lung_seg.prepared.plausibility import Appearance
 from lung_seg.raw.image_file import Grey, open_image
 from lung_seg.raw.masks import Mask
 
@@ -25,10 +26,12 @@ PROGRESS_LOG = "journal.jsonl"
 
 
 class PreparedCase(NamedTuple):
-    """A prepared case: its row, and the fingerprint of the raw files it was made from."""
+    """A prepared case: its row, the fingerprint of the raw files it was made from, and what was seen in them."""
 
     row: Row
     fingerprint: str
+    appearance: Appearance
+    remarks: tuple[str, ...] = ()  # what reading assumed or replaced
 
 
 def prepared_folder(data: DataConfig) -> Path:
@@ -84,7 +87,7 @@ def progress_logs(folder: Path) -> list[Path]:
 
 def append_progress(path: Path, case: PreparedCase) -> None:
     """Log a prepared case, so that an interrupted preparation resumes after it."""
-    line = dataclasses.asdict(case.row) | {"fingerprint": case.fingerprint, "version": FORMAT_VERSION}
+    line = case._asdict() | {"row": dataclasses.asdict(case.row), "version": FORMAT_VERSION}
     with path.open("a", encoding="utf-8") as file:
         file.write("\n" + json.dumps(line))  # newline first: a truncated line damages no other
 
@@ -92,16 +95,21 @@ def append_progress(path: Path, case: PreparedCase) -> None:
 def load_progress(folder: Path) -> dict[str, PreparedCase]:
     """Cases prepared before by this version of the format, by case_id: of the manifest and of the progress logs."""
     record = read_record(folder)
-    raw: dict[str, str] = record.get("raw", {})
     rows = read_manifest(folder / MANIFEST) if record.get("version") == FORMAT_VERSION else []
-    cases = {row.case_id: PreparedCase(row, raw.get(row.case_id, "")) for row in rows}
+    cases = {}
+    for row in rows:
+        appearance = Appearance(*record["appearance"][row.case_id])
+        remarks = tuple(record["remarks"].get(row.case_id, ()))
+        cases[row.case_id] = PreparedCase(row, record["raw"].get(row.case_id, ""), appearance, remarks)
     for path in progress_logs(folder):
         for text in path.read_text(encoding="utf-8").splitlines():
             with suppress(json.JSONDecodeError):  # an empty or truncated line
                 line = json.loads(text)
-                if line.pop("version", None) == FORMAT_VERSION:
-                    fingerprint = line.pop("fingerprint")
-                    cases[line["case_id"]] = PreparedCase(Row(**line), fingerprint)
+                if line.get("version") == FORMAT_VERSION:
+                    case = PreparedCase(
+                        Row(**line["row"]), line["fingerprint"], Appearance(*line["appearance"]), tuple(line["remarks"])
+                    )
+                    cases[case.row.case_id] = case
     return cases
 
 

@@ -17,6 +17,7 @@ class Case:
     age_years: int | None = None
     sex: str | None = None  # "F" or "M"
     inverted: bool = False  # the file shows air bright and bone dark
+    lung_labels: tuple[int, ...] = ()  # values of the lungs in the masks, see masks.read_mask
     mask_downscale: int = 1  # masks drawn at 1/n of the radiograph's size (JSRT: 2)
 
 
@@ -26,3 +27,4 @@ class Listing:
 
     cases: list[Case]
     without_mask: list[Path] = field(default_factory=list)  # radiographs that have no lung masks
+    remarks: list[str] = field(default_factory=list)  # what was assumed or left out, for the user to check

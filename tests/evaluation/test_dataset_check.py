@@ -141,6 +141,45 @@ def test_a_patient_in_two_splits_is_found(prepared, run):
     assert "patient Ann is in test and train and validation" in outcome.out
 
 
+def test_one_patient_id_in_two_sources_is_of_two_people_as_in_the_split(prepared, run):
+    rows = read_manifest(prepared / "manifest.csv")
+    sources = {"train": "montgomery", "validation": "shenzhen", "test": "jsrt"}
+    renamed = [replace(row, patient_id="7", source=sources[row.split]) for row in rows]
+    write_manifest(prepared / "manifest.csv", renamed)
+
+    assert check(run).code == 0
+
+
+def test_an_original_mask_of_another_size_missing_or_extra_is_wrong(prepared, run):
+    small, gone = cases("train")[:2]
+    folder = prepared / "original_masks"
+    write_png(folder / f"{small}.png", np.asarray(Image.open(folder / f"{small}.png"))[::2, ::2])
+    (folder / f"{gone}.png").unlink()
+    write_png(folder / "stranger.png", np.zeros((32, 32), np.uint8))
+
+    outcome = check(run)
+
+    assert sorted(findings()) == sorted(
+        [
+            ("changed", small, "True"),
+            ("shape", small, "True"),
+            ("missing", gone, "True"),
+            ("extra", "stranger", "True"),
+        ]
+    )
+    assert "the original mask is " in outcome.out
+
+
+def test_a_set_of_another_version_is_not_checked(prepared, run):
+    record = (prepared / "dataset.json").read_text()
+    (prepared / "dataset.json").write_text(record.replace('"version": 2', '"version": 1'))
+
+    outcome = check(run)
+
+    assert outcome.code == 2
+    assert "was prepared by another version of lung_seg (format 1, not 2)" in outcome.err
+
+
 def test_odd_cases_are_shown_and_are_no_errors(workplace, run):
     mask = next((workplace / "raw/MontgomerySet/ManualMask/leftMask").glob("*0005*"))
     left = np.asarray(Image.open(mask)) > 0

@@ -5,6 +5,7 @@ from PIL import Image
 
 from lung_seg.errors import UserError
 from lung_seg.raw.masks import mask_to_network_input, merge_masks, read_mask
+from lung_seg.raw.phantom.draw_phantom import draw_phantom
 from lung_seg.raw.resize import to_network_input
 from tests import layouts
 
@@ -212,3 +213,148 @@ def test_a_mask_at_half_the_size_of_its_radiograph_gives_the_same_network_input(
     from_half = mask_to_network_input(mask_to_network_input(right, 128, "stretch"), 32, "stretch")
 
     assert np.count_nonzero(from_half != mask_to_network_input(right, 32, "stretch")) < 0.03 * from_half.sum()
+
+
+def chest() -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """A radiograph with right lung, left lung and heart, (192, 160)."""
+    drawn = draw_phantom(3, 192, 160)
+    heart = cv2.ellipse(np.zeros((192, 160), np.uint8), (85, 125), (26, 22), 0, 0, 360, 1, -1) > 0
+    return drawn.image, drawn.right_mask, drawn.left_mask, heart
+
+
+FILM, CHEST_RIGHT, CHEST_LEFT, HEART = chest()
+CHEST_LUNGS = CHEST_RIGHT | CHEST_LEFT
+TWO = (CHEST_RIGHT * 1 + CHEST_LEFT * 2).astype(np.uint8)
+ORGANS = TWO.copy()
+ORGANS[HEART & ~CHEST_LUNGS] = 3
+cv2.line(ORGANS, (30, 28), (62, 34), 4, 6)  # clavicles
+cv2.line(ORGANS, (130, 28), (98, 34), 5, 6)
+VOC = np.array([(0, 0, 0), (128, 0, 0), (0, 128, 0), (128, 128, 0), (0, 0, 128), (128, 0, 128)], np.uint8)
+LUNG_AND_HEART = np.where(ORGANS == 3, 2, TWO > 0).astype(np.uint8)
+
+
+def dice(mask: np.ndarray, truth: np.ndarray) -> float:
+    return 2 * np.count_nonzero(mask & truth) / (np.count_nonzero(mask) + np.count_nonzero(truth))
+
+
+UNEXPLAINED = {
+    "organs": (ORGANS, "png", "1, 2, 3, 4, 5"),
+    "organs in 16 bits": (ORGANS.astype(np.uint16), "png", "1, 2, 3, 4, 5"),
+    "organs stretched": (ORGANS * 51, "png", "51, 102, 153, 204, 255"),
+    "organs as JPEG": (ORGANS * 51, "jpg", ""),
+    "organs smoothed": (cv2.GaussianBlur(ORGANS * 51, (0, 0), 1), "png", ""),
+    "lungs and heart numbered": (np.where(ORGANS > 3, 0, ORGANS), "png", "1, 2, 3"),
+    "one label for lungs, one for the heart": (LUNG_AND_HEART, "png", "1, 2"),
+    "the same as JPEG": (LUNG_AND_HEART * 127, "jpg", ""),
+    "background 1, lungs 2": (1 + (TWO > 0).astype(np.uint8), "png", "1, 2"),
+    "colours": (VOC[ORGANS], "png", r"128 \(#000080\), 32768 \(#008000\), 8388608 \(#800000\)"),
+    "colours as JPEG": (VOC[ORGANS], "jpg", ""),
+    "palette": (palette_image(ORGANS, *map(tuple, VOC.tolist())), "png", "1, 2, 3, 4, 5|4, 2, 1, 5, 3"),
+}
+
+
+@pytest.mark.parametrize("kind", UNEXPLAINED)
+def test_values_that_are_not_explained_are_refused_by_name(tmp_path, kind):
+    pixels, suffix, values = UNEXPLAINED[kind]
+    image = pixels if isinstance(pixels, Image.Image) else Image.fromarray(pixels)
+    image.save(tmp_path / f"mask.{suffix}")
+
+    with pytest.raises(UserError, match=rf"mask\.{suffix} holds the values ({values}).*\n.*data\.folder\.lung_labels="):
+        read_mask(tmp_path / f"mask.{suffix}")
+
+
+@pytest.mark.parametrize("kind", ["organs", "organs in 16 bits", "palette"])
+def test_lung_labels_name_the_lungs(tmp_path, kind):
+    pixels = UNEXPLAINED[kind][0]
+    image = pixels if isinstance(pixels, Image.Image) else Image.fromarray(pixels)
+    image.save(tmp_path / "mask.png")
+
+    assert np.array_equal(read_mask(tmp_path / "mask.png", lung_labels=[1, 2]), (ORGANS == 1) | (ORGANS == 2))
+    assert np.array_equal(read_mask(tmp_path / "mask.png", lung_labels=[2]), ORGANS == 2)
+
+
+def test_lung_labels_name_colours_and_need_a_lossless_file(tmp_path):
+    Image.fromarray(VOC[ORGANS]).save(tmp_path / "mask.png")
+    Image.fromarray(ORGANS * 51).save(tmp_path / "mask.jpg")
+
+    mask = read_mask(tmp_path / "mask.png", lung_labels=[128 * 65536, 128 * 256])
+
+    assert np.array_equal(mask, (ORGANS == 1) | (ORGANS == 2))
+    with pytest.raises(UserError, match=r"mask\.jpg is JPEG, which does not keep(.|\n)*PNG"):
+        read_mask(tmp_path / "mask.jpg", lung_labels=[51, 102])
+
+
+@pytest.mark.parametrize("suffix", ["png", "jpg", "bmp"])
+def test_lung_labels_0_reads_black_lungs(tmp_path, suffix):
+    Image.fromarray(255 - CHEST_LUNGS.astype(np.uint8) * 255).save(tmp_path / f"mask.{suffix}")
+    Image.fromarray(~CHEST_LUNGS).save(tmp_path / "mask.gif")
+
+    assert dice(read_mask(tmp_path / f"mask.{suffix}", lung_labels=[0]), CHEST_LUNGS) > 0.99
+    assert np.array_equal(read_mask(tmp_path / "mask.gif", lung_labels=[0]), CHEST_LUNGS)
+
+
+@pytest.mark.parametrize("levels", [(0, 127, 255), (0, 255, 128), (0, 85, 170), (0, 60, 120), (0, 100, 255)], ids=str)
+@pytest.mark.parametrize("how", ["jpg", "jpg, low quality", "smoothed png", "png"])
+def test_two_lungs_of_two_values_are_both_kept_whole(tmp_path, levels, how):
+    pixels = np.array(levels, np.uint8)[TWO]
+    pixels = cv2.GaussianBlur(pixels, (0, 0), 1) if how.startswith("smoothed") else pixels
+    path = tmp_path / ("mask.jpg" if how.startswith("jpg") else "mask.png")
+    Image.fromarray(pixels).save(path, quality=60 if "low" in how else 95)
+
+    mask = read_mask(path)
+
+    assert dice(mask, CHEST_LUNGS) > (0.97 if how.startswith("smoothed") else 0.985)
+    for lung in (CHEST_RIGHT, CHEST_LEFT):
+        assert np.count_nonzero(mask & lung) > 0.97 * np.count_nonzero(lung)
+
+
+@pytest.mark.parametrize("suffix", ["png", "jpg"])
+def test_noise_around_0_and_255_is_no_label(tmp_path, suffix):
+    noise = np.random.default_rng(0).random(TWO.shape) < 0.03
+    pixels = np.where(CHEST_LUNGS, np.where(noise, 254, 255), np.where(noise, 1, 0)).astype(np.uint8)
+    Image.fromarray(pixels).save(tmp_path / f"mask.{suffix}")
+
+    assert dice(read_mask(tmp_path / f"mask.{suffix}"), CHEST_LUNGS) > 0.99
+
+
+@pytest.mark.parametrize("suffix", ["png", "jpg"])
+def test_a_radiograph_is_no_mask(tmp_path, suffix):
+    Image.fromarray(FILM).save(tmp_path / f"film.{suffix}")
+
+    with pytest.raises(UserError, match=rf"film\.{suffix} (is no mask|holds the values)"):
+        read_mask(tmp_path / f"film.{suffix}")
+
+
+def pages(path, *masks: np.ndarray, **options) -> None:
+    first, *rest = (Image.fromarray(mask.astype(np.uint8) * 255) for mask in masks)
+    first.save(path, save_all=True, append_images=rest, **options)
+
+
+@pytest.mark.parametrize("suffix", ["tif", "gif"])
+def test_two_lungs_on_two_pages_are_united(tmp_path, suffix):
+    pages(tmp_path / f"mask.{suffix}", CHEST_RIGHT, CHEST_LEFT)
+
+    assert np.array_equal(read_mask(tmp_path / f"mask.{suffix}"), CHEST_LUNGS)
+
+
+def test_a_thumbnail_is_no_page_and_pages_of_two_sizes_are_refused(tmp_path):
+    small = Image.fromarray(CHEST_LUNGS[::4, ::4].astype(np.uint8) * 255)
+    small.encoderinfo = {"tiffinfo": {254: 1}}
+    Image.fromarray(CHEST_LUNGS).convert("L").save(tmp_path / "thumbnail.tif", save_all=True, append_images=[small])
+    pages(tmp_path / "two.tif", CHEST_RIGHT, CHEST_LEFT[::2, ::2])
+
+    assert np.array_equal(read_mask(tmp_path / "thumbnail.tif"), CHEST_LUNGS)
+    with pytest.raises(UserError, match=r"two\.tif holds pages of different sizes, 160x192 and 80x96"):
+        read_mask(tmp_path / "two.tif")
+
+
+@pytest.mark.parametrize(("value", "message"), [(np.nan, "no numbers"), (np.inf, "no numbers"), (-1, "below 0")])
+def test_values_that_are_no_mask_are_refused(tmp_path, value, message):
+    pixels = CHEST_LUNGS.astype(np.float32)
+    pixels[0, 0] = value
+    Image.fromarray(pixels).save(tmp_path / "mask.tif")
+
+    with pytest.raises(
+        UserError, match=rf"mask\.tif holds values .*{message}|mask\.tif holds values that are {message}"
+    ):
+        read_mask(tmp_path / "mask.tif")

@@ -205,6 +205,151 @@ def test_patient_pattern_joins_the_radiographs_of_a_patient(tmp_path):
     assert [case.patient_id for case in find("folder", tmp_path).cases] == ["p01_1", "p01_2", "p02_1", "p02_2"]
 
 
+NAMINGS = {  # three radiographs of each of four patients, as these sets name them, and what names the patient
+    "NIH ChestX-ray14": ("{0:08d}_{1:03d}", "{0:08d}"),
+    "MIMIC-CXR": ("p1{0}/p1{0:07d}/s5041426{1}/ab{0}{1}", "p1{0:07d}"),
+    "MIMIC-CXR, flattened": ("p1{0:07d}_s5041426{1}_ab{0}{1}", "p1{0:07d}"),
+    "CheXpert": ("patient{0:05d}/study{1}/view1_frontal", "patient{0:05d}"),
+    "CheXpert, flattened": ("train_patient{0:05d}_study{1}_view1_frontal", "patient{0:05d}"),
+    "BIDS": ("sub-S{0:02d}/ses-E{1}/mod-rx/sub-S{0:02d}_ses-E{1}_vp-pa_dx", "sub-S{0:02d}"),
+    "Open-i": ("CXR{0}_IM-0{0}-{1}001", "{0}"),
+    "PadChest": (
+        "2168401113669640123393565638620090411{0:04d}_0{1}-079-131",
+        "2168401113669640123393565638620090411{0:04d}",
+    ),
+    "folders": ("{0:04d}/film{1}", "{0:04d}"),
+    "numbers": ("pat{0:02d}_{1}", "pat{0:02d}"),
+    "names": ("{2}-{1}", "{2}"),
+    "dates": ("{0:04d}_2020-01-1{1}", "{0:04d}"),
+    "views": ("{0:04d} {3}", "{0:04d}"),
+    "copies": ("{0:04d}{4}", "{0:04d}"),
+    "exported copies": ("{0:04d}{4}_png.rf.{0}{1}ae", "{0:04d}"),
+    "two classes": ("{5}/pat{0:02d}_{1}", "pat{0:02d}"),
+}
+
+
+@pytest.mark.parametrize("naming", NAMINGS)
+def test_patients_of_usual_file_names(tmp_path, naming):
+    name, patient = NAMINGS[naming]
+    truth = {}
+    for number in range(1, 6):
+        for film in range(3):
+            parts = (
+                number,
+                film,
+                ["", "anna", "bob", "carl", "dora", "emil"][number],
+                ["PA", "lateral", "L"][film],
+                ["", "_flip", " (1)"][film],
+                ["normal", "tb", "tb"][film],
+            )
+            truth[name.format(*parts)] = patient.format(*parts)
+            layouts.write_mask(tmp_path / "images" / f"{name.format(*parts)}.png", np.eye(4))
+            layouts.write_mask(tmp_path / "masks" / f"{name.format(*parts)}.png", np.eye(4))
+
+    listing = find("folder", tmp_path)
+
+    assert {
+        case.image_path.relative_to(tmp_path / "images").with_suffix("").as_posix() for case in listing.cases
+    } == set(truth)
+    assert all("/" not in case.case_id for case in listing.cases)
+    assert len({case.case_id for case in listing.cases}) == len(truth)
+    found = {
+        case.image_path.relative_to(tmp_path / "images").with_suffix("").as_posix(): case for case in listing.cases
+    }
+    assert {key: case.patient_id for key, case in found.items()} == truth
+    assert [(case.mask_paths[0].parent.name, case.mask_paths[0].name) for case in found.values()] == [
+        (case.image_path.parent.name.replace("images", "masks"), case.image_path.name) for case in found.values()
+    ]
+    (remark,) = listing.remarks
+    assert remark.startswith("data.folder.patient_pattern is empty: patients taken from ")
+    assert remark.endswith("; 15 radiographs of 5 patients.")
+
+
+@pytest.mark.parametrize("name", ["film_{0:03d}", "{0:04d}", "{0:x}7f3", "site1_{0:04d}", "normal-{0}", "2020_{0}"])
+def test_names_that_only_count_join_nobody_and_it_is_said(tmp_path, name):
+    for number in range(24):
+        layouts.write_mask(tmp_path / "images" / f"{name.format(number)}.png", np.eye(4))
+        layouts.write_mask(tmp_path / "masks" / f"{name.format(number)}.png", np.eye(4))
+
+    listing = find("folder", tmp_path)
+
+    assert len({case.patient_id for case in listing.cases}) == 24
+    assert listing.remarks == [
+        "data.folder.patient_pattern is empty: each radiograph is taken for a patient of its own; "
+        "set data.folder.patient_pattern if not."
+    ]
+
+
+def write_dicom_folder(folder: Path, patients: list[str | None], suffix: str = ".dcm") -> None:
+    for number, patient in enumerate(patients):
+        values = np.arange(16, dtype=np.uint8).reshape(4, 4)
+        layouts.write_dicom(folder / "images" / f"IM{number:04d}{suffix}", values, PatientID=patient)
+        layouts.write_mask(folder / "masks" / f"IM{number:04d}.png", np.eye(4))
+
+
+@pytest.mark.parametrize("suffix", [".dcm", ""])
+def test_patients_of_dicom_headers(tmp_path, suffix):
+    write_dicom_folder(tmp_path, ["Ann", "Bob", "Ann", " Bob ", "Carl", None], suffix)
+
+    listing = find("folder", tmp_path)
+
+    assert [case.patient_id for case in listing.cases] == ["Ann", "Bob", "Ann", "Bob", "Carl", "IM0005"]
+    assert listing.remarks == [
+        "data.folder.patient_pattern is empty: patients taken from the PatientID of DICOM headers (5), each of 1 "
+        "others for a patient of its own; 6 radiographs of 4 patients."
+    ]
+    by_name = find("folder", tmp_path, FolderConfig(patient_pattern=r"(\d)$"))
+    assert [case.patient_id for case in by_name.cases] == list("012345")
+    assert by_name.remarks == []
+
+
+@pytest.mark.parametrize("patient", ["ANON", "Anonymous", "0000", "P7"])
+def test_a_patient_id_that_all_files_share_names_nobody(tmp_path, patient):
+    write_dicom_folder(tmp_path, [patient] * 4)
+
+    listing = find("folder", tmp_path)
+
+    assert len({case.patient_id for case in listing.cases}) == 4
+    assert listing.remarks[0].endswith(f" 4 DICOM headers have the PatientID {patient}, which names no patient.")
+
+
+def test_files_that_are_left_out_are_counted(tmp_path):
+    layouts.write_folder(tmp_path, cases=4)
+    layouts.write_mask(tmp_path / "masks" / "stray.png", np.eye(4))
+    (tmp_path / "images" / "film.npy").write_bytes(b"")
+    (tmp_path / "images" / ".hidden").mkdir()
+    (tmp_path / "images" / ".hidden" / "p09_1.png").write_bytes(b"")
+
+    remarks = find("folder", tmp_path, FolderConfig(patient_pattern=r"^(p\d+)_")).remarks
+
+    assert remarks == [
+        f"1 files among the radiographs are no images and were left out, first {tmp_path}/images/film.npy.",
+        f"1 masks have no radiograph of their name, first {tmp_path}/masks/stray.png.",
+    ]
+
+
+def test_masks_in_the_folder_of_the_radiographs_are_none_and_equal_case_ids_are_refused(tmp_path):
+    for name in ("a", "b"):
+        layouts.write_mask(tmp_path / f"{name}.png", np.eye(4))
+        layouts.write_mask(tmp_path / "masks" / f"{name}.png", np.eye(4))
+    folder = FolderConfig(image_dir=".", mask_dir="masks")
+
+    assert [case.case_id for case in find("folder", tmp_path, folder).cases] == ["a", "b"]
+    layouts.write_mask(tmp_path / "x_a.png", np.eye(4))
+    layouts.write_mask(tmp_path / "x" / "a.png", np.eye(4))
+    with pytest.raises(UserError, match=r"x/a\.png and .*x_a\.png would both be the case x_a|x_a\.png and .*x/a\.png"):
+        find("folder", tmp_path, folder)
+
+
+def test_a_kaggle_folder_counts_radiographs_of_neither_set(tmp_path):
+    layouts.write_kaggle(tmp_path, cases=2, without_mask=1)
+    layouts.write_image(tmp_path / "Lung Segmentation" / "CXR_png" / "other.png", np.zeros((4, 4), np.uint8))
+
+    assert find("montgomery_shenzhen", tmp_path).remarks == [
+        "1 radiographs have names of neither set and were left out: other.png …"
+    ]
+
+
 @pytest.mark.parametrize(
     ("pattern", "message"),
     [("(", "not a regular expression"), ("p", "not a regular expression with a group"), ("(q)", "p01_1")],

@@ -1,4 +1,4 @@
-"""Any two folders of radiographs and masks, matched by the stem of their file names.
+"""Any two folders of radiographs and masks, matched by their paths below the folders, without suffixes.
 
 Among others: COVID-QU-Ex (``images`` and ``lung masks`` with the same names), exports of V7 Darwin, a user's own files.
 """
@@ -9,42 +9,84 @@ from pathlib import Path
 from lung_seg.config import FolderConfig
 from lung_seg.errors import UserError
 from lung_seg.raw.case import Case, Listing
-from lung_seg.raw.sources.layout import Layout, by_stem, images, listing, masks_by_stem
+from lung_seg.raw.sources.layout import Layout, by_stem, files_below, is_image, listing, stem
+from lung_seg.raw.sources.patients import find_patients
 
 
 def find_cases(raw_dir: Path, folder: FolderConfig) -> Listing:
-    """Cases of the two folders; files without the configured suffix are ignored."""
+    """Cases of the two folders and the folders in them; files without the configured suffix are ignored."""
+    image_dir, mask_dir = raw_dir / folder.image_dir, raw_dir / folder.mask_dir
     layout = Layout(
         radiographs=f"{folder.image_dir}/*{folder.image_suffix}.png (or another image format)",
-        masks=f"{raw_dir / folder.mask_dir} as *{folder.mask_suffix}.png (or another image format)",
+        masks=f"{mask_dir} as *{folder.mask_suffix}.png (or another image format)",
         remedy="Check data.folder.image_dir, mask_dir, image_suffix and mask_suffix.",
     )
-    radiographs = by_stem(images(raw_dir / folder.image_dir), folder.image_suffix)
-    masks = masks_by_stem(images(raw_dir / folder.mask_dir), suffix=folder.mask_suffix)
+    mask_files = files_below(mask_dir)
+    masks_within = set() if mask_dir == image_dir else set(mask_files)  # a mask folder may lie in the other one
+    files = [path for path in files_below(image_dir) if path not in masks_within]
+    images = [path for path in files if is_image(path)]
+    radiographs = by_stem(images, folder.image_suffix, image_dir)
+    masks = by_stem(filter(is_image, mask_files), folder.mask_suffix, mask_dir)
+    if folder.patient_pattern:
+        patients, remark = _by_pattern(radiographs, image_dir, folder.patient_pattern), ""
+    else:
+        patients, remark = find_patients(radiographs)
     cases = [
         Case(
-            case_id=stem,
+            case_id=name.replace("/", "_"),
             source="folder",
-            patient_id=_patient(path.stem, folder.patient_pattern) if folder.patient_pattern else stem,
+            patient_id=patients[name],
             image_path=path,
-            mask_paths=masks.get(stem, ()),
+            mask_paths=(masks[name],) if name in masks else (),
             inverted=folder.inverted,
+            lung_labels=tuple(folder.lung_labels),
         )
-        for stem, path in radiographs.items()
+        for name, path in radiographs.items()
     ]
-    return listing(cases, raw_dir, layout)
+    _refuse_equal_ids(cases)
+    found = listing(cases, raw_dir, layout)
+    found.remarks.extend(filter(None, (remark, _passed_over(files, images), _left_masks(masks, radiographs))))
+    return found
 
 
-def _patient(stem: str, pattern: str) -> str:
+def _by_pattern(radiographs: dict[str, Path], image_dir: Path, pattern: str) -> dict[str, str]:
+    return {name: _patient(stem(path, image_dir), pattern) for name, path in radiographs.items()}
+
+
+def _patient(name: str, pattern: str) -> str:
     key = f"data.folder.patient_pattern={pattern}"
     try:
-        match = re.search(pattern, stem)
+        match = re.search(pattern, name)
         patient = match[1] if match else None
     except (re.error, IndexError) as error:
         raise UserError(f"{key} is not a regular expression with a group: {error}.") from error
     if not patient:
         raise UserError(
-            f"{key} finds no patient in {stem}; each radiograph needs one.\n"
+            f"{key} finds no patient in {name}; each radiograph needs one.\n"
             "Widen the pattern, or leave it empty if every radiograph is of a different patient."
         )
     return str(patient)
+
+
+def _refuse_equal_ids(cases: list[Case]) -> None:
+    """Raise a UserError for films/a_b.png and films/a/b.png, which would be one case."""
+    paths: dict[str, Path] = {}
+    for case in cases:
+        if case.case_id in paths:
+            both = f"{paths[case.case_id]} and {case.image_path}"
+            raise UserError(f"{both} would both be the case {case.case_id}.\nRename one of them.")
+        paths[case.case_id] = case.image_path
+
+
+def _passed_over(files: list[Path], images: list[Path]) -> str:
+    others = sorted(set(files) - set(images))
+    return (
+        f"{len(others)} files among the radiographs are no images and were left out, first {others[0]}."
+        if others
+        else ""
+    )
+
+
+def _left_masks(masks: dict[str, Path], radiographs: dict[str, Path]) -> str:
+    left = sorted(path for name, path in masks.items() if name not in radiographs)
+    return f"{len(left)} masks have no radiograph of their name, first {left[0]}." if left else ""

@@ -6,8 +6,10 @@ from pathlib import Path
 
 from lung_seg.errors import UserError
 from lung_seg.raw.case import Case, Listing
-from lung_seg.raw.dicom import DICOM_SUFFIXES
+from lung_seg.raw.dicom import DICOM_SUFFIXES, is_dicom
 from lung_seg.raw.image_file import IMAGE_SUFFIXES
+
+SUFFIXES = IMAGE_SUFFIXES | DICOM_SUFFIXES
 
 
 @dataclass(frozen=True)
@@ -21,21 +23,39 @@ class Layout:
 
 def images(folder: Path) -> list[Path]:
     """The image files of a folder by name, without hidden ones; empty if the folder does not exist."""
-    if not folder.is_dir():
-        return []
-    suffixes = IMAGE_SUFFIXES | DICOM_SUFFIXES
-    return sorted(path for path in folder.iterdir() if path.suffix.lower() in suffixes and path.name[0] != ".")
+    return [path for path in files_below(folder) if path.parent == folder and is_image(path)]
 
 
-def by_stem(paths: Iterable[Path], suffix: str = "") -> dict[str, Path]:
-    """Files whose stem ends with ``suffix``, by their stem without it; two of the same stem are refused."""
+def files_below(folder: Path) -> list[Path]:
+    """The files of a folder and of the folders in it, without hidden ones; empty if the folder does not exist."""
+    paths = (path for path in folder.rglob("*") if path.is_file())
+    return sorted(path for path in paths if not any(part[0] == "." for part in path.relative_to(folder).parts))
+
+
+def is_image(path: Path) -> bool:
+    """Whether a file is an image by its suffix, or DICOM by its content: scanners export DICOM without a suffix."""
+    return path.suffix.lower() in SUFFIXES or is_dicom(path)
+
+
+def stem(path: Path, folder: Path) -> str:
+    """The path below ``folder`` without the image format's suffix, with "/" between folders."""
+    known = path.suffix.lower() in SUFFIXES  # DICOM files without a suffix are named 1.2.840.5
+    return (path.with_suffix("") if known else path).relative_to(folder).as_posix()
+
+
+def by_stem(paths: Iterable[Path], suffix: str = "", folder: Path | None = None) -> dict[str, Path]:
+    """Files whose stem ends with ``suffix``, by their stem without it; two of the same stem are refused.
+
+    With ``folder`` the stem is the path below it.
+    """
     found: dict[str, Path] = {}
     for path in paths:
-        if path.stem.endswith(suffix):
-            stem = path.stem.removesuffix(suffix)
-            if stem in found:
-                raise UserError(f"{found[stem]} and {path} have the same stem {stem}.\nRename or remove one of them.")
-            found[stem] = path
+        name = stem(path, folder or path.parent)
+        if name.endswith(suffix):
+            name = name.removesuffix(suffix)
+            if name in found:
+                raise UserError(f"{found[name]} and {path} have the same stem {name}.\nRename or remove one of them.")
+            found[name] = path
     return found
 
 

@@ -89,7 +89,13 @@ def find_both(raw_dir: Path) -> Listing:
         masks = {path.stem.removesuffix("_mask"): (path,) for path in images(kaggle / "masks")}
         radiographs = {path.name: path for part in ("test", "CXR_png") for path in images(kaggle / part)}
         cases = [_case(path, masks) for name, path in radiographs.items() if name.partition("_")[0] in SOURCES]
-        return listing(cases, raw_dir, KAGGLE_LAYOUT)
+        found = listing(cases, raw_dir, KAGGLE_LAYOUT)
+        others = sorted(name for name in radiographs if name.partition("_")[0] not in SOURCES)
+        if others:
+            found.remarks.append(
+                f"{len(others)} radiographs have names of neither set and were left out: {others[0]} …"
+            )
+        return found
     montgomery, shenzhen = find_montgomery(raw_dir), find_shenzhen(raw_dir)
     cases = sorted(montgomery.cases + shenzhen.cases, key=lambda case: case.case_id)
     return Listing(cases, montgomery.without_mask + shenzhen.without_mask)
