@@ -105,4 +105,6 @@ def _default_text(default: Any) -> str:
         return "null"
     if default in (MISSING, dataclasses.MISSING):
         return "…"
+    if isinstance(default, tuple):
+        return str(list(default))
     return str(default).lower() if isinstance(default, bool) else str(default).strip("${}")

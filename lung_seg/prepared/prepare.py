@@ -43,7 +43,7 @@ PREVIEW_CASES = 24
 SPLIT_KEYS = ("source", "test_cases", "validation_fraction", "split_seed", "folder")  # fixed once a set is split
 FOLDER_DEFAULTS = dataclasses.asdict(FolderConfig())
 READING_KEYS = ("inverted", "lung_labels")  # of data.folder: fingerprints include them
-RECORDED_KEYS = ("name", "image_size_px", "resize", *SPLIT_KEYS)
+RECORDED_KEYS = ("name", "image_size_px", "resize", "window", *SPLIT_KEYS)
 STOP_REMEDY = "Repair or remove the file, or skip such cases with data.on_error=skip."
 
 log = logging.getLogger(__name__)
@@ -70,8 +70,7 @@ def prepare(data: DataConfig) -> Path:
         folder.parent.mkdir(parents=True, exist_ok=True)
         with locked(folder):
             _update(data, folder, listing)
-    for warning in store.read_record(folder)["warnings"]:  # each time, as a training starts here too
-        log.warning(warning)
+    _repeat_warnings(folder)
     return folder
 
 
@@ -94,7 +93,14 @@ def find_prepared(data: DataConfig) -> Path:
         command = shlex.join(["python", "prepare_data.py", f"data={data.source}", *changed])
         raise UserError(f"{folder} is no prepared set, and evaluation prepares none.\nPrepare it: {command}")
     store.refuse_other_version(folder)
+    _repeat_warnings(folder)
     return folder
+
+
+def _repeat_warnings(folder: Path) -> None:
+    """Log what preparing found wrong with a set, each time that a training or an evaluation uses it."""
+    for warning in store.read_record(folder)["warnings"]:
+        log.warning(warning)
 
 
 def prepare_shard(data: DataConfig, shard: tuple[int, int]) -> None:
@@ -110,7 +116,7 @@ def prepare_shard(data: DataConfig, shard: tuple[int, int]) -> None:
     progress_log = folder / f"shard-{number}-of-{of}.jsonl"
     with locked(progress_log):
         progress_log.touch()
-        skipped, _ = _prepare_cases(data, folder, cases, _fingerprints(cases), progress_log)
+        skipped, _ = _prepare_cases(data, folder, cases, _fingerprints(cases, data.window), progress_log)
     log.info("Shard %d/%d: %d cases in %s.", number, of, len(cases) - len(skipped), folder)
     log.info("When all shards are done, run the same command without shard= to finish the set.")
 
@@ -125,7 +131,7 @@ def _find_raw_cases(data: DataConfig) -> Listing:
 
 def _update(data: DataConfig, folder: Path, listing: Listing) -> None:
     record = _read_checked_record(data, folder)  # again: another process may have written it before the lock was free
-    fingerprints = _fingerprints(listing.cases)
+    fingerprints = _fingerprints(listing.cases, data.window)
     is_current = record.get("version") == store.FORMAT_VERSION
     is_same = is_current and record["raw"] == fingerprints
     if record and not is_current:
@@ -200,12 +206,11 @@ def _prepare_cases(
 
 def _prepare_case(case: Case, folder: Path, data: DataConfig) -> tuple[Row, Appearance, tuple[str, ...]]:
     size_px, resize = data.image_size_px, data.resize
-    radiograph = open_radiograph(case.image_path, case.inverted, data.max_megapixels)
+    radiograph = open_radiograph(case.image_path, case.inverted, data.max_megapixels, data.window)
     image, spacing_mm = radiograph.pixels, radiograph.spacing_mm or (None, None)
     refuse_blank(case.image_path, image)
     masks = [read_mask(path, data.max_megapixels, case.lung_labels) for path in case.mask_paths]
-    turned = getattr(radiograph, "turned", False)
-    refuse_masks(case, image, masks, turned)
+    refuse_masks(case, image, masks, radiograph.turned)
     mask = merge_masks(masks).repeat(case.mask_downscale, axis=0).repeat(case.mask_downscale, axis=1)
     if radiograph.mirrored:  # training and evaluation see every radiograph in the usual orientation
         image, mask = np.ascontiguousarray(image[:, ::-1]), np.ascontiguousarray(mask[:, ::-1])
@@ -234,7 +239,7 @@ def _prepare_case(case: Case, folder: Path, data: DataConfig) -> tuple[Row, Appe
         age_years=case.age_years,
         sex=case.sex,
     )
-    return row, appearance, radiograph.remarks + mask_remarks(case, masks, turned) + appearance.remarks
+    return row, appearance, radiograph.remarks + mask_remarks(case, masks, radiograph.turned) + appearance.remarks
 
 
 def _finish(
@@ -268,14 +273,14 @@ def _finish(
     return rows
 
 
-def _fingerprints(cases: list[Case]) -> dict[str, str]:
-    """Of each case a hash of its labels and of its raw files' names, sizes and modification times, without reading."""
+def _fingerprints(cases: list[Case], window: str) -> dict[str, str]:
+    """Of each case a hash of its labels, how it is read, and its files' names, sizes and modification times."""
     fingerprints = {}
     for case in cases:
         paths = (case.image_path, *case.mask_paths)
         stats = [(path.name, path.stat().st_size, path.stat().st_mtime_ns) for path in paths]
         labels = (case.lung_labels, case.patient_id, case.tb_label, case.age_years, case.sex)
-        values = repr((stats, case.inverted, case.mask_downscale, labels))
+        values = repr((stats, case.inverted, window, case.mask_downscale, labels))
         fingerprints[case.case_id] = hashlib.sha256(values.encode()).hexdigest()[:16]
     return fingerprints
 

@@ -68,7 +68,8 @@ def fit(config: TrainConfig, run_dir: Path, extra_callbacks: Sequence[Callback] 
     checkpoints, metrics = run_dir / "checkpoints", run_dir / "metrics.csv"
     last = checkpoints / "last.ckpt"
     resume = resumes(config, run_dir)
-    steps_done, seen_before = 0, []
+    steps_done = 0
+    seen_before: list[str] | None = []
     if resume:
         steps_done, description = load_training(last)
         check_recipe(description, config, run_dir)

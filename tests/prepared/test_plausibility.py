@@ -253,7 +253,6 @@ def test_an_empty_mask_of_one_lung_is_said(workplace: Path, run: Run):
     )
 
 
-@pytest.mark.skipif("turned" not in Radiograph._fields, reason="radiographs do not say yet that they were turned")
 def test_masks_drawn_on_the_stored_pixels_of_turned_radiographs_are_said(workplace: Path, run: Run):
     write_set()
     exif = Image.Exif()
