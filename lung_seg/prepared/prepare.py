@@ -6,16 +6,14 @@ An interrupted preparation resumes: each prepared case is in the set's progress 
 import dataclasses
 import hashlib
 import logging
-import shlex
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from tqdm import tqdm
 
-from lung_seg.config import SPLITS, DataConfig, FolderConfig
+from lung_seg.config import SPLITS, DataConfig
 from lung_seg.draw import contact_sheet, overlay
 from lung_seg.environment import usable_cores
 from lung_seg.errors import UserError
@@ -31,6 +29,7 @@ from lung_seg.prepared.plausibility import (
     remarks_by_text,
     set_warnings,
 )
+from lung_seg.prepared.settings import RECORDED_KEYS, read_checked_record, repeat_warnings
 from lung_seg.prepared.split import assign_splits
 from lung_seg.raw.case import Case, Listing
 from lung_seg.raw.image_file import Grey, write_png
@@ -40,10 +39,6 @@ from lung_seg.raw.resize import to_network_input
 from lung_seg.raw.sources import find_cases
 
 PREVIEW_CASES = 24
-SPLIT_KEYS = ("source", "test_cases", "validation_fraction", "split_seed", "folder")  # fixed once a set is split
-FOLDER_DEFAULTS = dataclasses.asdict(FolderConfig())
-READING_KEYS = ("inverted", "lung_labels")  # of data.folder: fingerprints include them
-RECORDED_KEYS = ("name", "image_size_px", "resize", "window", *SPLIT_KEYS)
 STOP_REMEDY = "Repair or remove the file, or skip such cases with data.on_error=skip."
 
 log = logging.getLogger(__name__)
@@ -56,7 +51,7 @@ def prepare(data: DataConfig) -> Path:
         UserError: no cases are found, a case is corrupt and ``data.on_error=stop``, or the set has another split.
     """
     folder = store.prepared_folder(data)
-    record = _read_checked_record(data, folder)
+    record = read_checked_record(data, folder)
     try:
         listing = _find_raw_cases(data)
     except UserError as error:
@@ -70,37 +65,8 @@ def prepare(data: DataConfig) -> Path:
         folder.parent.mkdir(parents=True, exist_ok=True)
         with locked(folder):
             _update(data, folder, listing)
-    _repeat_warnings(folder)
+    repeat_warnings(folder)
     return folder
-
-
-def find_prepared(data: DataConfig) -> Path:
-    """The folder of a set that is prepared already; nothing is written.
-
-    Raises:
-        UserError: the set is missing, of another version of the format, or has another split.
-    """
-    folder = store.prepared_folder(data)
-    if not _read_checked_record(data, folder):
-        default = dataclasses.asdict(DataConfig(name=data.source, source=data.source))
-        given = dataclasses.asdict(data)
-        changed = [
-            f"data.{key}={given[key]}"
-            for key in ("raw_dir", "prepared_dir", *RECORDED_KEYS)
-            if key not in ("source", "folder") and given[key] != default[key]
-        ]
-        changed += [f"data.folder.{k}={v}" for k, v in given["folder"].items() if v != default["folder"][k]]
-        command = shlex.join(["python", "prepare_data.py", f"data={data.source}", *changed])
-        raise UserError(f"{folder} is no prepared set, and evaluation prepares none.\nPrepare it: {command}")
-    store.refuse_other_version(folder)
-    _repeat_warnings(folder)
-    return folder
-
-
-def _repeat_warnings(folder: Path) -> None:
-    """Log what preparing found wrong with a set, each time that a training or an evaluation uses it."""
-    for warning in store.read_record(folder)["warnings"]:
-        log.warning(warning)
 
 
 def prepare_shard(data: DataConfig, shard: tuple[int, int]) -> None:
@@ -110,7 +76,7 @@ def prepare_shard(data: DataConfig, shard: tuple[int, int]) -> None:
     """
     number, of = shard
     folder = store.prepared_folder(data)
-    _read_checked_record(data, folder)
+    read_checked_record(data, folder)
     cases = sorted(_find_raw_cases(data).cases, key=lambda case: case.case_id)[number - 1 :: of]
     folder.mkdir(parents=True, exist_ok=True)
     progress_log = folder / f"shard-{number}-of-{of}.jsonl"
@@ -130,7 +96,7 @@ def _find_raw_cases(data: DataConfig) -> Listing:
 
 
 def _update(data: DataConfig, folder: Path, listing: Listing) -> None:
-    record = _read_checked_record(data, folder)  # again: another process may have written it before the lock was free
+    record = read_checked_record(data, folder)  # again: another process may have written it before the lock was free
     fingerprints = _fingerprints(listing.cases, data.window)
     is_current = record.get("version") == store.FORMAT_VERSION
     is_same = is_current and record["raw"] == fingerprints
@@ -283,20 +249,3 @@ def _fingerprints(cases: list[Case], window: str) -> dict[str, str]:
         values = repr((stats, case.inverted, window, case.mask_downscale, labels))
         fingerprints[case.case_id] = hashlib.sha256(values.encode()).hexdigest()[:16]
     return fingerprints
-
-
-def _read_checked_record(data: DataConfig, folder: Path) -> dict[str, Any]:
-    """dataset.json, empty if there is no set; raises a UserError if the set was split with other settings."""
-    record, settings = store.read_record(folder), dataclasses.asdict(data)
-    for key in SPLIT_KEYS if record else ():
-        before, now = ({key: values.get(key)} for values in (record, settings))
-        if key == "folder":  # a key that was added later has its default
-            before = {f"folder.{name}": value for name, value in (FOLDER_DEFAULTS | record[key]).items()}
-            now = {f"folder.{name}": value for name, value in settings[key].items() if name not in READING_KEYS}
-        for name, value in now.items():
-            if before.get(name) != value:
-                raise UserError(
-                    f"data.{name}={value}, but {folder} was prepared with {before.get(name)} and keeps its split.\n"
-                    "Choose another data.name, or delete that folder to prepare it again."
-                )
-    return record

@@ -16,7 +16,8 @@ from lung_seg.files import open_in_use
 from lung_seg.prediction.quality import ReferenceRanges, reference_ranges
 from lung_seg.prepared.manifest import Row
 from lung_seg.prepared.pixel_cache import PixelCache, build_cache
-from lung_seg.prepared.prepare import find_prepared, prepare
+from lung_seg.prepared.prepare import prepare
+from lung_seg.prepared.settings import find_prepared
 from lung_seg.prepared.split import assign_folds
 from lung_seg.prepared.store import prepared_folder
 from lung_seg.training.augment import Augment
