@@ -14,6 +14,7 @@ SPLITS = ("train", "validation", "test")
 FORMATS = ("onnx", "torch_export", "safetensors")
 WINDOWS = ("auto", "none")  # of DICOM: its VOI LUT or window unless that blanks the film, or the whole range of values
 SAMPLERS = ("tpe", "random", "grid")
+ENCODERS = ("unet", "efficientnet")  # the network that finds the lungs, or a general one from the extra second_step
 RENAMED_DATA_KEYS = {"phantoms_beside": "synthetic_per_epoch"}  # keys of earlier versions
 AUTO_PRECISION = "auto: bf16-mixed on hardware with bf16 arithmetic, else 32-true"
 
@@ -291,3 +292,21 @@ class PrepareConfig(ConfigGroup):
         match = re.fullmatch(r"(\d+)/(\d+)", str(self.shard))
         number, of = (int(match[1]), int(match[2])) if match else (0, 0)
         return (number, of) if 1 <= number <= of else None
+
+
+@dataclass
+class SecondStepConfig(ConfigGroup, prefix="second_step."):
+    """Signs of a disease inside the lungs."""
+
+    encoder: str = config_field("unet", "Network whose feature maps describe the lungs.", choices=ENCODERS)
+    label: str = config_field("tb_label", "Column of manifest.csv that holds the label, 0 or 1.")
+    seeds: int = config_field(5, "Repetitions with other folds.", at_least=1, at_most=100)
+    checkpoint: str | None = config_field(None, "Network that finds the lungs; null: shipped weights.")
+
+
+@dataclass
+class TuberculosisConfig(ConfigGroup):
+    """tuberculosis.py: look for signs of tuberculosis inside the lungs, and measure what holds at another hospital."""
+
+    data: DataConfig = nested(DataConfig)
+    second_step: SecondStepConfig = nested(SecondStepConfig)

@@ -11,6 +11,7 @@ COMMANDS = {
     "evaluate": "Score checkpoints on one split of a prepared set.",
     "prepare_data": "Write raw radiographs as a prepared set.",
     "predict": "Segment the lungs of radiographs.",
+    "tuberculosis": "Look for signs of tuberculosis inside the lungs.",
     "export": "Write a network for other runtimes.",
 }
 HELP = """lung-seg: lung segmentation in chest radiographs.

@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 from hydra.core.config_store import ConfigStore
 from omegaconf import MISSING, DictConfig, OmegaConf
 
-from lung_seg.config import EvaluateConfig, ExportConfig, PredictConfig, PrepareConfig, TrainConfig
+from lung_seg.config import EvaluateConfig, ExportConfig, PredictConfig, PrepareConfig, TrainConfig, TuberculosisConfig
 from lung_seg.config_field import ConfigGroup, rule_text
 from lung_seg.errors import UserError
 
@@ -23,6 +23,7 @@ SCHEMAS: dict[str, type[ConfigGroup]] = {
     "export": ExportConfig,
     "prepare_data": PrepareConfig,
     "predict": PredictConfig,
+    "tuberculosis": TuberculosisConfig,
 }
 GROUPS_HELP = """
 == Groups: choose a file of conf/ (data=montgomery, trainer=gpu), which holds its values ==

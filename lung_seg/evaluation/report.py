@@ -1,7 +1,6 @@
 """report.html: one file that opens offline, readable on a phone, in dark mode and on paper."""
 
 import base64
-import io
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -13,6 +12,7 @@ from markupsafe import Markup
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
+from lung_seg.chart import ACCENT, CSS, INK, MUTED, STYLE, svg
 from lung_seg.draw import PREDICTION_COLOUR, TRUTH_COLOUR, Rgb, fit_within
 from lung_seg.evaluation.statistics import interval_text
 from lung_seg.files import write_text
@@ -25,26 +25,10 @@ _OVERLAY_PX = 640  # twice the displayed width, for high-resolution screens
 _Case = Mapping[str, Any]
 _Row = Mapping[str, float]
 
-# Placeholder colours that become CSS variables, so that a chart follows the page into dark mode and onto paper.
-_INK, _MUTED, _LINE, _ACCENT = "#010203", "#010204", "#010205", "#010206"
-_CSS = {_INK: "var(--ink)", _MUTED: "var(--muted)", _LINE: "var(--line)", _ACCENT: "var(--accent)"}
-_STYLE: dict[Any, Any] = {
-    "svg.fonttype": "none",
-    "svg.hashsalt": "lung_seg",
-    "text.parse_math": False,  # the name of a source may contain dollar signs
-    "font.size": 9,
-    "axes.grid": True,
-    "axes.formatter.useoffset": False,
-    "grid.linewidth": 0.6,
-    **dict.fromkeys(("axes.spines.top", "axes.spines.right"), False),
-    **dict.fromkeys(("xtick.major.size", "ytick.major.size"), 0),
-    **dict.fromkeys(("axes.edgecolor", "grid.color"), _LINE),
-    **dict.fromkeys(("axes.labelcolor", "xtick.color", "ytick.color"), _MUTED),
-}
 _CURVES = {
-    "Loss": {"train/loss": _MUTED, "validation/loss": _ACCENT},
-    "Dice": {"train/dice": _MUTED, "validation/dice": _ACCENT},
-    "Learning rate": {"train/learning_rate": _ACCENT},
+    "Loss": {"train/loss": MUTED, "validation/loss": ACCENT},
+    "Dice": {"train/dice": MUTED, "validation/dice": ACCENT},
+    "Learning rate": {"train/learning_rate": ACCENT},
 }
 
 
@@ -68,7 +52,7 @@ def write_report(
     shown = [case for case in ordered if case["case_id"] in overlays]
     half = (len(shown) + 1) // 2
     pngs = {case_id: png_bytes(fit_within(picture, _OVERLAY_PX)) for case_id, picture in overlays.items()}
-    with matplotlib.rc_context(_STYLE):
+    with matplotlib.rc_context(STYLE):
         charts, dice_chart = list(_charts(curves)), _dice_chart(cases)
     filters: dict[str, Any] = {"number": _number, "duration": _duration, "interval": interval_text}
     page = template(Path(__file__).parent / "report.html.j2", **filters).render(
@@ -121,13 +105,13 @@ def _charts(curves: Sequence[_Row]) -> Iterator[tuple[str, list[tuple[str, str]]
         for key, colour in colours.items():
             points = [(row["epoch"], row[key]) for row in curves if math.isfinite(row.get(key, math.nan))]
             if points:
-                marker, width = "o" if len(points) < 3 else "", 1.1 if colour == _MUTED else 1.8
+                marker, width = "o" if len(points) < 3 else "", 1.1 if colour == MUTED else 1.8
                 axes.plot(*np.transpose(points), color=colour, marker=marker, markersize=4, linewidth=width)
-                legend.append((_CSS[colour], key.split("/")[0]))
+                legend.append((CSS[colour], key.split("/")[0]))
         axes.xaxis.set_major_locator(MaxNLocator(nbins=6, integer=True))
         axes.set_xlabel("epoch")
         if legend:
-            yield title, legend, _svg(figure)
+            yield title, legend, svg(figure)
 
 
 def _dice_chart(cases: Sequence[_Case]) -> Markup:
@@ -139,22 +123,11 @@ def _dice_chart(cases: Sequence[_Case]) -> Markup:
     for row, source in enumerate(sources):
         dice = np.array([case["dice"] for case in cases if case["source"] == source])
         heights = row + jitter.uniform(-0.25, 0.25, len(dice))
-        axes.scatter(dice, heights, s=14, color=_ACCENT, alpha=0.55, linewidths=0)
-        axes.vlines(dice.mean(), row - 0.38, row + 0.38, color=_INK, linewidth=1.6)
+        axes.scatter(dice, heights, s=14, color=ACCENT, alpha=0.55, linewidths=0)
+        axes.vlines(dice.mean(), row - 0.38, row + 0.38, color=INK, linewidth=1.6)
     axes.set_yticks(range(len(sources)), sources)
     axes.set_ylim(-0.6, len(sources) - 0.4)
     axes.grid(visible=False, axis="y")
     axes.spines["left"].set_visible(False)
     axes.set_xlabel("Dice")
-    return _svg(figure)
-
-
-def _svg(figure: Figure) -> Markup:
-    """The figure as an SVG element that takes colours and font from the page."""
-    buffer = io.StringIO()
-    no_metadata = dict.fromkeys(("Creator", "Date", "Format", "Type"))
-    figure.savefig(buffer, format="svg", transparent=True, metadata=no_metadata)
-    drawing = buffer.getvalue()
-    for colour, variable in _CSS.items():
-        drawing = drawing.replace(colour, variable)
-    return Markup(drawing[drawing.index("<svg") :])  # noqa: S704 - matplotlib escapes text in a drawing
+    return svg(figure)

