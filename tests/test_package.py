@@ -17,7 +17,7 @@ from tests.test_docker import PINS, PROJECT, ROOT, WITHOUT, distribution
 
 BASE = {distribution(requirement) for requirement in PROJECT["dependencies"]}
 MISSING = " ".join(name.lower() for name in PINS.keys() - BASE)
-COMMANDS = ("train", "evaluate", "prepare_data", "predict", "export")
+COMMANDS = ("train", "evaluate", "prepare_data", "predict", "tuberculosis", "export")
 
 
 @pytest.fixture(scope="module")

@@ -12,7 +12,7 @@ from hydra import compose, initialize_config_dir
 from omegaconf import open_dict
 
 from lung_seg.cli.schema import register, settings
-from lung_seg.config import PredictConfig, TrainConfig
+from lung_seg.config import PredictConfig, TrainConfig, TuberculosisConfig
 from lung_seg.prediction.predictor import Prediction
 from lung_seg.raw.radiograph import read_radiograph
 from tests.conftest import Run
@@ -22,7 +22,7 @@ ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 PAGES = {path.name: path.read_text(encoding="utf-8") for path in [ROOT / "README.md", *(ROOT / "docs").glob("*.md")]}
 TEXT = "\n".join(PAGES.values())
-SCRIPTS = ("train", "evaluate", "prepare_data", "predict", "export")
+SCRIPTS = ("train", "evaluate", "prepare_data", "predict", "export", "tuberculosis")
 
 
 def blocks(language: str) -> list[str]:
@@ -230,6 +230,14 @@ def test_exporting(trained: Path, run: Run) -> None:
     outcome = run("export", *shlex.split(command.replace(TIME, "runs/first"))[2:])
     assert outcome.code == 0, outcome.err
     assert len(list((trained / "runs" / "export").glob("*/*"))) == 4
+
+
+def test_looking_for_tuberculosis() -> None:
+    for command in scripts("tuberculosis"):  # tests/second_step/test_command.py runs the command
+        register()
+        overrides = composed("tuberculosis", command)
+        with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
+            assert settings(compose("tuberculosis", overrides), TuberculosisConfig).second_step.encoder in command
 
 
 def test_the_benchmark_is_shown() -> None:

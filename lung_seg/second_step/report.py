@@ -18,6 +18,8 @@ from lung_seg.second_step.scores import Labels, Values, roc_curve
 from lung_seg.second_step.study import Trial
 from lung_seg.templates import template
 
+COIN = 0.25  # Brier score of a probability of 0.5 for every film
+
 
 class ShownFilm(NamedTuple):
     """A film with its evidence, judged by a classifier of another source."""
@@ -30,7 +32,7 @@ class ShownFilm(NamedTuple):
 
 
 def verdict(trial: Mapping[str, Any], finding: str) -> str:
-    """What a trial shows, in a sentence: a result whose control is as good is worthless."""
+    """What a trial shows, in a sentence or two: a result whose control is as good is worthless."""
     scores, as_good = trial["scores"], trial["controls_as_good"]
     lungs = scores[LUNGS]
     reached = f"AUC {lungs['auc']:.3f} ({lungs['low']:.3f} to {lungs['high']:.3f})"
@@ -38,9 +40,10 @@ def verdict(trial: Mapping[str, Any], finding: str) -> str:
         return f"{reached}: no sign of {finding} was found in the lungs."
     if as_good:
         control = f"the control “{as_good[0]}” reaches {scores[as_good[0]]['auc']:.3f}"
-        return f"{reached} is worthless as evidence of {finding}: {control}, which is as good."
+        return f"{reached} is worthless as evidence of {finding} in the lungs: {control}, which is as good."
     best = max(score["auc"] for kind, score in scores.items() if kind != LUNGS)
-    return f"{reached} comes from inside the lungs: the best control reaches {best:.3f}."
+    order_only = " Its probabilities do not carry over, only the order of the films." if lungs["brier"] > COIN else ""
+    return f"{reached} comes from inside the lungs: the best control reaches {best:.3f}.{order_only}"
 
 
 def write_report(path: Path, summary: dict[str, Any], trials: Sequence[Trial], shown: Sequence[ShownFilm]) -> None:

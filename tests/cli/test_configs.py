@@ -10,7 +10,7 @@ from hydra.utils import get_class
 from omegaconf import OmegaConf
 
 from lung_seg.cli.schema import key_names, register, settings
-from lung_seg.config import EvaluateConfig, ExportConfig, PredictConfig, PrepareConfig, TrainConfig
+from lung_seg.config import EvaluateConfig, ExportConfig, PredictConfig, PrepareConfig, TrainConfig, TuberculosisConfig
 from lung_seg.environment import CONF_DIR
 
 GROUPS = sorted(path for path in CONF_DIR.glob("*/*.yaml"))
@@ -46,13 +46,14 @@ def test_every_file_begins_with_a_comment(path: Path) -> None:
         ("export", ExportConfig, []),
         ("prepare_data", PrepareConfig, []),
         ("predict", PredictConfig, ["input=xray.png"]),
+        ("tuberculosis", TuberculosisConfig, []),
     ],
 )
 def test_every_script_has_its_configuration(name: str, schema: Any, needed: list[str]) -> None:
     assert isinstance(composed(name, schema, *needed), schema)
 
 
-@pytest.mark.parametrize("name", ["train", "evaluate", "predict", "export"])
+@pytest.mark.parametrize("name", ["train", "evaluate", "predict", "export", "tuberculosis"])
 def test_runs_that_start_in_the_same_second_have_separate_folders(name: str) -> None:
     times = re.findall(r"\$\{now:(.*?)\}", (CONF_DIR / f"{name}.yaml").read_text(encoding="utf-8"))
     assert times

@@ -19,8 +19,8 @@ SIZE_PX = 64
 
 
 def few_fits(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Three folds and one strength: a ninth of the fits."""
-    monkeypatch.setattr("lung_seg.second_step.classifier.FOLDS", 3)
+    """Two folds and one strength: a twentieth of the fits."""
+    monkeypatch.setattr("lung_seg.second_step.classifier.FOLDS", 2)
     monkeypatch.setattr("lung_seg.second_step.classifier.STRENGTHS", (0.1,))
 
 

@@ -38,23 +38,29 @@ def test_a_sign_in_the_lungs_is_found_within_and_between_sources() -> None:
 def test_a_result_whose_control_is_as_good_is_called_worthless() -> None:
     for trial in trials({LUNGS: 4.0, OUTSIDE: 4.0}).values():
         assert trial["controls_as_good"] == [OUTSIDE]
-        assert f"is worthless as evidence of tuberculosis: the control “{OUTSIDE}”" in verdict(trial, "tuberculosis")
+        assert f"is worthless as evidence of tuberculosis in the lungs: the control “{OUTSIDE}”" in verdict(
+            trial, "tuberculosis"
+        )
 
 
-def test_without_a_sign_nothing_is_found() -> None:
-    areas = []
-    for trial in trials({}).values():
-        areas.append(trial["scores"][LUNGS]["auc"])
-        assert "no sign of gout was found" in verdict(trial, "gout")
-    assert np.mean(areas) == pytest.approx(0.5, abs=0.15)
-
-
-def test_the_source_is_told_from_the_features() -> None:
+def test_without_a_sign_nothing_is_found_but_the_source_is() -> None:
     features, labels = drawn_features({})
-    features.values[LUNGS][60:, 1] += 4
-    (trial,) = run_study(features, labels, seeds=1).source_trials
-    assert trial.name == "one or two"
-    assert summarise_trial(trial, features)["scores"][LUNGS]["auc"] > 0.9
+    features.values[LUNGS][60:, 1] += 4  # of the second source
+    study = run_study(features, labels, seeds=1)
+    found = [summarise_trial(trial, features) for trial in study.trials]
+    assert np.mean([trial["scores"][LUNGS]["auc"] for trial in found]) == pytest.approx(0.5, abs=0.12)
+    assert all("no sign of gout was found" in verdict(trial, "gout") for trial in found)
+    (source,) = study.source_trials
+    assert source.name == "one or two"
+    assert summarise_trial(source, features)["scores"][LUNGS]["auc"] > 0.9
+
+
+def test_probabilities_worse_than_a_coin_are_reported() -> None:
+    score = {"auc": 0.9, "low": 0.8, "high": 0.95, "brier": 0.3}
+    trial = {"scores": {LUNGS: score, OUTSIDE: score | {"auc": 0.6}}, "controls_as_good": []}
+    assert verdict(trial, "gout").endswith(
+        "reaches 0.600. Its probabilities do not carry over, only the order of the films."
+    )
 
 
 def test_no_patient_is_fitted_on_and_judged() -> None:
