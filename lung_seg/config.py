@@ -15,6 +15,7 @@ FORMATS = ("onnx", "torch_export", "safetensors")
 WINDOWS = ("auto", "none")  # of DICOM: its VOI LUT or window unless that blanks the film, or the whole range of values
 SAMPLERS = ("tpe", "random", "grid")
 ENCODERS = ("unet", "efficientnet")  # the network that finds the lungs, or a general one from the extra second_step
+MIN_SECOND_STEP_PX = 64  # at 32 the deepest level of an encoder has one cell, for both lungs
 RENAMED_DATA_KEYS = {"phantoms_beside": "synthetic_per_epoch"}  # keys of earlier versions
 AUTO_PRECISION = "auto: bf16-mixed on hardware with bf16 arithmetic, else 32-true"
 
@@ -310,3 +311,9 @@ class TuberculosisConfig(ConfigGroup):
 
     data: DataConfig = nested(DataConfig)
     second_step: SecondStepConfig = nested(SecondStepConfig)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.data.image_size_px < MIN_SECOND_STEP_PX:
+            rule = f"must be at least {MIN_SECOND_STEP_PX} to look for signs inside the lungs"
+            self.data.refuse("image_size_px", rule, "Measured with data.image_size_px=512.")

@@ -12,6 +12,7 @@ from lung_seg.config import TuberculosisConfig
 from lung_seg.environment import command_line, git_revision, versions
 from lung_seg.files import sha256, write_csv, write_text
 from lung_seg.prediction.predictor import SHIPPED, Predictor
+from lung_seg.prepared.manifest import read_manifest
 from lung_seg.prepared.store import MANIFEST, read_case
 from lung_seg.raw.image_file import write_png
 from lung_seg.second_step.encoder import Encoder, efficientnet_encoder, unet_encoder
@@ -19,7 +20,7 @@ from lung_seg.second_step.evidence import evidence_map, evidence_overlay
 from lung_seg.second_step.features import CONTROLS, LUNGS, Features, normalise, read_features
 from lung_seg.second_step.report import ShownFilm, write_report
 from lung_seg.second_step.scores import interval, mean_auc_samples, reliability, resampled_weights, sigmoid, summarise
-from lung_seg.second_step.study import Study, Trial, fit_on, labelled, run_study
+from lung_seg.second_step.study import Study, Trial, fit_on, labelled, read_labels, run_study
 
 SHOWN = 3  # films with the highest logit of each trial between sources, and with the lowest
 
@@ -32,6 +33,7 @@ def analyse(config: TuberculosisConfig, folder: Path, run_dir: Path) -> dict[str
     """
     settings = config.second_step
     checkpoint = Path(settings.checkpoint) if settings.checkpoint else SHIPPED
+    read_labels(read_manifest(folder / MANIFEST), settings.label)  # before minutes of work
     predictor = Predictor(checkpoint)
     encoder = efficientnet_encoder() if settings.encoder == "efficientnet" else unet_encoder(checkpoint)
     features, labels = labelled(read_features(folder, encoder, predictor), settings.label)

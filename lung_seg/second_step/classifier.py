@@ -14,11 +14,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lung_seg.errors import UserError
-from lung_seg.second_step.scores import Labels, Values, sigmoid
+from lung_seg.second_step.scores import Labels, Values
 
 try:
     from sklearn.linear_model import LogisticRegression
-    from sklearn.metrics import log_loss
     from sklearn.model_selection import StratifiedGroupKFold
 except ModuleNotFoundError as missing:
     raise UserError(
@@ -102,7 +101,7 @@ def _choose_strength(level: Values, labels: Labels, folds: Folds) -> tuple[float
         for fitted, left_out in folds:
             weights, bias = _fit_level(level[fitted], labels[fitted], strength)
             judged[left_out] = level[left_out] @ weights + bias
-        losses.append(log_loss(labels, sigmoid(judged)))
+        losses.append(np.logaddexp(0, np.where(labels == 1, -judged, judged)).mean())  # log loss
         logits.append(judged)
     best = int(np.argmin(losses))
     return STRENGTHS[best], logits[best]
@@ -122,8 +121,6 @@ def _calibrate(logits: Values, labels: Labels) -> tuple[float, float]:
     A level that judged worse than chance gets the slope 0: turned round it would not do better on other films.
     """
     regression = LogisticRegression(C=UNREGULARISED).fit(logits[:, None], labels)
-    slope = float(regression.coef_[0, 0])
+    slope, shift = float(regression.coef_[0, 0]), float(regression.intercept_[0])
     prevalence = float(labels.mean())
-    return (
-        (slope, float(regression.intercept_[0])) if slope > 0 else (0.0, float(np.log(prevalence / (1 - prevalence))))
-    )
+    return (slope, shift) if slope > 0 else (0.0, float(np.log(prevalence / (1 - prevalence))))

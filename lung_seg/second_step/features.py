@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
+from lung_seg.errors import UserError
 from lung_seg.files import atomic_path, locked, sha256
 from lung_seg.prediction.predictor import Prediction, Predictor
 from lung_seg.prediction.quality import features as shape_features
@@ -112,7 +113,7 @@ def read_features(folder: Path, encoder: Encoder, predictor: Predictor) -> Featu
     """Features of a prepared set, computed on first use and kept in a file beside the set's folder.
 
     Raises:
-        UserError: the set is not prepared, or its files have changed.
+        UserError: the set is not prepared, its files have changed, or lungs were found in none of its films.
     """
     refuse_changed(folder, all_files=False)
     parts = [encoder.digest, *(sha256(backend.path) for backend in predictor.backends), sha256(folder / MANIFEST)]
@@ -141,6 +142,10 @@ def _write(path: Path, folder: Path, encoder: Encoder, predictor: Predictor) -> 
         found.append(has_lungs(prediction))
         if found[-1]:
             films.append(film_features(image, prediction, encoder))
+    if not films:
+        raise UserError(
+            f"Two lungs were found in none of the {len(found)} films of {folder}.\nLook at its preview.png."
+        )
     values = {name: np.array([film[name] for film in films]) for name in (LUNGS, *CONTROLS)}
     widths = [len(level) for level in encoder.maps(np.zeros(image.shape, np.float32))]
     with atomic_path(path) as temporary:

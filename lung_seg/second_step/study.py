@@ -4,7 +4,6 @@ Within a source a classifier may read what its sick and healthy films differ by 
 exposure, other arms. A control that does not see the lungs finds that too. At another source such habits are of no use.
 """
 
-import logging
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -24,8 +23,6 @@ MIN_PATIENTS = 10  # with each label in each source: two in each outer fold
 OUTER_SEED = 1000  # added to the seed of the outer folds, so that the inner ones are others
 
 Positions = NDArray[np.int64]
-
-log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -56,29 +53,35 @@ class Study:
 
 
 def labelled(features: Features, column: str) -> tuple[Features, Labels]:
-    """The films with a label in a column of the manifest, and their labels.
+    """The films with a label in a column of the manifest, and their labels; the errors are those of read_labels."""
+    known, labels = read_labels(features.rows, column)
+    values = {name: numbers[known] for name, numbers in features.values.items()}
+    rows = [features.rows[position] for position in known]
+    return Features(rows, values, features.widths, features.without_lungs), labels
+
+
+def read_labels(rows: Sequence[Row], column: str) -> tuple[Positions, Labels]:
+    """The positions of the films with a label in a column of the manifest, and their labels.
 
     Raises:
         UserError: there is no such column, a label is neither 0 nor 1, or a source has too few patients of a label.
     """
     if column not in COLUMNS:
         raise UserError(f"second_step.label={column} is no column of manifest.csv.\nIt has: {', '.join(COLUMNS)}.")
-    found = [getattr(row, column) for row in features.rows]
+    found = [getattr(row, column) for row in rows]
     others = sorted({str(value) for value in found if value not in (0, 1, None, "")})
     if others:
         examples = ", ".join(others[:3]) + (", …" if len(others) > 3 else "")
         raise UserError(f"second_step.label={column} holds {examples}.\nA label must be 0 or 1, or empty if unknown.")
-    known = [position for position, value in enumerate(found) if value in (0, 1)]
-    if not known:
+    known = np.array([position for position, value in enumerate(found) if value in (0, 1)], dtype=np.int64)
+    if not len(known):
         raise UserError(
             f"No film of this set has a label in the column {column}.\n"
             "Choose a set with labels, e.g. data=montgomery_shenzhen, or another column: second_step.label=…"
         )
-    rows = [features.rows[position] for position in known]
     labels = np.array([found[position] for position in known], dtype=np.int64)
-    _check_sizes(rows, labels, column)
-    values = {name: numbers[known] for name, numbers in features.values.items()}
-    return Features(rows, values, features.widths, features.without_lungs), labels
+    _check_sizes([rows[position] for position in known], labels, column)
+    return known, labels
 
 
 def _check_sizes(rows: Sequence[Row], labels: Labels, column: str) -> None:
@@ -97,20 +100,18 @@ def run_study(features: Features, labels: Labels, seeds: int) -> Study:
     """Judge every labelled film within its source and, where there are several, from each other source."""
     sources = np.array([row.source for row in features.rows])
     names = sorted(set(sources))
-    steps = len(names) ** 2 + len(names) * (len(names) - 1) // 2
-    with tqdm(total=steps, desc="Cross-validation", leave=False) as progress:
-        trials = []
-        for trial in _trials(features, labels, sources, names, seeds):
-            trials.append(trial)
-            progress.update()
-        source_trials = []
-        for one, other in combinations(names, 2):
-            pair = np.flatnonzero(np.isin(sources, (one, other)))
-            of_other = (sources == other).astype(np.int64)
-            logits = _cross_validated(features, LUNGS, of_other, pair, seed=0)
-            source_trials.append(Trial(f"{one} or {other}", pair, of_other[pair], {LUNGS: logits[None]}))
-            progress.update()
-    return Study(trials, source_trials)
+    trials = _trials(features, labels, sources, names, seeds)
+    progress = tqdm(trials, "Cross-validation", len(names) ** 2, leave=False, unit=" trials")
+    return Study(list(progress), list(_source_trials(features, sources, names)))
+
+
+def _source_trials(features: Features, sources: NDArray[np.str_], names: list[str]) -> Iterator[Trial]:
+    """Which of two sources a film is from, for each pair."""
+    for one, other in combinations(names, 2):
+        pair = np.flatnonzero(np.isin(sources, (one, other)))
+        of_other = (sources == other).astype(np.int64)
+        logits = _cross_validated(features, LUNGS, of_other, pair, seed=0)
+        yield Trial(f"{one} or {other}", pair, of_other[pair], {LUNGS: logits[None]})
 
 
 def _trials(

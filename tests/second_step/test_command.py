@@ -5,8 +5,10 @@ import json
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
+from lung_seg.prediction.predictor import Prediction
 from lung_seg.second_step.classifier import Classifier
 from tests.conftest import Run
 from tests.second_step.films import few_fits, write_two_hospitals
@@ -47,6 +49,46 @@ def test_the_study_of_two_hospitals(raw: Path, run: Run) -> None:
     assert cache.stat().st_mtime_ns == written
     assert len(refused.err.splitlines()) == 2
     assert "A label must be 0 or 1" in refused.err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["data.image_size_px=32"], "data.image_size_px=32 must be at least 64"),
+        (["second_step.encoder=resnet"], "second_step.encoder=resnet must be one of unet | efficientnet"),
+        (
+            ["second_step.checkpoint=nothing.ckpt"],
+            "checkpoint=nothing.ckpt is neither a checkpoint nor a run directory",
+        ),
+        (["second_step.label=nodule"], "second_step.label=nodule is no column of manifest.csv"),
+    ],
+)
+def test_wrong_settings_are_refused_in_two_lines(raw: Path, run: Run, arguments: list[str], message: str) -> None:
+    refused = run("tuberculosis", *SMALL, *arguments)
+    assert refused.code == 2
+    first, second = [line for line in refused.err.splitlines() if "Prepar" not in line][-2:]
+    assert first.startswith(message)
+    assert second
+    assert not list(Path().glob("data/segmentation/*.npz"))
+
+
+class Blind:
+    """A predictor that finds no lungs."""
+
+    backends: tuple[()] = ()
+
+    def __init__(self, checkpoint: Path): ...
+
+    def predict(self, image: np.ndarray) -> Prediction:
+        nothing = np.zeros(image.shape, bool)
+        return Prediction(nothing, nothing, 0.0, "no lung was found", nothing.astype(np.float32), "stretch")
+
+
+def test_films_without_lungs_are_refused_in_two_lines(raw: Path, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("lung_seg.second_step.analysis.Predictor", Blind)
+    refused = run("tuberculosis", *SMALL)
+    assert refused.code == 2
+    assert "Two lungs were found in none of the 24 films" in refused.err.splitlines()[-2]
 
 
 def test_packages_that_are_missing_are_named(raw: Path, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
