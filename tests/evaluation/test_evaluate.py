@@ -83,6 +83,15 @@ def test_a_set_that_grew_is_not_the_checkpoints(trained: Path, run: Run) -> None
     assert "data=montgomery" in outcome.err
 
 
+def test_masks_that_were_drawn_anew_are_not_those_of_the_training(trained: Path, run: Run) -> None:
+    for path in Path("raw/MontgomerySet/ManualMask/leftMask").iterdir():
+        write_mask(path, np.roll(pixels(path), 4, axis=0))
+    assert run("prepare_data", *[key for key in SMALL if key.startswith("data") and "batch" not in key]).code == 0
+    for refused in (run(*SCORE), run("train", "resume=runs/first")):
+        assert refused.code == 2
+        assert "montgomery-32 are not those that the training began with" in refused.err
+
+
 @pytest.mark.parametrize("change", [(), ("data.image_size_px=48",)])
 def test_a_network_that_began_with_anothers_weights_knows_what_that_one_saw(
     trained: Path, run: Run, change: tuple[str, ...]
