@@ -3,7 +3,7 @@
 import dataclasses
 import operator
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -70,3 +70,15 @@ class ConfigGroup:
     def refuse(self, name: str, rule: str, remedy: str) -> None:
         """Raise the UserError of one key."""
         raise UserError(f"{self.prefix}{name}={getattr(self, name)} {rule}.\n{remedy}")
+
+
+def flatten(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested settings by their dotted keys, in the same order.
+
+    >>> flatten({"seed": 0, "model": {"depth": 4}})
+    {'seed': 0, 'model.depth': 4}
+    """
+    flat: dict[str, Any] = {}
+    for name, value in settings.items():
+        flat |= flatten(value, f"{prefix}{name}.") if isinstance(value, Mapping) else {prefix + name: value}
+    return flat

@@ -294,6 +294,16 @@ def test_folds_validate_every_case_once(workplace: Path, run: Run) -> None:
     assert run("evaluate", "checkpoint=runs/folds/1", "split=validation", "hydra.run.dir=runs/alone").code == 0
     alone = {case["case_id"]: case["dice"] for case in table(workplace / "runs/alone/cases.csv")}
     assert {case["case_id"]: case["dice"] for case in out_of_fold if case["case_id"] in alone} == alone
+    summary = json.loads((workplace / "runs/several/out_of_fold/summary.json").read_text())
+    assert summary["seen_in_training"] == 0
+
+    write_montgomery(workplace / "raw", cases=26)
+    assert run("evaluate", "checkpoints=runs/folds", "hydra.run.dir=runs/unchanged").code == 0
+    assert table(workplace / "runs/unchanged/out_of_fold/cases.csv") == out_of_fold
+    assert run("prepare_data", *[key for key in SMALL if key.startswith("data") and "batch" not in key]).code == 0
+    grown = run("evaluate", "checkpoints=runs/folds")  # the folds of a set that grew are dealt anew
+    assert grown.code == 2
+    assert "The validation cases of data/segmentation/montgomery-32 are not those that the training" in grown.err
 
     missing = run("evaluate", "checkpoints=[runs/folds/0,runs/folds/2]")
     assert missing.code == 2

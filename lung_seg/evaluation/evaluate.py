@@ -14,10 +14,11 @@ import torch
 from torch import Tensor, nn
 
 from lung_seg.config import AS_TRAINED, SPLITS, DataConfig, EvaluateConfig, TrainConfig
+from lung_seg.config_field import flatten
 from lung_seg.draw import Rgb, overlay
 from lung_seg.environment import command_line, git_revision, versions
 from lung_seg.errors import UserError
-from lung_seg.evaluation.report import flatten, write_report
+from lung_seg.evaluation.report import write_report
 from lung_seg.evaluation.statistics import CASE_SCORES, ScoredCase, summarise
 from lung_seg.files import write_csv, write_text
 from lung_seg.model.checkpoint import find_checkpoint, load_network
@@ -49,7 +50,7 @@ class Member:
     path: Path
     network: nn.Module
     data: DataConfig
-    cases: dict[str, list[str]]  # SHA-256 of each split's prepared radiographs; empty in exports of earlier versions
+    cases: dict[str, list[str]]  # SHA-256 of each split's prepared files; empty in exports of earlier versions
     seen: dict[str, list[str]] | None  # identities in "training" and "validation"; None: an earlier version kept none
 
 

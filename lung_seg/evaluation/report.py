@@ -13,6 +13,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from lung_seg.chart import ACCENT, CSS, INK, MUTED, STYLE, svg
+from lung_seg.config_field import flatten
 from lung_seg.draw import PREDICTION_COLOUR, TRUTH_COLOUR, Rgb, fit_within
 from lung_seg.evaluation.statistics import interval_text
 from lung_seg.files import write_text
@@ -82,18 +83,6 @@ def _duration(seconds: float) -> str:
     if seconds < 100:
         return f"{seconds:.0f} s"
     return f"{minutes} min" if minutes < 100 else f"{minutes // 60} h {minutes % 60} min"
-
-
-def flatten(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Nested settings by their dotted keys, in the same order.
-
-    >>> flatten({"seed": 0, "model": {"depth": 4}})
-    {'seed': 0, 'model.depth': 4}
-    """
-    flat: dict[str, Any] = {}
-    for name, value in settings.items():
-        flat |= flatten(value, f"{prefix}{name}.") if isinstance(value, Mapping) else {prefix + name: value}
-    return flat
 
 
 def _charts(curves: Sequence[_Row]) -> Iterator[tuple[str, list[tuple[str, str]], Markup]]:

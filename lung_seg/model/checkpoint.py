@@ -10,7 +10,7 @@ Only tensors and plain values are ever unpickled. The description in both is a d
 
 ``load_network`` adds to the description of a checkpoint, and an exported file holds
 
-    cases        SHA-256 of the prepared radiographs of each split
+    cases        SHA-256 of the prepared radiograph and mask of each case, by split
     seen         identities (``manifest.Row.identities``) of the radiographs seen in "training", now or before, and in
                  "validation"; None if an earlier version wrote the file, which kept none
     ranges       range of each feature of their lungs (``quality.features``)

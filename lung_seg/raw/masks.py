@@ -110,6 +110,8 @@ def _open_pages(path: Path, max_megapixels: int) -> list[Image.Image]:
             check_pixel_count(page.width * page.height * (len(pages) + 1), max_megapixels)
             page.load()
             upright = ImageOps.exif_transpose(page)  # a copy: the next page takes its place
+            if upright.mode == "LAB":  # which Pillow converts to no other mode
+                upright = upright.getchannel("L")
             upright.format = image.format
             pages.append(upright)
     if not pages:

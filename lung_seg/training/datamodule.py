@@ -45,7 +45,7 @@ class LungDataModule(pl.LightningDataModule):
         self.rows: list[Row] = []
         self.test_splits: tuple[str, ...] = ("test",)  # an evaluation may score others
         self.test_augment: Augment | None = None  # and augment them, to measure a network's robustness
-        self.expected_cases: dict[str, list[str]] = {}  # SHA-256 of the prepared radiographs that splits must have
+        self.expected_cases: dict[str, list[str]] = {}  # that splits must have, as in a checkpoint's state
 
     @property
     def folder(self) -> Path:
@@ -78,10 +78,10 @@ class LungDataModule(pl.LightningDataModule):
         self._refuse_other_cases(self.expected_cases, "Score them by naming the set, e.g. data=montgomery.")
 
     def state_dict(self) -> dict[str, Any]:
-        """Kept in each checkpoint: prepared radiographs and identities of each split, and the reference ranges.
+        """Kept in each checkpoint: prepared cases and identities of each split, and the reference ranges.
 
-        By the SHA-256 of the prepared radiographs a resumed training and an evaluation find changed data, by the
-        identities an evaluation finds the cases that a network has seen. The ranges of the lungs' features let a
+        By the SHA-256 of the prepared files a resumed training and an evaluation find changed data, by the identities
+        an evaluation finds the cases that a network has seen. The ranges of the lungs' features let a
         prediction detect what is no chest.
         """
         identities = {split: self._identities(split) for split in SPLITS}
@@ -147,7 +147,9 @@ class LungDataModule(pl.LightningDataModule):
     def _refuse_other_cases(self, expected: dict[str, list[str]], remedy: str) -> None:
         hashes = self._hashes()
         for split, theirs in expected.items():
-            more, fewer = len(set(hashes[split]) - set(theirs)), len(set(theirs) - set(hashes[split]))
+            digits = max(map(len, theirs), default=0)  # earlier versions kept the radiographs' hashes only
+            ours = {case[:digits] for case in hashes[split]}
+            more, fewer = len(ours - set(theirs)), len(set(theirs) - ours)
             if more or fewer:
                 raise UserError(
                     f"The {split} cases of {self.folder} are not those that the training began with: "
@@ -161,7 +163,9 @@ class LungDataModule(pl.LightningDataModule):
         return sorted(set().union(*(row.identities for row in rows)))
 
     def _hashes(self) -> dict[str, list[str]]:
-        return {split: [row.image_sha256 for row in self.rows if row.split == split] for split in SPLITS}
+        return {
+            split: [row.image_sha256 + row.mask_sha256 for row in self.rows if row.split == split] for split in SPLITS
+        }
 
     @cached_property
     def _ranges(self) -> ReferenceRanges:

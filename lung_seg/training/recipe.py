@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from lung_seg.config import TrainConfig
+from lung_seg.config_field import flatten
 from lung_seg.errors import UserError
 from lung_seg.model.precision import choose_precision
 
@@ -32,7 +33,7 @@ log = logging.getLogger(__name__)
 def recipe(config: TrainConfig) -> dict[str, Any]:
     """The settings by their dotted keys, as plain values; the precision is the one that this machine chooses."""
     precision = choose_precision(config.trainer.precision, config.trainer.accelerator)
-    flat = _flatten(dataclasses.asdict(config)) | {"trainer.precision": precision}
+    flat = flatten(dataclasses.asdict(config)) | {"trainer.precision": precision}
     return {key: value for key, value in flat.items() if key not in FREE_KEYS and not key.startswith(FREE_GROUPS)}
 
 
@@ -44,7 +45,7 @@ def check_recipe(description: dict[str, Any], config: TrainConfig, run_dir: Path
     """
     ours = recipe(config)
     if "recipe" in description:
-        saved: dict[str, Any] = _flatten(dataclasses.asdict(TrainConfig()))  # for the keys of later versions
+        saved: dict[str, Any] = flatten(dataclasses.asdict(TrainConfig()))  # for the keys of later versions
         saved = {key: value for key, value in saved.items() if key in ours} | description["recipe"]
     else:  # of a version that kept the network and the seed only
         log.warning(
@@ -61,14 +62,6 @@ def check_recipe(description: dict[str, Any], config: TrainConfig, run_dir: Path
             f"{run_dir} cannot resume with other settings: {shown}{more}.\n"
             f"Resume it with {overrides}, or start a new training from its weights: init={run_dir}"
         )
-
-
-def _flatten(settings: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Nested settings by their dotted keys."""
-    flat: dict[str, Any] = {}
-    for name, value in settings.items():
-        flat |= _flatten(value, f"{prefix}{name}.") if isinstance(value, dict) else {f"{prefix}{name}": value}
-    return flat
 
 
 def _difference(key: str, saved: dict[str, Any], ours: dict[str, Any]) -> str:

@@ -231,7 +231,7 @@ def test_a_checkpoint_knows_the_radiographs_it_has_seen(prepared):
 
     for split in ("train", "validation", "test"):
         seen = module.state_dict()[split]
-        assert seen == [row.image_sha256 for row in module.rows if row.split == split]
+        assert seen == [row.image_sha256 + row.mask_sha256 for row in module.rows if row.split == split]
         assert seen
 
 
