@@ -180,7 +180,7 @@ def test_evaluate_may_corrupt_the_cases_for_a_robustness_test(trained: Path, run
 def test_evaluate_tells_of_cases_that_training_saw(trained: Path, run: Run) -> None:
     outcome = run("evaluate", "checkpoint=runs/first", "split=all", "trainer=cpu", "hydra.run.dir=runs/all")
     assert len(table(trained / "runs/all/cases.csv")) == 20
-    assert "15 of these cases were in the networks' training data" in outcome.out
+    assert "15 of these cases were in the networks' training or validation data" in outcome.out
 
 
 def test_evaluate_takes_other_data_at_the_size_the_network_knows(trained: Path, run: Run) -> None:

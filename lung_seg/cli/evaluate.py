@@ -58,7 +58,8 @@ def _table(summary: dict[str, Any]) -> Iterator[str]:
     if summary["seen_in_training"] is None:
         yield "\nBeware: an earlier version wrote the checkpoint, so it is not known which cases it was trained on."
     elif summary["seen_in_training"]:
-        yield f"\nBeware: {summary['seen_in_training']} of these cases were in the networks' training data."
+        seen = summary["seen_in_training"]
+        yield f"\nBeware: {seen} of these cases were in the networks' training or validation data."
 
 
 if __name__ == "__main__":

@@ -106,7 +106,7 @@ def test_a_network_that_began_with_anothers_weights_knows_what_that_one_saw(
     assert summary("runs/b")["seen_in_training"] == both
     assert f"of which {both} were used in training" in (trained / "runs/b/report.html").read_text()
     outcome = run("evaluate", "checkpoint=runs/b", "trainer=cpu", "hydra.run.dir=runs/again")
-    assert f"{both} of these cases were in the networks' training data" in outcome.out
+    assert f"{both} of these cases were in the networks' training or validation data" in outcome.out
 
 
 def test_what_an_earlier_version_was_trained_on_is_said_to_be_unknown(trained: Path, run: Run) -> None:
