@@ -1,6 +1,7 @@
 """Declaration of configuration keys: default, meaning, and the range that is checked when a group is made."""
 
 import dataclasses
+import json
 import operator
 import re
 from collections.abc import Callable, Mapping
@@ -70,6 +71,11 @@ class ConfigGroup:
     def refuse(self, name: str, rule: str, remedy: str) -> None:
         """Raise the UserError of one key."""
         raise UserError(f"{self.prefix}{name}={getattr(self, name)} {rule}.\n{remedy}")
+
+
+def as_typed(value: Any) -> str:
+    """A value as it is typed on the command line: true, null, [1,2]."""
+    return value if isinstance(value, str) else json.dumps(value, separators=(",", ":"))
 
 
 def flatten(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

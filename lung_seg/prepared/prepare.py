@@ -29,7 +29,7 @@ from lung_seg.prepared.plausibility import (
     remarks_by_text,
     set_warnings,
 )
-from lung_seg.prepared.settings import RECORDED_KEYS, read_checked_record, repeat_warnings
+from lung_seg.prepared.settings import RECORDED_KEYS, read_checked_record, refuse_other_reading, repeat_warnings
 from lung_seg.prepared.split import assign_splits
 from lung_seg.raw.case import Case, Listing
 from lung_seg.raw.image_file import Grey, write_png
@@ -57,7 +57,7 @@ def prepare(data: DataConfig) -> Path:
     except UserError as error:
         if not record:
             raise
-        store.refuse_other_version(folder)
+        refuse_other_reading(data, folder)
         if record["skipped"] and data.on_error == "stop":
             raise UserError(f"{next(iter(record['skipped'].values()))}\n{STOP_REMEDY}") from error
         log.info("%s is used unchanged: %s", folder, str(error).splitlines()[0])

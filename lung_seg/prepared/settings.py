@@ -6,13 +6,13 @@ import shlex
 from pathlib import Path
 from typing import Any
 
-from lung_seg.config import DataConfig, FolderConfig
+from lung_seg.config import DataConfig
+from lung_seg.config_field import as_typed, flatten
 from lung_seg.errors import UserError
 from lung_seg.prepared.store import prepared_folder, read_record, refuse_other_version
 
 SPLIT_KEYS = ("source", "test_cases", "validation_fraction", "split_seed", "folder")  # fixed once a set is split
-FOLDER_DEFAULTS = dataclasses.asdict(FolderConfig())
-READING_KEYS = ("inverted", "lung_labels")  # of data.folder: fingerprints include them
+READING_KEYS = ("window", "folder.inverted", "folder.lung_labels")  # a change prepares the cases again
 RECORDED_KEYS = ("name", "image_size_px", "resize", "window", *SPLIT_KEYS)
 
 log = logging.getLogger(__name__)
@@ -22,40 +22,59 @@ def find_prepared(data: DataConfig) -> Path:
     """The folder of a set that is prepared already; nothing is written.
 
     Raises:
-        UserError: the set is missing, of another version of the format, or has another split.
+        UserError: the set is missing, of another version of the format, or was prepared with other settings.
     """
     folder = prepared_folder(data)
     if not read_checked_record(data, folder):
-        default = dataclasses.asdict(DataConfig(name=data.source, source=data.source))
-        given = dataclasses.asdict(data)
-        changed = [
-            f"data.{key}={given[key]}"
-            for key in ("raw_dir", "prepared_dir", *RECORDED_KEYS)
-            if key not in ("source", "folder") and given[key] != default[key]
-        ]
-        changed += [f"data.folder.{k}={v}" for k, v in given["folder"].items() if v != default["folder"][k]]
-        command = shlex.join(["python", "prepare_data.py", f"data={data.source}", *changed])
-        raise UserError(f"{folder} is no prepared set, and evaluation prepares none.\nPrepare it: {command}")
-    refuse_other_version(folder)
+        raise UserError(f"{folder} is no prepared set, and evaluation prepares none.\nPrepare it: {_command(data)}")
+    refuse_other_reading(data, folder)
     repeat_warnings(folder)
     return folder
 
 
 def read_checked_record(data: DataConfig, folder: Path) -> dict[str, Any]:
     """dataset.json, empty if there is no set; raises a UserError if the set was split with other settings."""
-    record, settings = read_record(folder), dataclasses.asdict(data)
-    for key in SPLIT_KEYS if record else ():
-        before, now = ({key: values.get(key)} for values in (record, settings))
-        if key == "folder":  # a key that was added later has its default
-            before = {f"folder.{name}": value for name, value in (FOLDER_DEFAULTS | record[key]).items()}
-            now = {f"folder.{name}": value for name, value in settings[key].items() if name not in READING_KEYS}
-        for name, value in now.items():
-            if before.get(name) != value:
-                raise UserError(
-                    f"data.{name}={value}, but {folder} was prepared with {before.get(name)} and keeps its split.\n"
-                    "Choose another data.name, or delete that folder to prepare it again."
-                )
+    record = read_record(folder)
+    for key, (before, now) in _differences(data, record).items():
+        if key.partition(".")[0] in SPLIT_KEYS and key not in READING_KEYS:
+            raise UserError(
+                f"data.{key}={now}, but {folder} was prepared with {before} and keeps its split.\n"
+                "Choose another data.name, or delete that folder to prepare it again."
+            )
     return record
+
+
+def refuse_other_reading(data: DataConfig, folder: Path) -> None:
+    """Raise a UserError if raw files would be read in another way now: by another version or other settings."""
+    refuse_other_version(folder)
+    for key, (before, now) in _differences(data, read_record(folder)).items():
+        if key in READING_KEYS:
+            remedy = f"Prepare it again, with the same split, from its raw files: {_command(data)}"
+            raise UserError(f"data.{key}={now}, but {folder} was prepared with {before}.\n{remedy}")
+
+
+def _differences(data: DataConfig, record: dict[str, Any]) -> dict[str, tuple[str, str]]:
+    """Recorded settings that differ now: the value of the set, by default that of a new key, and the one of now."""
+    recorded = {key: record[key] for key in RECORDED_KEYS if key in record}
+    now = flatten(dataclasses.asdict(data))
+    before = _defaults(data) | flatten(recorded) if record else now
+    compared = [key for key in now if key.partition(".")[0] in RECORDED_KEYS and before[key] != now[key]]
+    return {key: (as_typed(before[key]), as_typed(now[key])) for key in compared}
+
+
+def _command(data: DataConfig) -> str:
+    """The command that prepares a set."""
+    default, shown = _defaults(data), ("raw_dir", "prepared_dir", *RECORDED_KEYS)
+    changed = [
+        f"data.{key}={as_typed(value)}"
+        for key, value in flatten(dataclasses.asdict(data)).items()
+        if key.partition(".")[0] in shown and value != default[key]
+    ]
+    return shlex.join(["python", "prepare_data.py", f"data={data.source}", *changed])
+
+
+def _defaults(data: DataConfig) -> dict[str, Any]:
+    return flatten(dataclasses.asdict(DataConfig(name=data.source, source=data.source)))
 
 
 def repeat_warnings(folder: Path) -> None:

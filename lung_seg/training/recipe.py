@@ -5,13 +5,12 @@ part (the optimizer's state holds its learning rate), or make half a training of
 """
 
 import dataclasses
-import json
 import logging
 from pathlib import Path
 from typing import Any
 
 from lung_seg.config import TrainConfig
-from lung_seg.config_field import flatten
+from lung_seg.config_field import as_typed, flatten
 from lung_seg.errors import UserError
 from lung_seg.model.precision import choose_precision
 
@@ -65,17 +64,12 @@ def check_recipe(description: dict[str, Any], config: TrainConfig, run_dir: Path
 
 
 def _difference(key: str, saved: dict[str, Any], ours: dict[str, Any]) -> str:
-    now = f"{key}={_text(ours[key])}" if key in ours else f"no {key}"
-    return f"{now}, but it began {f'with {_text(saved[key])}' if key in saved else 'without it'}"
+    now = f"{key}={as_typed(ours[key])}" if key in ours else f"no {key}"
+    return f"{now}, but it began {f'with {as_typed(saved[key])}' if key in saved else 'without it'}"
 
 
 def _override(key: str, saved: dict[str, Any], ours: dict[str, Any]) -> str:
     """The argument that restores a setting."""
     if key not in saved:
         return f"~{key}"
-    return f"{'' if key in ours else '+'}{key}={_text(saved[key])}"
-
-
-def _text(value: Any) -> str:
-    """A value as it is typed."""
-    return value if isinstance(value, str) else json.dumps(value, separators=(",", ":"))
+    return f"{'' if key in ours else '+'}{key}={as_typed(saved[key])}"

@@ -121,6 +121,20 @@ def test_the_remedy_mends_the_set_and_keeps_its_split(workplace: Path, run: Run,
     ]
 
 
+@pytest.mark.parametrize("setting", ["data.folder.inverted=true", "data.folder.lung_labels=[1]", "data.window=none"])
+def test_a_set_that_was_read_in_another_way_is_not_used(workplace: Path, run: Run, setting: str):
+    write_set()
+    prepare(run)
+    Path("raw").rename("gone")
+
+    outcome = prepare(run, setting)
+
+    assert outcome.code == 2
+    assert f"{setting}, but {SET} was prepared with" in outcome.err
+    assert "Prepare it again, with the same split" in outcome.err
+    assert prepare(run).code == 0
+
+
 def test_a_set_of_label_maps_says_which_key_names_the_lungs(workplace: Path, run: Run):
     write_set()
     for number in range(CASES):
