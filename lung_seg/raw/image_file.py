@@ -17,7 +17,15 @@ from lung_seg.errors import UnusableFileError, UserError
 from lung_seg.files import atomic_path
 from lung_seg.raw.signatures import IMAGE_SIGNATURES, SIGNATURE_BYTES, content_kind
 from lung_seg.raw.stretch import stretch_to_8_bits
-from lung_seg.raw.tiff import BITS_PER_SAMPLE, ORIENTATION, PHOTOMETRIC, SAMPLE_FORMAT, in_native_order, seek_page
+from lung_seg.raw.tiff import (
+    BITS_PER_SAMPLE,
+    ORIENTATION,
+    PHOTOMETRIC,
+    SAMPLE_FORMAT,
+    in_native_order,
+    is_reduced,
+    seek_page,
+)
 
 Grey = NDArray[np.uint8]
 Spacing = tuple[float, float]  # millimetres from row to row and from column to column
@@ -40,7 +48,26 @@ def open_image(path: Path, max_megapixels: int = MAX_MEGAPIXELS) -> Image.Image:
     ``info["turned"]`` says whether its EXIF or TIFF orientation was another than upright.
     """
     with _opened(path, max_megapixels) as image:
+        _prepare_page(image, max_megapixels)
         return _load_upright(image)
+
+
+def open_pages(path: Path, max_megapixels: int = MAX_MEGAPIXELS) -> list[Image.Image]:
+    """Decode all pages of an image file, upright, without those that TIFF marks as reduced.
+
+    Of CIELAB the lightness is returned. All pages together may have ``max_megapixels``.
+    """
+    pages: list[Image.Image] = []
+    with _opened(path, max_megapixels) as image:
+        count = 1 if image.format == "MPO" else getattr(image, "n_frames", 1)  # of an MPO the others are previews
+        for number in range(count):
+            image.seek(number)
+            if not is_reduced(image):
+                check_pixel_count(image.width * image.height * (len(pages) + 1), max_megapixels)
+                _in_native_order(image)
+                pages.append(_load_upright(image).copy())
+                pages[-1].format = image.format
+    return pages
 
 
 def read_grey(path: Path, max_megapixels: int = MAX_MEGAPIXELS) -> tuple[Grey, bool, tuple[str, ...]]:
@@ -52,6 +79,7 @@ def read_grey(path: Path, max_megapixels: int = MAX_MEGAPIXELS) -> tuple[Grey, b
         The pixels, whether the file is stored turned, and remarks.
     """
     with _opened(path, max_megapixels) as image:
+        _prepare_page(image, max_megapixels)
         if _has_deep_colours(image):
             return *_read_deep_colour(path, image), ()
         tags = dict(image.tag_v2) if isinstance(image, TiffImagePlugin.TiffImageFile) else {}
@@ -74,7 +102,7 @@ def check_pixel_count(count: int, max_megapixels: int) -> None:
 
 @contextmanager
 def _opened(path: Path, max_megapixels: int) -> Iterator[Image.Image]:
-    """The page of an image file that shows the radiograph, with its size checked and not yet decoded."""
+    """An image file, of which only the header is read."""
     # Pillow maps a raw TIFF that it opens by name into memory, with height and width swapped for orientations 5 to 8.
     with (
         translate_image_errors(path, max_megapixels),
@@ -82,11 +110,19 @@ def _opened(path: Path, max_megapixels: int) -> Iterator[Image.Image]:
         path.open("rb") as file,
         Image.open(file, formats=FORMATS) as image,
     ):
-        seek_page(image)
-        check_pixel_count(image.width * image.height, max_megapixels)
-        if isinstance(image, TiffImagePlugin.TiffImageFile):
-            image.tile = [in_native_order(tile) for tile in image.tile]
         yield image
+
+
+def _prepare_page(image: Image.Image, max_megapixels: int) -> None:
+    """Go to the page that shows the radiograph, check its size and prepare its decoding."""
+    seek_page(image)
+    check_pixel_count(image.width * image.height, max_megapixels)
+    _in_native_order(image)
+
+
+def _in_native_order(image: Image.Image) -> None:
+    if isinstance(image, TiffImagePlugin.TiffImageFile):
+        image.tile = [in_native_order(tile) for tile in image.tile]
 
 
 def _has_deep_colours(image: Image.Image) -> bool:

@@ -8,12 +8,13 @@ from typing import Any
 import cv2
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageChops, ImageOps, ImageSequence
+from PIL import Image, ImageChops
 
 from lung_seg.config import MAX_MEGAPIXELS
 from lung_seg.errors import UserError
-from lung_seg.raw.image_file import FORMATS, check_pixel_count, pillow_pixel_limit, translate_image_errors
+from lung_seg.raw.image_file import FORMATS, open_pages, translate_image_errors
 from lung_seg.raw.resize import to_network_input
+from lung_seg.raw.tiff import ORIENTATION
 
 Mask = NDArray[np.bool_]
 Values = NDArray[Any]
@@ -24,7 +25,6 @@ MAX_LABELS = 4  # without any uniform region, a lossless file of at most so many
 MAX_LEVELS = 64  # a lossless file of more values is a ramp
 BACKGROUND = (0,)  # as lung_labels: the lungs are black
 GREY_MODES = ("1", "L", "I", "F", "LA", "La")
-EXIF_ORIENTATION, TIFF_SUBFILE_TYPE, REDUCED_IMAGE = 0x0112, 254, 1
 
 ANALYSED_PX = 512  # a larger mask is looked at in steps to tell labels from a ramp
 SAME_LEVEL = 0.06  # of the highest value: noise of compression, tails of a ramp
@@ -56,7 +56,9 @@ def read_mask(path: Path, max_megapixels: int = MAX_MEGAPIXELS, lung_labels: Seq
     Raises:
         UserError: the file cannot be read, or which of its values are lung is not known.
     """
-    pages = _open_pages(path, max_megapixels)
+    pages = open_pages(path, max_megapixels)
+    if not pages:
+        raise UserError(f"{path} holds only thumbnails.\nSave the mask as a file of one page.")
     if len({page.size for page in pages}) > 1:
         sizes = " and ".join(f"{page.width}x{page.height}" for page in pages)
         raise UserError(f"{path} holds pages of different sizes, {sizes}.\nSave the mask as a file of one page.")
@@ -66,7 +68,7 @@ def read_mask(path: Path, max_megapixels: int = MAX_MEGAPIXELS, lung_labels: Seq
 def is_turned(path: Path) -> bool:
     """Whether a mask file has an EXIF or TIFF orientation other than upright; only its header is read."""
     with translate_image_errors(path, MAX_MEGAPIXELS), Image.open(path, formats=FORMATS) as image:
-        return int(image.getexif().get(EXIF_ORIENTATION, 1)) != 1
+        return int(image.getexif().get(ORIENTATION, 1)) != 1
 
 
 def merge_masks(masks: Sequence[Mask]) -> Mask:
@@ -94,29 +96,6 @@ def mask_to_network_input(mask: Mask, size_px: int, resize: str) -> Mask:
 def size_text(pixels: NDArray[np.generic]) -> str:
     """Width and height as text: "4020x4892"."""
     return f"{pixels.shape[1]}x{pixels.shape[0]}"
-
-
-def _open_pages(path: Path, max_megapixels: int) -> list[Image.Image]:
-    """The pages of a file, decoded and upright, without the thumbnails that TIFF marks as such."""
-    with (
-        translate_image_errors(path, max_megapixels),
-        pillow_pixel_limit(max_megapixels),
-        Image.open(path, formats=FORMATS) as image,
-    ):
-        pages: list[Image.Image] = []
-        for page in ImageSequence.Iterator(image):
-            if getattr(page, "tag_v2", {}).get(TIFF_SUBFILE_TYPE, 0) & REDUCED_IMAGE:
-                continue
-            check_pixel_count(page.width * page.height * (len(pages) + 1), max_megapixels)
-            page.load()
-            upright = ImageOps.exif_transpose(page)  # a copy: the next page takes its place
-            if upright.mode == "LAB":  # which Pillow converts to no other mode
-                upright = upright.getchannel("L")
-            upright.format = image.format
-            pages.append(upright)
-    if not pages:
-        raise UserError(f"{path} holds only thumbnails.\nSave the mask as a file of one page.")
-    return pages
 
 
 def _read_page(path: Path, page: Image.Image, lung_labels: tuple[int, ...]) -> Mask:

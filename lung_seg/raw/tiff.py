@@ -53,8 +53,7 @@ def seek_page(image: Image.Image) -> None:
     sizes = {}
     for page in range(count):
         image.seek(page)
-        tags = image.tag_v2
-        if not (tags.get(NEW_SUBFILE_TYPE, 0) & 5 or tags.get(SUBFILE_TYPE) == 2):  # 1: reduced, 4: transparency mask
+        if not is_reduced(image):
             sizes[page] = image.size
     if not sizes:
         raise several
@@ -63,6 +62,12 @@ def seek_page(image: Image.Image) -> None:
     if any(2 * size[0] > width or 2 * size[1] > height for size in sizes.values()):
         raise several
     image.seek(largest)
+
+
+def is_reduced(image: Image.Image) -> bool:
+    """Whether a TIFF marks its present page as of reduced resolution, or as a transparency mask."""
+    tags = getattr(image, "tag_v2", {})
+    return bool(tags.get(NEW_SUBFILE_TYPE, 0) & 5 or tags.get(SUBFILE_TYPE) == 2)
 
 
 def in_native_order(tile: Any) -> Any:

@@ -358,3 +358,21 @@ def test_values_that_are_no_mask_are_refused(tmp_path, value, message):
         UserError, match=rf"mask\.tif holds values .*{message}|mask\.tif holds values that are {message}"
     ):
         read_mask(tmp_path / "mask.tif")
+
+
+UPRIGHT = {  # by TIFF orientation
+    5: lambda mask: mask.T,
+    6: lambda mask: np.rot90(mask, -1),
+    7: lambda mask: mask[::-1, ::-1].T,
+    8: np.rot90,
+}
+
+
+@pytest.mark.parametrize("compression", [None, "tiff_lzw"])
+@pytest.mark.parametrize("orientation", UPRIGHT)
+def test_a_tiff_that_is_stored_turned_is_read_upright(tmp_path, orientation, compression):
+    mask = np.zeros((40, 30), bool)
+    mask[5:35, 3:10] = mask[8:30, 18:27] = True
+    stored = Image.fromarray(np.uint8(255) * mask)
+    stored.save(tmp_path / "mask.tif", tiffinfo={274: orientation}, compression=compression)
+    assert np.array_equal(read_mask(tmp_path / "mask.tif"), UPRIGHT[orientation](mask))
