@@ -88,7 +88,7 @@ def _evaluate_out_of_fold(
     ]
     name = f"{len(members)} networks out of fold"
     facts = evaluation_facts(name, members, "validation", datamodules[0], config)
-    seen = [count_seen(fold, [member], ["training"]) for fold, member in zip(folds, members, strict=True)]
+    seen = [count_seen(fold, [member.seen], ["training"]) for fold, member in zip(folds, members, strict=True)]
     facts["seen_in_training"] = None if None in seen else sum(count or 0 for count in seen)
     facts["folds"] = [
         {"fold": number, "cases": len(fold), "dice": statistics.mean(case.scores["dice"] for case in fold)}

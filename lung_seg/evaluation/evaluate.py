@@ -19,9 +19,9 @@ from lung_seg.draw import Rgb, overlay
 from lung_seg.environment import command_line, git_revision, versions
 from lung_seg.errors import UserError
 from lung_seg.evaluation.report import write_report
-from lung_seg.evaluation.statistics import CASE_SCORES, ScoredCase, summarise
+from lung_seg.evaluation.statistics import CASE_SCORES, DELIVERED_SCORES, ScoredCase, summarise
 from lung_seg.files import write_csv, write_text
-from lung_seg.model.checkpoint import find_checkpoint, load_network
+from lung_seg.model.checkpoint import Seen, find_checkpoint, load_network
 from lung_seg.model.metrics import COUNTS, overlap_counts, overlap_scores, predict_mask
 from lung_seg.model.surface_distances import surface_distances
 from lung_seg.prediction.postprocess import Probability, clean, mask_at_original_size
@@ -38,7 +38,6 @@ from lung_seg.training.trainer import is_main_process, make_trainer, translate_e
 
 # Settings of the data that do not change which cases they are.
 RUNTIME_KEYS = {"batch_size", "workers", "raw_dir", "prepared_dir", "max_megapixels"}
-DELIVERED_SCORES = ("delivered_dice", "hd95_px", "assd_px", "hd95_mm", "assd_mm", "surface_failed")
 NO_DISTANCES = (math.nan, math.nan, False)  # in mm where the spacing is not known
 SHOWN_CASES = 4  # overlays of this many of the worst cases, and of the best
 
@@ -51,7 +50,7 @@ class Member:
     network: nn.Module
     data: DataConfig
     cases: dict[str, list[str]]  # SHA-256 of each split's prepared files; empty in exports of earlier versions
-    seen: dict[str, list[str]] | None  # identities in "training" and "validation"; None: an earlier version kept none
+    seen: Seen | None  # None: an earlier version kept none
 
 
 class CaseScorer(pl.LightningModule):
@@ -65,7 +64,7 @@ class CaseScorer(pl.LightningModule):
         super().__init__()
         self.network = network
         self.datamodule = datamodule
-        self.cases = CaseTable(len(COUNTS) + len(DELIVERED_SCORES))
+        self.cases = CaseTable(len(COUNTS) + len(DELIVERED_SCORES) + 1)
 
     def test_step(self, batch: tuple[Tensor, Tensor, Tensor]) -> None:
         """Add the pixel counts and the scores of the delivered masks of a batch."""
@@ -78,7 +77,7 @@ class CaseScorer(pl.LightningModule):
         self.cases.update(position, torch.cat([counts, counts.new_tensor(delivered)], dim=1))
 
     def _score_delivered(self, probability: Probability, mask: Mask, position: int) -> list[float]:
-        """``DELIVERED_SCORES`` from the network's probability and the prepared mask, (S, S) each."""
+        """``DELIVERED_SCORES`` and whether distances failed, from probability and prepared mask, (S, S) each."""
         row, resize = self.datamodule.rows[position], self.datamodule.data.resize
         size = (row.height_px, row.width_px)
         delivered = mask_at_original_size(clean(probability), *size, resize)
@@ -124,20 +123,20 @@ def evaluate_network(
     datamodule = scoring_datamodule(config, members[0], config.split)
     cases = score(network, datamodule, trainer)
     facts = evaluation_facts(name, members, config.split, datamodule, config)
-    facts["seen_in_training"] = count_seen(cases, members)
+    facts["seen_in_training"] = count_seen(cases, [member.seen for member in members])
     return write_evaluation(run_dir, datamodule, cases, facts)
 
 
 def count_seen(
-    cases: Sequence[ScoredCase], members: Sequence[Member], uses: Sequence[str] = ("training", "validation")
+    cases: Sequence[ScoredCase], networks: Sequence[Seen | None], uses: Sequence[str] = ("training", "validation")
 ) -> int | None:
     """How many cases one of the networks has seen in one of these uses; None if that is not known of all of them."""
-    seen: set[str] = set()
-    for member in members:
-        if member.seen is None:
+    identities: set[str] = set()
+    for seen in networks:
+        if seen is None:
             return None
-        seen.update(*(member.seen[use] for use in uses))
-    return sum(not seen.isdisjoint(case.row.identities) for case in cases)
+        identities.update(*(seen[use] for use in uses))
+    return sum(not identities.isdisjoint(case.row.identities) for case in cases)
 
 
 def evaluate_training(config: TrainConfig, fitted: Fitted) -> dict[str, Any]:
@@ -149,7 +148,7 @@ def evaluate_training(config: TrainConfig, fitted: Fitted) -> dict[str, Any]:
         "title": f"{config.data.name}: U-Net with {config.model.base_channels} base channels",
         "checkpoint": str(fitted.best_checkpoint),
         "split": "test",
-        "seen_in_training": count_seen(cases, [load_member(fitted.best_checkpoint)]),
+        "seen_in_training": count_seen(cases, [fitted.seen]),
         "training": fitted.facts,
         "seed": config.seed,
         "config": dataclasses.asdict(config),
@@ -225,7 +224,7 @@ def score(network: nn.Module, datamodule: LungDataModule, trainer: pl.Trainer) -
     scorer = CaseScorer(network, datamodule)
     trainer.test(scorer, datamodule, verbose=False)
     counts, delivered = scorer.table[:, 1 : 1 + len(COUNTS)], scorer.table[:, 1 + len(COUNTS) :]
-    columns = overlap_scores(counts) | dict(zip(DELIVERED_SCORES, delivered.T, strict=True))
+    columns = overlap_scores(counts) | dict(zip((*DELIVERED_SCORES, "surface_failed"), delivered.T, strict=True))
     cases = []
     for index, position in enumerate(scorer.table[:, 0].int().tolist()):
         scores = {name: float(column[index]) for name, column in columns.items()}

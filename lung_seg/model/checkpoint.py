@@ -30,6 +30,8 @@ from lung_seg.errors import UserError
 from lung_seg.model import DESCRIPTION_KEY
 from lung_seg.model.unet import UNet
 
+Seen = dict[str, list[str]]  # identities of radiographs in "training" and in "validation"
+
 DATA_KEY = "LungDataModule"  # where Lightning puts the data module's state
 # What reading another or a damaged file raises, in torch.load and in the look-ups that follow.
 READ_ERRORS = (

@@ -11,10 +11,9 @@ from itertools import chain, count, takewhile
 from pathlib import Path
 
 from lung_seg.errors import UserError
-from lung_seg.raw.dicom import DICOM_SUFFIXES, is_dicom
-from lung_seg.raw.image_file import IMAGE_SUFFIXES
+from lung_seg.raw.dicom import is_image_or_dicom
 
-SUFFIXES = IMAGE_SUFFIXES | DICOM_SUFFIXES | {".img"}  # JSRT's raw files
+JSRT_SUFFIX = ".img"  # of its raw files
 TABLE = "predictions.csv"
 TABLE_START = b"input,mask,width_px,height_px,"  # of all versions
 MASK, OVERLAY, CROP, LUNGS, SEG = "_mask.png", "_overlay.png", "_crop.png", "_lungs.png", "_seg.dcm"  # name endings
@@ -166,7 +165,7 @@ def _is_in_hidden_folder(path: Path, root: Path) -> bool:
 
 
 def _is_image(path: Path) -> bool:
-    return not path.is_dir() and (path.suffix.lower() in SUFFIXES or is_dicom(path))
+    return not path.is_dir() and (path.suffix.lower() == JSRT_SUFFIX or is_image_or_dicom(path))
 
 
 def _suffix(path: Path) -> str:

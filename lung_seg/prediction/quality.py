@@ -13,7 +13,7 @@ import numpy as np
 
 from lung_seg.prediction.postprocess import Probability, find_lungs
 from lung_seg.raw.image_file import Grey
-from lung_seg.raw.masks import Mask
+from lung_seg.raw.masks import Mask, rim
 
 ReferenceRanges = dict[str, tuple[float, float]]
 
@@ -136,9 +136,7 @@ def combine_ranges(networks: Iterable[ReferenceRanges]) -> ReferenceRanges:
 
 def _darkness(image: Grey, lungs: Mask) -> float:
     """How much darker the lungs are than a rim around them, in standard deviations of the image."""
-    rim_px = max(1, len(image) // 16)
-    disc = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * rim_px + 1, 2 * rim_px + 1))
-    rim = (cv2.dilate(lungs.astype(np.uint8), disc) > 0) & ~lungs
-    if not rim.any():
+    around = rim(lungs, max(1, len(image) // 16))
+    if not around.any():
         return 0.0
-    return float((image[rim].mean() - image[lungs].mean()) / max(image.std(), 1.0))
+    return float((image[around].mean() - image[lungs].mean()) / max(image.std(), 1.0))

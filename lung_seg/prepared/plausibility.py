@@ -11,7 +11,7 @@ import numpy as np
 from lung_seg.errors import UserError
 from lung_seg.raw.case import Case
 from lung_seg.raw.image_file import Grey
-from lung_seg.raw.masks import Mask, is_turned, mask_to_network_input, size_text
+from lung_seg.raw.masks import Mask, is_turned, mask_to_network_input, rim, size_text
 
 LOOKED_AT_PX = 64  # images are shrunk to this side
 RIM = 1 / 16  # of that side: width of the rim around the lungs
@@ -145,12 +145,10 @@ def _contrast(cases: Iterable[Appearance]) -> float:
 
 def _lung_contrast(image: Grey, lungs: Mask) -> float:
     """Area under the ROC curve of brightness, between the lungs and a rim around them; 0.5 without either."""
-    rim_px = max(1, round(RIM * len(image)))
-    disc = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * rim_px + 1, 2 * rim_px + 1))
-    rim = (cv2.dilate(lungs.astype(np.uint8), disc) > 0) & ~lungs
-    if not lungs.any() or not rim.any():
+    around = rim(lungs, max(1, round(RIM * len(image))))
+    if not lungs.any() or not around.any():
         return 0.5
-    inside, outside = np.sort(image[lungs]), image[rim]
+    inside, outside = np.sort(image[lungs]), image[around]
     below = np.searchsorted(inside, outside, "left") + np.searchsorted(inside, outside, "right")  # equal ones are half
     return float(below.mean() / 2 / inside.size)
 

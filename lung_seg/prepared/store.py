@@ -20,7 +20,7 @@ from lung_seg.raw.masks import Mask
 
 MANIFEST = "manifest.csv"
 # Images and masks at the size of the network input, and the masks at the size of the radiographs.
-SUBFOLDERS = ("images", "masks", "original_masks")
+IMAGES, MASKS, ORIGINAL_MASKS = SUBFOLDERS = ("images", "masks", "original_masks")
 FORMAT_VERSION = 2  # to be raised by every change of the files or of their pixels
 PROGRESS_LOG = "journal.jsonl"
 
@@ -42,14 +42,14 @@ def prepared_folder(data: DataConfig) -> Path:
 
 def read_case(folder: Path, case_id: str) -> tuple[Grey, Mask]:
     """Image and mask of a prepared case, (S, S) uint8 and (S, S) bool; a broken file raises a UserError."""
-    image, mask = (np.asarray(open_image(folder / kind / f"{case_id}.png")) for kind in SUBFOLDERS[:2])
+    image, mask = (np.asarray(open_image(folder / kind / f"{case_id}.png")) for kind in (IMAGES, MASKS))
     return image, mask > 0
 
 
 def read_original_mask(folder: Path, row: Row) -> Mask:
     """Mask of a prepared case at the size of its radiograph, (height_px, width_px) bool."""
     pixels = row.width_px * row.height_px
-    mask: Mask = np.asarray(open_image(folder / SUBFOLDERS[2] / f"{row.case_id}.png", ceil(pixels / 1e6))) > 0
+    mask: Mask = np.asarray(open_image(folder / ORIGINAL_MASKS / f"{row.case_id}.png", ceil(pixels / 1e6))) > 0
     return mask
 
 

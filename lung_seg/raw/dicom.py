@@ -15,7 +15,7 @@ from lung_seg.config import MAX_MEGAPIXELS
 from lung_seg.errors import UnusableFileError, UserError
 from lung_seg.raw.dicom_header import MONOCHROME, check_header, is_mirrored, spacing_mm
 from lung_seg.raw.displayed_grey import displayed_grey
-from lung_seg.raw.image_file import DAMAGED, Grey, Spacing, pillow_pixel_limit
+from lung_seg.raw.image_file import DAMAGED, IMAGE_SUFFIXES, Grey, Spacing, pillow_pixel_limit
 from lung_seg.raw.signatures import IMAGE_SIGNATURES, SIGNATURE_BYTES, content_kind
 from lung_seg.raw.stretch import stretch_to_8_bits
 
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from pydicom import Dataset
 
 DICOM_SUFFIXES = frozenset({".dcm", ".dicom"})
+KNOWN_SUFFIXES = IMAGE_SUFFIXES | DICOM_SUFFIXES
 # By transfer syntax; the others have only one decoder. pydicom would prefer GDCM, which crashes the process on many
 # broken files of these syntaxes, and whose JPEG 2000 decoder does not check sizes.
 DECODERS = {
@@ -52,6 +53,11 @@ def is_dicom(path: Path) -> bool:
     if content[128:132] == b"DICM" or _has_no_preamble(content):
         return True
     return path.suffix.lower() in DICOM_SUFFIXES and not content.startswith(IMAGE_SIGNATURES)
+
+
+def is_image_or_dicom(path: Path) -> bool:
+    """Whether a file is an image by its suffix, or DICOM by its content: scanners export DICOM without a suffix."""
+    return path.suffix.lower() in KNOWN_SUFFIXES or is_dicom(path)
 
 
 def read_dicom(

@@ -93,6 +93,13 @@ def mask_to_network_input(mask: Mask, size_px: int, resize: str) -> Mask:
     return to_network_input(mask.view(np.uint8) * np.uint8(255), size_px, resize) >= 128
 
 
+def rim(mask: Mask, width_px: int) -> Mask:
+    """Pixels outside a mask (H, W) that lie within a distance of it."""
+    disc = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * width_px + 1, 2 * width_px + 1))
+    around: Mask = (cv2.dilate(mask.astype(np.uint8), disc) > 0) & ~mask
+    return around
+
+
 def size_text(pixels: NDArray[np.generic]) -> str:
     """Width and height as text: "4020x4892"."""
     return f"{pixels.shape[1]}x{pixels.shape[0]}"

@@ -19,7 +19,7 @@ from torch.optim.lr_scheduler import LRScheduler
 from lung_seg.config import TrainConfig
 from lung_seg.errors import UserError
 from lung_seg.files import remove_parts
-from lung_seg.model.checkpoint import load_network, load_training, start_from
+from lung_seg.model.checkpoint import Seen, load_network, load_training, start_from
 from lung_seg.model.losses import SegmentationLoss
 from lung_seg.model.unet import UNet
 from lung_seg.training.callbacks import Throughput, ValidationPanels
@@ -47,6 +47,7 @@ class Fitted:
 
     run_dir: Path  # processes that a cluster started share that of the first one
     network: UNet  # the best one by validation Dice, ready to predict
+    seen: Seen | None  # by it; None if an earlier version trained the network that it started from
     data: LungDataModule
     trainer: pl.Trainer  # to evaluate with, on the same devices
     facts: dict[str, Any]  # duration, speed and best validation score, for summary.json
@@ -112,10 +113,10 @@ def fit(config: TrainConfig, run_dir: Path, extra_callbacks: Sequence[Callback] 
     # Processes that a cluster started have a run_dir each; Lightning broadcast that of the first one.
     shared = Path(str(keep_last.dirpath)).parent
     run_dir = run_dir if run_dir.resolve() == shared else shared
-    best_network, _ = load_network(run_dir / "checkpoints" / "best.ckpt")
+    best_network, description = load_network(run_dir / "checkpoints" / "best.ckpt")
     facts = _training_facts(read_epochs(run_dir / "metrics.csv"), trainer.global_step)
     facts["precision"] = trainer.precision
-    return Fitted(run_dir, best_network, data, trainer, facts)
+    return Fitted(run_dir, best_network, description["seen"], data, trainer, facts)
 
 
 def resumes(config: TrainConfig, run_dir: Path) -> bool:

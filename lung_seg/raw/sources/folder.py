@@ -9,7 +9,8 @@ from pathlib import Path
 from lung_seg.config import FolderConfig
 from lung_seg.errors import UserError
 from lung_seg.raw.case import Case, Listing
-from lung_seg.raw.sources.layout import Layout, by_stem, files_below, is_image, listing, stem
+from lung_seg.raw.dicom import is_image_or_dicom
+from lung_seg.raw.sources.layout import Layout, by_stem, files_below, listing, stem
 from lung_seg.raw.sources.patients import find_patients
 
 
@@ -24,9 +25,9 @@ def find_cases(raw_dir: Path, folder: FolderConfig) -> Listing:
     mask_files = files_below(mask_dir)
     masks_within = set() if mask_dir == image_dir else set(mask_files)  # a mask folder may lie in the other one
     files = [path for path in files_below(image_dir) if path not in masks_within]
-    images = [path for path in files if is_image(path)]
+    images = [path for path in files if is_image_or_dicom(path)]
     radiographs = by_stem(images, folder.image_suffix, image_dir)
-    masks = by_stem(filter(is_image, mask_files), folder.mask_suffix, mask_dir)
+    masks = by_stem(filter(is_image_or_dicom, mask_files), folder.mask_suffix, mask_dir)
     if folder.patient_pattern:
         patients, remark = _by_pattern(radiographs, image_dir, folder.patient_pattern), ""
     else:

@@ -6,10 +6,7 @@ from pathlib import Path
 
 from lung_seg.errors import UserError
 from lung_seg.raw.case import Case, Listing
-from lung_seg.raw.dicom import DICOM_SUFFIXES, is_dicom
-from lung_seg.raw.image_file import IMAGE_SUFFIXES
-
-SUFFIXES = IMAGE_SUFFIXES | DICOM_SUFFIXES
+from lung_seg.raw.dicom import KNOWN_SUFFIXES, is_image_or_dicom
 
 
 @dataclass(frozen=True)
@@ -23,7 +20,7 @@ class Layout:
 
 def images(folder: Path) -> list[Path]:
     """The image files of a folder by name, without hidden ones; empty if the folder does not exist."""
-    return [path for path in files_below(folder) if path.parent == folder and is_image(path)]
+    return [path for path in files_below(folder) if path.parent == folder and is_image_or_dicom(path)]
 
 
 def files_below(folder: Path) -> list[Path]:
@@ -32,14 +29,9 @@ def files_below(folder: Path) -> list[Path]:
     return sorted(path for path in paths if not any(part[0] == "." for part in path.relative_to(folder).parts))
 
 
-def is_image(path: Path) -> bool:
-    """Whether a file is an image by its suffix, or DICOM by its content: scanners export DICOM without a suffix."""
-    return path.suffix.lower() in SUFFIXES or is_dicom(path)
-
-
 def stem(path: Path, folder: Path) -> str:
     """The path below ``folder`` without the image format's suffix, with "/" between folders."""
-    known = path.suffix.lower() in SUFFIXES  # DICOM files without a suffix are named 1.2.840.5
+    known = path.suffix.lower() in KNOWN_SUFFIXES  # DICOM files without a suffix are named 1.2.840.5
     return (path.with_suffix("") if known else path).relative_to(folder).as_posix()
 
 
