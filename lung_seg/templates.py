@@ -8,9 +8,12 @@ import jinja2
 
 
 def template(path: Path, **filters: Callable[..., Any]) -> jinja2.Template:
-    """Load a template with additional filters; values in ``.html.j2`` files are escaped."""
+    """Load a template with additional filters; values in ``.html.j2`` files are escaped.
+
+    Pages include ``page.css``, the style of all reports.
+    """
     environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(path.parent),
+        loader=jinja2.FileSystemLoader([path.parent, Path(__file__).parent]),
         autoescape=path.name.endswith(".html.j2"),
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
