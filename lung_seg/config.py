@@ -12,7 +12,10 @@ AS_TRAINED = "as_trained"  # evaluate.py: the cases that the checkpoint was trai
 SOURCES = ("phantom", "montgomery", "shenzhen", "montgomery_shenzhen", "jsrt", "folder", AS_TRAINED)
 SPLITS = ("train", "validation", "test")
 FORMATS = ("onnx", "torch_export", "safetensors")
-WINDOWS = ("auto", "none")  # of DICOM: its VOI LUT or window unless that blanks the film, or the whole range of values
+WINDOWS = (
+    "auto",
+    "none",
+)  # of DICOM: its own window unless that blanks the radiograph, or the whole range of values
 SAMPLERS = ("tpe", "random", "grid")
 ENCODERS = ("unet", "efficientnet")  # the network that finds the lungs, or a general one from the extra second_step
 MIN_SECOND_STEP_PX = 64  # at 32 the deepest level of an encoder has one cell, for both lungs

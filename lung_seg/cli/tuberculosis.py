@@ -27,13 +27,13 @@ def _table(summary: dict[str, Any]) -> Iterator[str]:
 
     kinds = list(summary["trials"][0]["scores"])
     yield f"\n{summary['title']}: AUC, mean of {summary['seeds']} seeds\n"
-    yield f"{'':28}{'films':>6}" + "".join(f"{kind:>20}" for kind in kinds)
+    yield f"{'':28}{'radiographs':>6}" + "".join(f"{kind:>20}" for kind in kinds)
     for trial in summary["trials"]:
-        yield f"{trial['name']:28}{trial['films']:6d}" + "".join(
+        yield f"{trial['name']:28}{trial['radiographs']:6d}" + "".join(
             f"{trial['scores'][kind]['auc']:20.3f}" for kind in kinds
         )
     for source in summary["sources"]:
-        yield f"{source['name'] + '?':28}{source['films']:6d}{source['scores'][kinds[0]]['auc']:20.3f}"
+        yield f"{source['name'] + '?':28}{source['radiographs']:6d}{source['scores'][kinds[0]]['auc']:20.3f}"
     yield ""
     for trial in summary["trials"]:
         yield f"{trial['name']}: {verdict(trial, summary['finding'])}"

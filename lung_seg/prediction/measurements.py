@@ -11,8 +11,8 @@ from lung_seg.raw.masks import Mask
 
 FEATHER = 0.01  # standard deviation of the soft mask's edge, as a fraction of the radiograph's longer side
 
-# What an adult's radiograph can be. The 110 films of Montgomery County have 149 to 599 cm² of lung on 35 x 43 cm, the
-# largest common film and detector; a newborn has 26 cm² (Dassios et al. 2023, pubmed 36699308) on 18 x 24 cm.
+# What an adult's radiograph can be. The 110 of Montgomery County have 149 to 599 cm² of lung on 35 x 43 cm, the largest
+# common film and detector; a newborn has 26 cm² (Dassios et al. 2023, pubmed 36699308) on 18 x 24 cm.
 LUNGS_CM2 = (100, 1000)
 SIDES_CM = (20, 60)
 

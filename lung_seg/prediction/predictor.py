@@ -81,7 +81,7 @@ class Predictor:
         flip: average with the prediction of the mirrored radiograph.
         cleaning: remove components that cannot be lung and fill holes.
         inverted: radiographs, files and arrays, show air bright and bone dark.
-        window: of DICOM, "auto" for its own window or VOI LUT unless that blanks the film, "none" for neither.
+        window: of DICOM, "auto" for its own window or VOI LUT unless that blanks the radiograph, "none" for neither.
         device: "cpu", "cuda", "mps", or "auto" for the fastest available.
         max_megapixels: a file with more pixels is refused before it is decoded.
         threads: CPU threads per call, None for all. Set it where several threads predict at once.

@@ -33,7 +33,7 @@ WARNING_TEMPLATES: dict[str, tuple[str | None, str | None]] = {
         "the lungs are much darker than what lies around them ({value:.2f}, at most {high:.2f} in training)",
     ),
 }
-# Given whatever the ranges are. Where the lungs were found on 676 films of three sets, they are darker by 0.16 to 1.77.
+# Given whatever the ranges are. Lungs found on 676 radiographs of three sets are darker by 0.16 to 1.77.
 NEGATIVE = "the lungs are not darker than what lies around them but brighter: it may be a negative (see inverted=)"
 RANGE_MARGIN = 0.25  # of a range's width, added at both ends: new cases vary more than the training cases
 # Expected Dice below which the network counts as unsure. With the shipped weights 1 of 92 validation cases lies below

@@ -36,7 +36,7 @@ DECODERS = {
 }
 JPEG_EXTENDED = "1.2.840.10008.1.2.4.51"
 FIRST_TYPES = frozenset((b"UL", b"CS", b"UI", b"OB", b"DA", b"SH"))  # of the first element of groups 0002 and 0008
-COLOUR_TOLERANCE = 8  # of 255: how far the channels of a grey film may differ after lossy compression
+COLOUR_TOLERANCE = 8  # of 255: how far the channels of a grey radiograph may differ after lossy compression
 MAX_COLOURED_SHARE = 0.01  # a coloured marker
 MAX_REASON_CHARS = 200  # in a broken file a string may extend to the end of the file
 
@@ -224,7 +224,7 @@ def _undecodable(dataset: "Dataset") -> str:
 
 
 def _equal_channel(channels: NDArray[Any], dataset: "Dataset") -> NDArray[Any]:
-    """One channel (H, W) of a film stored in colour; raises UnusableFileError if it is in colour.
+    """One channel (H, W) of a radiograph stored in colour; raises UnusableFileError if it is in colour.
 
     Lossy compression makes channels differ a little, and a marker may be coloured.
     """

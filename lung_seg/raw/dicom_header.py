@@ -1,4 +1,4 @@
-"""What a DICOM header says of a radiograph: whether it is a frontal chest film, its sides and its spacing."""
+"""What a DICOM header says of a radiograph: whether it is a frontal chest radiograph, its sides and its spacing."""
 
 import math
 import re
@@ -80,7 +80,7 @@ def check_header(dataset: "Dataset", max_megapixels: int) -> None:
 
 
 def is_mirrored(dataset: "Dataset") -> bool:
-    """Whether the patient's right side is on the image's right side; turned and lateral films are refused.
+    """Whether the patient's right side is on the image's right side; turned and lateral radiographs are refused.
 
     PatientOrientation says where rows and columns run to in the patient, by the letters of left, right, head, foot,
     anterior and posterior, the main direction first (PS3.3 C.7.6.1.1.1). It is the patient's side, whichever way the

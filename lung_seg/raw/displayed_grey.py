@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 RLE = "1.2.840.10008.1.2.5"
 MAX_PADDING_SHARE = 0.95
-MAX_LOST_SHARE = 0.5  # of the film, in what is black or white of more than so many grey levels:
+MAX_LOST_SHARE = 0.5  # of the radiograph, in what is black or white of more than so many grey levels:
 MAX_LEVELS_BEYOND = 16
 MIN_LEVELS = 32
 
@@ -109,7 +109,7 @@ def _rescaling(dataset: "Dataset") -> tuple[float, float]:
 def _apply_voi(
     values: NDArray[np.float64], counts: NDArray[np.float64], dataset: "Dataset", window: str
 ) -> tuple[Grey, tuple[str, ...]]:
-    """Grey of values that occur so often: by the first VOI LUT or window that shows the film, else stretched."""
+    """Grey of values that occur so often: by the first VOI LUT or window that shows the radiograph, else stretched."""
     stretched = to_grey_levels(values, *robust_limits(values, counts))
     remarks: list[str] = []
     for name, shares in _voi_shares(values, dataset) if window == "auto" else ():
@@ -139,9 +139,9 @@ def _voi_shares(values: NDArray[np.float64], dataset: "Dataset") -> Iterator[tup
 
 
 def _loss(stretched: Grey, shares: NDArray[np.float64], counts: NDArray[np.float64]) -> str:
-    """What a window loses of a film, in words; empty if it shows the film.
+    """What a window loses of a radiograph, in words; empty if it shows the radiograph.
 
-    Most of a film may lie beyond a window without a loss, if it is air or a border, which are of few grey levels.
+    Most of a radiograph may lie beyond a window without a loss, if it is air or a border, which are of few grey levels.
     """
     grey = shares_to_grey(shares)
     everything = _level_count(stretched, counts)
@@ -150,10 +150,10 @@ def _loss(stretched: Grey, shares: NDArray[np.float64], counts: NDArray[np.float
         if _level_count(stretched[beyond], counts[beyond]) > MAX_LEVELS_BEYOND:
             lost += counts[beyond].sum() / counts.sum()
     if lost > MAX_LOST_SHARE:
-        return f"leaves {100 * lost:.0f} % of the film black or white"
+        return f"leaves {100 * lost:.0f} % of the radiograph black or white"
     left = _level_count(grey, counts)
     if left < MIN_LEVELS and everything > 2 * left:
-        return f"shows the film in {left} of 256 grey levels"
+        return f"shows the radiograph in {left} of 256 grey levels"
     return ""
 
 

@@ -36,7 +36,7 @@ SMALLEST_PEAK = 0.04  # of the uniform pixels that are not background
 SIDE_BY_SIDE = 0.3
 SMALLER_LUNG = 0.1  # of the other one's area, at least
 BETWEEN = 0.15  # of the highest value: what lies above is not background, and below 1 - BETWEEN not lung
-FILM = 0.3  # share of pixels in between
+RADIOGRAPH_LIKE = 0.3  # share of pixels in between
 
 
 def read_mask(path: Path, max_megapixels: int = MAX_MEGAPIXELS, lung_labels: Sequence[int] = ()) -> Mask:
@@ -154,7 +154,7 @@ def _refuse_radiograph(path: Path, shares: Values, regions: Sequence[float]) -> 
     between = (shares > BETWEEN) & (shares < 1 - BETWEEN)
     for value in regions:
         between &= abs(shares - value) > SAME_LEVEL
-    if between.mean() > FILM:
+    if between.mean() > RADIOGRAPH_LIKE:
         raise UserError(
             f"{path} is no mask: its values are spread as those of a radiograph are.\n"
             "Check whether data.folder.image_dir and mask_dir are exchanged."

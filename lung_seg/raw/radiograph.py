@@ -53,7 +53,7 @@ def open_radiograph(
         path: PNG, JPEG, TIFF, GIF or BMP, DICOM with any name, or a raw ``.IMG`` file of JSRT.
         inverted: the file shows air bright and bone dark although its format says otherwise.
         max_megapixels: a file whose header states more is refused before it is decoded.
-        window: of DICOM, "auto" for the header's own VOI LUT or window unless it blanks the film, "none" for neither.
+        window: of DICOM, "auto" for its own VOI LUT or window unless that blanks the radiograph, "none" for neither.
 
     Raises:
         UserError: the file cannot be read, or is DICOM but not a frontal chest radiograph.

@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 Values = NDArray[Any]
 Counts = NDArray[Any]
 
-# Hot pixels, burnt-in markers and borders lie far from the other values: on 586 films of two public sets no value lies
-# further out than the distance between the 2nd and the 98th percentile, and none is cut.
+# Hot pixels, burnt-in markers and borders lie far from the other values: on 586 radiographs of two public sets no value
+# lies further out than the distance between the 2nd and the 98th percentile, and none is cut.
 TAIL = 0.02
 DEEP_TABLES = int(cv2.__version__.partition(".")[0]) >= 5  # its LUT takes 16 bits, in a tenth of NumPy's time
 MIN_INNER_SHARE = 0.1  # of the pixels must lie between darkest and brightest value, else it is a drawing or a mask

@@ -18,11 +18,11 @@ from lung_seg.raw.image_file import write_png
 from lung_seg.second_step.encoder import Encoder, efficientnet_encoder, unet_encoder
 from lung_seg.second_step.evidence import evidence_map, evidence_overlay
 from lung_seg.second_step.features import CONTROLS, LUNGS, Features, normalise, read_features
-from lung_seg.second_step.report import ShownFilm, write_report
+from lung_seg.second_step.report import ShownRadiograph, write_report
 from lung_seg.second_step.scores import interval, mean_auc_samples, reliability, resampled_weights, sigmoid, summarise
 from lung_seg.second_step.study import Study, Trial, fit_on, labelled, read_labels, run_study
 
-SHOWN = 3  # films with the highest logit of each trial between sources, and with the lowest
+SHOWN = 3  # radiographs with the highest logit of each trial between sources, and with the lowest
 
 
 def analyse(config: TuberculosisConfig, folder: Path, run_dir: Path) -> dict[str, Any]:
@@ -46,7 +46,7 @@ def analyse(config: TuberculosisConfig, folder: Path, run_dir: Path) -> dict[str
         "label": settings.label,
         "finding": finding,
         "seeds": settings.seeds,
-        "data": {"name": folder.name, "manifest_sha256": sha256(folder / MANIFEST), "films": len(labels)},
+        "data": {"name": folder.name, "manifest_sha256": sha256(folder / MANIFEST), "radiographs": len(labels)},
         "without_lungs": features.without_lungs,
         "trials": [summarise_trial(trial, features) for trial in study.trials],
         "sources": [summarise_trial(trial, features) for trial in study.source_trials],
@@ -59,9 +59,9 @@ def analyse(config: TuberculosisConfig, folder: Path, run_dir: Path) -> dict[str
     write_text(run_dir / "classifier.json", classifier.to_json(description))
     _write_cases(run_dir / "cases.csv", study, features)
     write_text(run_dir / "summary.json", json.dumps(summary, indent=1))
-    shown = [film for trial in study.trials for film in _shown(trial, folder, features, encoder, predictor)]
-    for film in shown:
-        write_png(run_dir / "evidence" / f"{film.case_id}.png", film.picture)
+    shown = [radiograph for trial in study.trials for radiograph in _shown(trial, folder, features, encoder, predictor)]
+    for radiograph in shown:
+        write_png(run_dir / "evidence" / f"{radiograph.case_id}.png", radiograph.picture)
     write_report(run_dir / "report.html", summary, study.trials, shown)
     return summary
 
@@ -77,7 +77,7 @@ def summarise_trial(trial: Trial, features: Features) -> dict[str, Any]:
     as_good = [kind for kind in trial.logits if kind != LUNGS and interval(samples[LUNGS] - samples[kind])[0] <= 0]
     return {
         "name": trial.name,
-        "films": len(trial.labels),
+        "radiographs": len(trial.labels),
         "with_label": int(trial.labels.sum()),
         "scores": scores,
         "controls_as_good": sorted(as_good, key=lambda kind: -scores[kind]["auc"]),
@@ -86,7 +86,7 @@ def summarise_trial(trial: Trial, features: Features) -> dict[str, Any]:
 
 
 def _write_cases(path: Path, study: Study, features: Features) -> None:
-    """The probability of each film in each trial, mean over the seeds, from the lungs and from each control."""
+    """The probability of each radiograph in each trial, mean over the seeds, from the lungs and from each control."""
     table = []
     for trial in study.trials:
         means = {kind: sigmoid(logits).mean(axis=0) for kind, logits in trial.logits.items()}
@@ -99,20 +99,20 @@ def _write_cases(path: Path, study: Study, features: Features) -> None:
 
 def _shown(
     trial: Trial, folder: Path, features: Features, encoder: Encoder, predictor: Predictor
-) -> Iterator[ShownFilm]:
-    """Evidence of the films that a classifier of another source is most and least sure of."""
+) -> Iterator[ShownRadiograph]:
+    """Evidence of the radiographs that a classifier of another source is most and least sure of."""
     if trial.classifier is None:
         return
     logits = trial.logits[LUNGS][0]
     order = np.argsort(logits)
-    films = []
+    radiographs = []
     for number in [*order[: -SHOWN - 1 : -1], *order[:SHOWN]]:
         row = features.rows[trial.positions[number]]
         image, _ = read_case(folder, row.case_id)
         lungs = predictor.predict(image).mask
         evidence = evidence_map(encoder.maps(normalise(image, lungs)), lungs, trial.classifier)
-        films.append((number, row.case_id, image, lungs, evidence))
-    strongest = float(np.median([np.quantile(np.abs(evidence[lungs]), 0.98) for *_, lungs, evidence in films]))
-    for number, case_id, image, lungs, evidence in films:
+        radiographs.append((number, row.case_id, image, lungs, evidence))
+    strongest = float(np.median([np.quantile(np.abs(evidence[lungs]), 0.98) for *_, lungs, evidence in radiographs]))
+    for number, case_id, image, lungs, evidence in radiographs:
         picture = evidence_overlay(image, lungs, evidence, strongest)
-        yield ShownFilm(trial.name, case_id, int(trial.labels[number]), float(sigmoid(logits)[number]), picture)
+        yield ShownRadiograph(trial.name, case_id, int(trial.labels[number]), float(sigmoid(logits)[number]), picture)

@@ -1,7 +1,7 @@
 """Logistic regression on averages: for each level of the encoder one, and the mean of their calibrated logits.
 
 Levels are fitted apart, and no level is chosen: one regression on all numbers, or on the level that is best within a
-hospital, relies more on what only that hospital's films have (docs/second_step.md).
+hospital, relies more on what only that hospital's radiographs have (docs/second_step.md).
 """
 
 import json
@@ -39,7 +39,7 @@ class Classifier:
     Attributes:
         weights: one for each feature.
         bias: the logit where every feature is 0.
-        means: of the features in the training films, relative to which evidence is counted.
+        means: of the features in the training radiographs, relative to which evidence is counted.
     """
 
     weights: Values
@@ -47,7 +47,7 @@ class Classifier:
     means: Values
 
     def logits(self, features: Values) -> Values:
-        """Logits (films,) of features (films, numbers)."""
+        """Logits (radiographs,) of features (radiographs, numbers)."""
         result: Values = features @ self.weights + self.bias
         return result
 
@@ -73,10 +73,10 @@ def fit(features: Values, widths: Sequence[int], labels: Labels, patients: Seque
     """Fit a classifier; cross-validation by patients chooses the strength of each level and calibrates the whole.
 
     Args:
-        features: (films, numbers), the levels one after the other.
+        features: (radiographs, numbers), the levels one after the other.
         widths: numbers of each level.
-        labels: (films,), 0 or 1.
-        patients: (films,).
+        labels: (radiographs,), 0 or 1.
+        patients: (radiographs,).
         seed: of the folds.
     """
     folds = patient_folds(labels, patients, seed)
@@ -94,7 +94,7 @@ def fit(features: Values, widths: Sequence[int], labels: Labels, patients: Seque
 
 
 def _choose_strength(level: Values, labels: Labels, folds: Folds) -> tuple[float, Values]:
-    """The strength of least log loss on films that were not fitted on, and their logits."""
+    """The strength of least log loss on radiographs that were not fitted on, and their logits."""
     losses, logits = [], []
     for strength in STRENGTHS:
         judged = np.empty(len(labels))
@@ -116,9 +116,9 @@ def _fit_level(level: Values, labels: Labels, strength: float) -> tuple[Values, 
 
 
 def _calibrate(logits: Values, labels: Labels) -> tuple[float, float]:
-    """Slope and shift that make logits of films that were not fitted on those of probabilities (Platt 1999).
+    """Slope and shift that make logits of radiographs that were not fitted on those of probabilities (Platt 1999).
 
-    A level that judged worse than chance gets the slope 0: turned round it would not do better on other films.
+    A level that judged worse than chance gets the slope 0: turned round it would not do better on other radiographs.
     """
     regression = LogisticRegression(C=UNREGULARISED).fit(logits[:, None], labels)
     slope, shift = float(regression.coef_[0, 0]), float(regression.intercept_[0])

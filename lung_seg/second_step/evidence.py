@@ -16,9 +16,9 @@ OPACITY = 0.6  # of the strongest evidence
 
 
 def evidence_map(maps: list[FeatureMap], lungs: Mask, classifier: Classifier) -> Values:
-    """What each pixel (S, S) adds to the logit of an average film; 0 outside the lungs.
+    """What each pixel (S, S) adds to the logit of an average radiograph; 0 outside the lungs.
 
-    The sum over the pixels is the film's logit minus that of a film whose features are the ``classifier.means``. A
+    The sum over the pixels is the radiograph's logit minus that of one whose features are the ``classifier.means``. A
     cell's part is divided among its pixels of lung.
     """
     evidence = np.zeros(lungs.shape)

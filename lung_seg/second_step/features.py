@@ -26,7 +26,7 @@ from lung_seg.second_step.encoder import Encoder, FeatureMap
 Vector = NDArray[np.float64]
 
 LUNGS = "lungs"
-WHOLE, OUTSIDE, SHAPE = "whole film", "lungs blacked out", "shape of the lungs"
+WHOLE, OUTSIDE, SHAPE = "whole radiograph", "lungs blacked out", "shape of the lungs"
 CONTROLS = (WHOLE, OUTSIDE, SHAPE)  # a sign of disease is read from the lungs only if none of these does as well
 VERSION = 1  # of the features, to be raised by every change of their values
 
@@ -39,13 +39,13 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Features:
-    """Features of the films in which two lungs were found.
+    """Features of the radiographs in which two lungs were found.
 
     Attributes:
-        rows: the films.
-        values: (films, numbers) of "lungs" and of each of the CONTROLS.
+        rows: the radiographs.
+        values: (radiographs, numbers) of "lungs" and of each of the CONTROLS.
         widths: numbers of each level of the encoder, in their order; their sum is the width of all but the shape.
-        without_lungs: films that were left out.
+        without_lungs: radiographs that were left out.
     """
 
     rows: list[Row]
@@ -94,8 +94,8 @@ def has_lungs(prediction: Prediction) -> bool:
     return bool(prediction.right.any() and prediction.left.any())
 
 
-def film_features(image: Grey, prediction: Prediction, encoder: Encoder) -> dict[str, Vector]:
-    """Features of one film (S, S): of its lungs, and of each of the CONTROLS."""
+def radiograph_features(image: Grey, prediction: Prediction, encoder: Encoder) -> dict[str, Vector]:
+    """Features of one radiograph (S, S): of its lungs, and of each of the CONTROLS."""
     lungs, everything = prediction.mask, np.ones_like(prediction.mask)
     maps = encoder.maps(normalise(image, lungs))
     blacked_out = np.where(lungs, np.float32(DARKEST), normalise(image, ~lungs))
@@ -113,7 +113,7 @@ def read_features(folder: Path, encoder: Encoder, predictor: Predictor) -> Featu
     """Features of a prepared set, computed on first use and kept in a file beside the set's folder.
 
     Raises:
-        UserError: the set is not prepared, its files have changed, or lungs were found in none of its films.
+        UserError: the set is not prepared, its files have changed, or lungs were found in none of its radiographs.
     """
     refuse_changed(folder, all_files=False)
     parts = [encoder.digest, *(sha256(backend.path) for backend in predictor.backends), sha256(folder / MANIFEST)]
@@ -135,19 +135,19 @@ def read_features(folder: Path, encoder: Encoder, predictor: Predictor) -> Featu
 
 
 def _write(path: Path, folder: Path, encoder: Encoder, predictor: Predictor) -> None:
-    films, found = [], []
-    for row in tqdm(read_manifest(folder / MANIFEST), "Features", unit=" films", leave=False):
+    radiographs, found = [], []
+    for row in tqdm(read_manifest(folder / MANIFEST), "Features", unit=" radiographs", leave=False):
         image, _ = read_case(folder, row.case_id)
         prediction = predictor.predict(image)
         found.append(has_lungs(prediction))
         if found[-1]:
-            films.append(film_features(image, prediction, encoder))
-    if not films:
+            radiographs.append(radiograph_features(image, prediction, encoder))
+    if not radiographs:
         raise UserError(
-            f"Two lungs were found in none of the {len(found)} films of {folder}.\nLook at its preview.png."
+            f"Two lungs were found in none of the {len(found)} radiographs of {folder}.\nLook at its preview.png."
         )
-    values = {name: np.array([film[name] for film in films]) for name in (LUNGS, *CONTROLS)}
+    values = {name: np.array([radiograph[name] for radiograph in radiographs]) for name in (LUNGS, *CONTROLS)}
     widths = [len(level) for level in encoder.maps(np.zeros(image.shape, np.float32))]
     with atomic_path(path) as temporary:
         np.savez(temporary, found=np.array(found), widths=np.array(widths), **values)  # type: ignore[arg-type]
-    log.info("Wrote the features of %d films to %s.", len(films), path)
+    log.info("Wrote the features of %d radiographs to %s.", len(radiographs), path)

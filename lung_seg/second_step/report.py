@@ -18,11 +18,11 @@ from lung_seg.second_step.scores import Labels, Values, roc_curve
 from lung_seg.second_step.study import Trial
 from lung_seg.templates import template
 
-COIN = 0.25  # Brier score of a probability of 0.5 for every film
+COIN = 0.25  # Brier score of a probability of 0.5 for every radiograph
 
 
-class ShownFilm(NamedTuple):
-    """A film with its evidence, judged by a classifier of another source."""
+class ShownRadiograph(NamedTuple):
+    """A radiograph with its evidence, judged by a classifier of another source."""
 
     trial: str
     case_id: str
@@ -42,25 +42,29 @@ def verdict(trial: Mapping[str, Any], finding: str) -> str:
         control = f"the control “{as_good[0]}” reaches {scores[as_good[0]]['auc']:.3f}"
         return f"{reached} is worthless as evidence of {finding} in the lungs: {control}, which is as good."
     best = max(score["auc"] for kind, score in scores.items() if kind != LUNGS)
-    order_only = " Its probabilities do not carry over, only the order of the films." if lungs["brier"] > COIN else ""
+    order_only = (
+        " Its probabilities do not carry over, only the order of the radiographs." if lungs["brier"] > COIN else ""
+    )
     return f"{reached} comes from inside the lungs: the best control reaches {best:.3f}.{order_only}"
 
 
-def write_report(path: Path, summary: dict[str, Any], trials: Sequence[Trial], shown: Sequence[ShownFilm]) -> None:
+def write_report(
+    path: Path, summary: dict[str, Any], trials: Sequence[Trial], shown: Sequence[ShownRadiograph]
+) -> None:
     """Write the HTML report of a study.
 
     Args:
         path: the HTML file, written atomically.
         summary: the content of summary.json.
         trials: those of the summary, in its order.
-        shown: films with their evidence.
+        shown: radiographs with their evidence.
     """
     with matplotlib.rc_context(STYLE):
         charts = [
             (trial.name, _roc_chart(trial.logits, trial.labels), _reliability_chart(row["reliability"]))
             for trial, row in zip(trials, summary["trials"], strict=True)
         ]
-    pictures = [(film, base64.b64encode(png_bytes(film.picture)).decode("ascii")) for film in shown]
+    pictures = [(radiograph, base64.b64encode(png_bytes(radiograph.picture)).decode("ascii")) for radiograph in shown]
     page = template(Path(__file__).parent / "tuberculosis.html.j2", number=lambda value: f"{value:.3f}").render(
         summary=summary,
         verdicts=[(trial["name"], verdict(trial, summary["finding"])) for trial in summary["trials"]],
@@ -80,7 +84,7 @@ def _roc_chart(logits: Mapping[str, Values], labels: Labels) -> Markup:
 
 
 def _reliability_chart(points: Sequence[tuple[float, float]]) -> Markup:
-    """Share of films with the finding against their mean probability, of the lungs and the first seed."""
+    """Share of radiographs with the finding against their mean probability, of the lungs and the first seed."""
     figure, axes = _square_axes("probability", "share with the finding")
     axes.plot(*zip(*points, strict=True), color=ACCENT, marker="o", markersize=4, linewidth=1.4)
     return svg(figure)

@@ -13,9 +13,9 @@ RELIABILITY_GROUPS = 8
 
 
 def auc(logits: Values, labels: Labels, weights: NDArray[np.int64] | None = None) -> Values:
-    """Area under the ROC curve, (R,), with each film counted as often as a row of weights (R, films) says.
+    """Area under the ROC curve, (R,), with each radiograph counted as often as a row of weights (R, radiographs) says.
 
-    It is the probability that a film with label 1 has the higher logit; equal ones count half.
+    It is the probability that a radiograph with label 1 has the higher logit; equal ones count half.
     """
     weights = np.ones((1, len(labels)), np.int64) if weights is None else weights
     order = np.argsort(logits)
@@ -31,7 +31,7 @@ def auc(logits: Values, labels: Labels, weights: NDArray[np.int64] | None = None
 
 
 def resampled_weights(patients: Sequence[str]) -> NDArray[np.int64]:
-    """How often each film is in each of the bootstrap's samples, (RESAMPLES, films); patients are drawn whole."""
+    """How often each radiograph is in each bootstrap sample, (RESAMPLES, radiographs); patients are drawn whole."""
     names, patient = np.unique(patients, return_inverse=True)
     drawn = np.random.default_rng(0).multinomial(len(names), np.full(len(names), 1 / len(names)), RESAMPLES)
     weights: NDArray[np.int64] = drawn[:, patient]
@@ -74,13 +74,13 @@ def brier(probabilities: Values, labels: Labels) -> float:
 
 
 def reliability(probabilities: Values, labels: Labels) -> list[tuple[float, float]]:
-    """Mean probability and share of label 1 in groups of equally many films, from the lowest probability up."""
+    """Mean probability and share of label 1 in groups of equally many radiographs, from the lowest probability up."""
     groups = np.array_split(np.argsort(probabilities), RELIABILITY_GROUPS)
     return [(float(probabilities[group].mean()), float(labels[group].mean())) for group in groups if len(group)]
 
 
 def summarise(logits: Values, labels: Labels, weights: NDArray[np.int64]) -> dict[str, float]:
-    """Mean over the seeds of the scores of logits (seeds, films); the interval is over patients."""
+    """Mean over the seeds of the scores of logits (seeds, radiographs); the interval is over patients."""
     samples = mean_auc_samples(logits, labels, weights)
     low, high = interval(samples)
     seeds = [
@@ -93,6 +93,6 @@ def summarise(logits: Values, labels: Labels, weights: NDArray[np.int64]) -> dic
 
 
 def mean_auc_samples(logits: Values, labels: Labels, weights: NDArray[np.int64]) -> Values:
-    """The AUC, mean over the seeds of logits (seeds, films), in every sample of the bootstrap."""
+    """The AUC, mean over the seeds of logits (seeds, radiographs), in every sample of the bootstrap."""
     samples: Values = np.mean([auc(of_seed, labels, weights) for of_seed in logits], axis=0)
     return samples

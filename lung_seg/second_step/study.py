@@ -1,6 +1,6 @@
 """Whether signs of a disease are found inside the lungs: within each source, and at another one.
 
-Within a source a classifier may read what its sick and healthy films differ by for other reasons: another room, other
+Within a source a classifier may read what its sick and healthy differ by for other reasons: another room, another
 exposure, other arms. A control that does not see the lungs finds that too. At another source such habits are of no use.
 """
 
@@ -27,14 +27,14 @@ Positions = NDArray[np.int64]
 
 @dataclass(frozen=True)
 class Trial:
-    """Films judged by classifiers that were not fitted on them.
+    """Radiographs judged by classifiers that were not fitted on them.
 
     Attributes:
         name: "within montgomery" or "montgomery → shenzhen".
-        positions: of the judged films in the features' rows.
+        positions: of the judged radiographs in the features' rows.
         labels: their labels.
-        logits: (seeds, films) of "lungs" and of each of the controls.
-        classifier: of the lungs and the first seed, where one has judged all films: between sources.
+        logits: (seeds, radiographs) of "lungs" and of each of the controls.
+        classifier: of the lungs and the first seed, where one has judged all radiographs: between sources.
     """
 
     name: str
@@ -53,7 +53,7 @@ class Study:
 
 
 def labelled(features: Features, column: str) -> tuple[Features, Labels]:
-    """The films with a label in a column of the manifest, and their labels; the errors are those of read_labels."""
+    """Radiographs with a label in a column of the manifest, and their labels; the errors are those of read_labels."""
     known, labels = read_labels(features.rows, column)
     values = {name: numbers[known] for name, numbers in features.values.items()}
     rows = [features.rows[position] for position in known]
@@ -61,7 +61,7 @@ def labelled(features: Features, column: str) -> tuple[Features, Labels]:
 
 
 def read_labels(rows: Sequence[Row], column: str) -> tuple[Positions, Labels]:
-    """The positions of the films with a label in a column of the manifest, and their labels.
+    """The positions of the radiographs with a label in a column of the manifest, and their labels.
 
     Raises:
         UserError: there is no such column, a label is neither 0 nor 1, or a source has too few patients of a label.
@@ -76,7 +76,7 @@ def read_labels(rows: Sequence[Row], column: str) -> tuple[Positions, Labels]:
     known = np.array([position for position, value in enumerate(found) if value in (0, 1)], dtype=np.int64)
     if not len(known):
         raise UserError(
-            f"No film of this set has a label in the column {column}.\n"
+            f"No radiograph of this set has a label in the column {column}.\n"
             "Choose a set with labels, e.g. data=montgomery_shenzhen, or another column: second_step.label=…"
         )
     labels = np.array([found[position] for position in known], dtype=np.int64)
@@ -92,12 +92,12 @@ def _check_sizes(rows: Sequence[Row], labels: Labels, column: str) -> None:
         if min(with_label, without) < MIN_PATIENTS:
             raise UserError(
                 f"{source} has {with_label} patients with {column}=1 and {without} with {column}=0; "
-                f"cross-validation needs {MIN_PATIENTS} of each.\nAdd films, or choose a set without that source."
+                f"cross-validation needs {MIN_PATIENTS} of each.\nAdd radiographs, or choose a set without that source."
             )
 
 
 def run_study(features: Features, labels: Labels, seeds: int) -> Study:
-    """Judge every labelled film within its source and, where there are several, from each other source."""
+    """Judge every labelled radiograph within its source and, where there are several, from each other source."""
     sources = np.array([row.source for row in features.rows])
     names = sorted(set(sources))
     trials = _trials(features, labels, sources, names, seeds)
@@ -106,7 +106,7 @@ def run_study(features: Features, labels: Labels, seeds: int) -> Study:
 
 
 def _source_trials(features: Features, sources: NDArray[np.str_], names: list[str]) -> Iterator[Trial]:
-    """Which of two sources a film is from, for each pair."""
+    """Which of two sources a radiograph is from, for each pair."""
     for one, other in combinations(names, 2):
         pair = np.flatnonzero(np.isin(sources, (one, other)))
         of_other = (sources == other).astype(np.int64)
@@ -137,14 +137,14 @@ def _trials(
 
 
 def fit_on(features: Features, kind: str, labels: Labels, positions: Positions, seed: int) -> Classifier:
-    """A classifier fitted on some of the films, from the lungs or from one of the controls."""
+    """A classifier fitted on some of the radiographs, from the lungs or from one of the controls."""
     values = features.values[kind][positions]
     widths = [values.shape[1]] if kind == SHAPE else features.widths
     return fit(values, widths, labels[positions], _patients(features, positions), seed)
 
 
 def _cross_validated(features: Features, kind: str, labels: Labels, positions: Positions, seed: int) -> Values:
-    """Logits of films, each by a classifier fitted on other patients; its settings are chosen without the film."""
+    """Logits of radiographs, each by a classifier fitted on other patients, which alone choose its settings."""
     logits = np.empty(len(positions))
     for fitted, judged in patient_folds(labels[positions], _patients(features, positions), OUTER_SEED + seed):
         classifier = fit_on(features, kind, labels, positions[fitted], seed)

@@ -531,11 +531,20 @@ def test_padding_that_would_leave_nothing_is_not_used_and_reported(film):
 @pytest.mark.parametrize(
     ("elements", "remark"),
     [
-        ({"WindowCenter": 127, "WindowWidth": 255}, "its window (center 127, width 255) leaves 100 % of the film"),
-        ({"WindowCenter": 9000, "WindowWidth": 400}, "its window (center 9000, width 400) leaves 100 % of the film"),
-        ({"WindowCenter": 2900, "WindowWidth": 10, "VOILUTFunction": "SIGMOID"}, "of the film black or white"),
-        ({"WindowCenter": 32768, "WindowWidth": 65536}, "shows the film in 5 of 256 grey levels"),
-        ({"VOILUTSequence": lut(np.arange(256, dtype="<u2"), first=0, bits=8)}, "its VOI LUT leaves 100 % of the film"),
+        (
+            {"WindowCenter": 127, "WindowWidth": 255},
+            "its window (center 127, width 255) leaves 100 % of the radiograph",
+        ),
+        (
+            {"WindowCenter": 9000, "WindowWidth": 400},
+            "its window (center 9000, width 400) leaves 100 % of the radiograph",
+        ),
+        ({"WindowCenter": 2900, "WindowWidth": 10, "VOILUTFunction": "SIGMOID"}, "of the radiograph black or white"),
+        ({"WindowCenter": 32768, "WindowWidth": 65536}, "shows the radiograph in 5 of 256 grey levels"),
+        (
+            {"VOILUTSequence": lut(np.arange(256, dtype="<u2"), first=0, bits=8)},
+            "its VOI LUT leaves 100 % of the radiograph",
+        ),
     ],
 )
 def test_a_window_that_blanks_the_film_is_not_used_and_reported(film, elements, remark):

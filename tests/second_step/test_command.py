@@ -11,7 +11,7 @@ import pytest
 from lung_seg.prediction.predictor import Prediction
 from lung_seg.second_step.classifier import Classifier
 from tests.conftest import Run
-from tests.second_step.films import few_fits, write_two_hospitals
+from tests.second_step.radiographs import few_fits, write_two_hospitals
 
 SMALL = ("data.raw_dir=raw", "data.image_size_px=64", "data.test_cases=4", "hydra.run.dir=run", "second_step.seeds=1")
 
@@ -39,7 +39,7 @@ def test_the_study_of_two_hospitals(raw: Path, run: Run) -> None:
     with Path("run/cases.csv").open() as file:
         rows = list(csv.DictReader(file))
     assert {(row["trial"], row["source"]) for row in rows} >= {("montgomery → shenzhen", "shenzhen")}
-    assert len(rows) == 48  # each film within its source and from the other
+    assert len(rows) == 48  # each radiograph within its source and from the other
     assert all(0 <= float(row["lungs"]) <= 1 for row in rows)
     assert len(Classifier.from_json(Path("run/classifier.json").read_text()).weights) == 16 + 32 + 64 + 3 * 128
 
@@ -84,11 +84,13 @@ class Blind:
         return Prediction(nothing, nothing, 0.0, "no lung was found", nothing.astype(np.float32), "stretch")
 
 
-def test_films_without_lungs_are_refused_in_two_lines(raw: Path, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_radiographs_without_lungs_are_refused_in_two_lines(
+    raw: Path, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("lung_seg.second_step.analysis.Predictor", Blind)
     refused = run("tuberculosis", *SMALL)
     assert refused.code == 2
-    assert "Two lungs were found in none of the 24 films" in refused.err.splitlines()[-2]
+    assert "Two lungs were found in none of the 24 radiographs" in refused.err.splitlines()[-2]
 
 
 def test_packages_that_are_missing_are_named(raw: Path, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -14,29 +14,29 @@ from lung_seg.second_step.features import (
     averages,
     cell_numbers,
     counted_pixels,
-    film_features,
     normalise,
+    radiograph_features,
 )
 from lung_seg.second_step.scores import auc
-from tests.second_step.films import SIZE_PX, film, toy_encoder
+from tests.second_step.radiographs import SIZE_PX, radiograph, toy_encoder
 
 
-def area_on_other_films(tmp_path: Path, sign: str, kind: str) -> float:
-    """AUC of a classifier of 24 films on 24 others; every second one has the sign."""
+def area_on_other_radiographs(tmp_path: Path, sign: str, kind: str) -> float:
+    """AUC of a classifier of 24 radiographs on 24 others; every second one has the sign."""
     encoder = toy_encoder(tmp_path)
     labels = np.arange(48) % 2
-    features = np.array([film_features(*film(n, sign * int(labels[n])), encoder)[kind] for n in range(48)])
+    features = np.array([radiograph_features(*radiograph(n, sign * int(labels[n])), encoder)[kind] for n in range(48)])
     classifier = fit(features[:24], [6, 8], labels[:24], [str(n) for n in range(24)], seed=0)
     return float(auc(classifier.logits(features[24:]), labels[24:])[0])
 
 
 def test_a_sign_inside_the_lungs_is_found(tmp_path: Path) -> None:
-    assert area_on_other_films(tmp_path, "inside", LUNGS) > 0.95
+    assert area_on_other_radiographs(tmp_path, "inside", LUNGS) > 0.95
 
 
-def test_a_sign_outside_is_found_on_the_whole_film_and_not_in_the_lungs(tmp_path: Path) -> None:
-    assert area_on_other_films(tmp_path, "outside", WHOLE) > 0.9
-    assert area_on_other_films(tmp_path, "outside", LUNGS) < 0.75
+def test_a_sign_outside_is_found_on_the_whole_radiograph_and_not_in_the_lungs(tmp_path: Path) -> None:
+    assert area_on_other_radiographs(tmp_path, "outside", WHOLE) > 0.9
+    assert area_on_other_radiographs(tmp_path, "outside", LUNGS) < 0.75
 
 
 def test_cells_inside_the_region_count_with_their_pixels() -> None:
@@ -58,7 +58,7 @@ def test_the_average_is_that_over_the_pixels_of_the_enlarged_map(cells: int) -> 
 
 
 def test_exposure_does_not_matter() -> None:
-    image, prediction = film(1)
+    image, prediction = radiograph(1)
     darker = (image // 2 + 20).astype(np.uint8)
     assert (
         np.abs(normalise(image, prediction.mask) - normalise(darker, prediction.mask)).max() < 0.15
@@ -68,14 +68,14 @@ def test_exposure_does_not_matter() -> None:
 
 def test_evidence_adds_up_to_the_logit_and_lies_inside_the_lungs(tmp_path: Path) -> None:
     encoder = toy_encoder(tmp_path)
-    image, prediction = film(3)
+    image, prediction = radiograph(3)
     rng = np.random.default_rng(0)
     classifier = Classifier(rng.normal(size=14), 0.7, rng.normal(size=14))
     maps = encoder.maps(normalise(image, prediction.mask))
     evidence = evidence_map(maps, prediction.mask, classifier)
-    of_average_film = classifier.logits(classifier.means[None])[0]
-    logit = classifier.logits(film_features(image, prediction, encoder)[LUNGS][None])[0]
-    assert evidence.sum() == pytest.approx(logit - of_average_film)
+    of_average_radiograph = classifier.logits(classifier.means[None])[0]
+    logit = classifier.logits(radiograph_features(image, prediction, encoder)[LUNGS][None])[0]
+    assert evidence.sum() == pytest.approx(logit - of_average_radiograph)
     assert not evidence[~prediction.mask].any()
     picture = evidence_overlay(image, prediction.mask, evidence, np.abs(evidence).max())
     assert picture.shape == (SIZE_PX, SIZE_PX, 3)

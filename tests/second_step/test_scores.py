@@ -28,8 +28,8 @@ def test_the_area_is_that_of_scikit_learn_with_ties_and_weights() -> None:
 
 def test_operating_points_worked_out_by_hand() -> None:
     points = operating_points(LOGITS, LABELS)
-    assert points["sensitivity_at_90"] == points["sensitivity_at_95"] == 0.5  # no healthy film may be called sick
-    assert points["specificity_at_90"] == points["specificity_at_95"] == 0.75  # all sick films must be
+    assert points["sensitivity_at_90"] == points["sensitivity_at_95"] == 0.5  # no healthy radiograph may be called sick
+    assert points["specificity_at_90"] == points["specificity_at_95"] == 0.75  # all sick radiographs must be
     false_positive, true_positive = roc_curve(LOGITS, LABELS)
     assert (false_positive[0], true_positive[0], false_positive[-1], true_positive[-1]) == (0, 0, 1, 1)
 
@@ -40,13 +40,13 @@ def test_brier_and_reliability_worked_out_by_hand() -> None:
     assert reliability(LOGITS, LABELS)[:2] == [(0.1, 0.0), (0.2, 0.0)]
 
 
-def test_patients_are_resampled_with_all_their_films() -> None:
+def test_patients_are_resampled_with_all_their_radiographs() -> None:
     weights = resampled_weights(["a", "b", "b", "c"])
     assert (weights[:, 1] == weights[:, 2]).all()
     assert (weights[:, [0, 1, 3]].sum(axis=1) == 3).all()
 
 
-def test_the_interval_holds_the_area_and_films_of_one_patient_widen_it() -> None:
+def test_the_interval_holds_the_area_and_radiographs_of_one_patient_widen_it() -> None:
     rng = np.random.default_rng(1)
     labels = np.repeat(rng.permutation(np.arange(30) % 2), 4)
     logits = np.repeat(rng.normal(size=30), 4) + labels

@@ -13,7 +13,7 @@ from lung_seg.second_step.classifier import Classifier, fit, patient_folds
 from lung_seg.second_step.features import CONTROLS, LUNGS, OUTSIDE, Features
 from lung_seg.second_step.report import verdict
 from lung_seg.second_step.study import labelled, run_study
-from tests.second_step.films import drawn_features, few_fits, row
+from tests.second_step.radiographs import drawn_features, few_fits, row
 
 
 @pytest.fixture(autouse=True)
@@ -59,7 +59,7 @@ def test_probabilities_worse_than_a_coin_are_reported() -> None:
     score = {"auc": 0.9, "low": 0.8, "high": 0.95, "brier": 0.3}
     trial = {"scores": {LUNGS: score, OUTSIDE: score | {"auc": 0.6}}, "controls_as_good": []}
     assert verdict(trial, "gout").endswith(
-        "reaches 0.600. Its probabilities do not carry over, only the order of the films."
+        "reaches 0.600. Its probabilities do not carry over, only the order of the radiographs."
     )
 
 
@@ -101,7 +101,7 @@ def relabelled(labels: list[int | None]) -> Features:
     [
         ([0] * 30, "tb_label", "one has 0 patients with tb_label=1 and 30 with tb_label=0; cross-validation needs 10"),
         ([0, 1] * 5, "tb_label", "one has 5 patients with tb_label=1 and 5 with tb_label=0"),
-        ([None] * 30, "tb_label", "No film of this set has a label in the column tb_label."),
+        ([None] * 30, "tb_label", "No radiograph of this set has a label in the column tb_label."),
         ([0, 1, 2] * 10, "tb_label", "second_step.label=tb_label holds 2."),
         ([0, 1] * 15, "sex", "second_step.label=sex holds F."),
         ([0, 1] * 15, "age_years", "second_step.label=age_years holds 40."),
@@ -118,13 +118,15 @@ def test_labels_that_cannot_be_learnt_are_refused_in_two_lines(
     assert second
 
 
-def test_several_films_of_a_patient_are_one_patient() -> None:
+def test_several_radiographs_of_a_patient_are_one_patient() -> None:
     features = relabelled([0, 1] * 15)
-    rows = [dataclasses.replace(film, patient_id=str(number % 6)) for number, film in enumerate(features.rows)]
+    rows = [
+        dataclasses.replace(radiograph, patient_id=str(number % 6)) for number, radiograph in enumerate(features.rows)
+    ]
     with pytest.raises(UserError, match="one has 3 patients with tb_label=1"):
         labelled(dataclasses.replace(features, rows=rows), "tb_label")
 
 
-def test_films_without_a_label_are_left_out() -> None:
+def test_radiographs_without_a_label_are_left_out() -> None:
     features, labels = labelled(relabelled([0, 1, None] * 12), "tb_label")
     assert len(features.rows) == len(labels) == len(features.values[LUNGS]) == 24

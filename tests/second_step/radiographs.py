@@ -1,4 +1,4 @@
-"""Small films of two hospitals, a toy encoder that sees only neighbours, and features without films."""
+"""Small radiographs of two hospitals, a toy encoder that sees only neighbours, and features without radiographs."""
 
 from pathlib import Path
 from typing import Any
@@ -37,7 +37,7 @@ def toy_encoder(tmp_path: Path) -> Encoder:
     return Encoder("toy", weights, stages, [0, 1], channels=1)
 
 
-def film(seed: int, sign: str = "") -> tuple[np.ndarray, Prediction]:
+def radiograph(seed: int, sign: str = "") -> tuple[np.ndarray, Prediction]:
     """A drawn chest and its lungs; a sign is a fine chequered pattern "inside" the lungs or "outside" them."""
     image, right, left = draw_chest(seed, SIZE_PX, SIZE_PX)
     lungs = right | left
@@ -55,21 +55,23 @@ def row(number: int, source: str = "one", label: int | None = 0, patient: int | 
     return Row(name, source, "train", label, person, 64, 64, name, name, name, name, sex="F", age_years=40)
 
 
-def drawn_features(signal: dict[str, float], films: int = 120) -> tuple[Features, np.ndarray]:
+def drawn_features(signal: dict[str, float], radiographs: int = 120) -> tuple[Features, np.ndarray]:
     """Random features of two sources; label 1 raises the first number of each kind by so many deviations."""
     rng = np.random.default_rng(0)
-    labels = np.arange(films) % 2
-    rows = [row(number, "one" if number < films // 2 else "two", int(labels[number])) for number in range(films)]
-    values = {kind: rng.normal(size=(films, 4)) for kind in (LUNGS, *CONTROLS)}
+    labels = np.arange(radiographs) % 2
+    rows = [
+        row(number, "one" if number < radiographs // 2 else "two", int(labels[number])) for number in range(radiographs)
+    ]
+    values = {kind: rng.normal(size=(radiographs, 4)) for kind in (LUNGS, *CONTROLS)}
     for kind, deviations in signal.items():
         values[kind][:, 0] += deviations * labels
     return Features(rows, values, [2, 2], []), labels
 
 
-def write_two_hospitals(raw_dir: Path, films: int = 12) -> None:
-    """Films of both NLM sets in miniature; those with label 1 have a pattern in their lungs."""
-    write_montgomery(raw_dir, cases=films)
-    write_shenzhen(raw_dir, cases=films, without_mask=0)
+def write_two_hospitals(raw_dir: Path, radiographs: int = 12) -> None:
+    """Radiographs of both NLM sets in miniature; those with label 1 have a pattern in their lungs."""
+    write_montgomery(raw_dir, cases=radiographs)
+    write_shenzhen(raw_dir, cases=radiographs, without_mask=0)
     for folder, first_seed in ((raw_dir / "MontgomerySet", 0), (raw_dir / "ChinaSet_AllFiles", 1000)):
         for path in sorted((folder / "CXR_png").glob("*_1.png")):
             image = np.asarray(Image.open(path).convert("L")).astype(int)
