@@ -1,5 +1,6 @@
-"""Processes that torchrun or SLURM restarted."""
+"""Processes of one training: those that torchrun or SLURM restarted, and their end."""
 
+import atexit
 import os
 
 import torch
@@ -23,3 +24,18 @@ def reinit_process_group(accelerator: str) -> None:
     store = dist.PrefixStore(f"restart_{restart}", dist.TCPStore(address, int(port)))  # type: ignore[attr-defined]
     backend = "nccl" if accelerator != "cpu" and torch.cuda.is_available() else "gloo"
     dist.init_process_group(backend, store=store, rank=int(rank), world_size=int(world_size))
+
+
+def destroy_process_group_at_exit() -> None:
+    """Disconnect the processes before the interpreter ends.
+
+    Lightning does so for NCCL only. A gloo thread that still runs then may abort its process, whose work is done, with
+    "terminate called without an active exception".
+    """
+    atexit.unregister(_destroy_process_group)  # a process may make several Trainers
+    atexit.register(_destroy_process_group)
+
+
+def _destroy_process_group() -> None:
+    if dist.is_initialized():
+        dist.destroy_process_group()

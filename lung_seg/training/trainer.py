@@ -19,7 +19,7 @@ from lung_seg.config import TrainerConfig
 from lung_seg.errors import FailureError, UserError
 from lung_seg.model.precision import choose_precision
 from lung_seg.training.checkpointing import AtomicCheckpointIO
-from lung_seg.training.restart import is_restarted, reinit_process_group
+from lung_seg.training.restart import destroy_process_group_at_exit, is_restarted, reinit_process_group
 
 
 def is_main_process() -> bool:
@@ -32,6 +32,7 @@ def make_trainer(
 ) -> pl.Trainer:
     """A Trainer with these settings; a UserError if the machine lacks the requested hardware."""
     silence_warnings()
+    destroy_process_group_at_exit()
     precision = choose_precision(settings.precision, settings.accelerator)
     plugins: list[Any] = [AtomicCheckpointIO()]
     if TorchElasticEnvironment.detect():

@@ -11,7 +11,8 @@ import pytest
 ROOT = Path(__file__).parents[2]
 SCRIPT = """
 import os, signal, sys, torch
-from lung_seg.training.restart import is_restarted, reinit_process_group
+from lung_seg.training.restart import destroy_process_group_at_exit, is_restarted, reinit_process_group
+destroy_process_group_at_exit()
 torch.distributed.init_process_group("gloo") if not is_restarted() else reinit_process_group("cpu")
 total = torch.ones(1)
 torch.distributed.all_reduce(total)
