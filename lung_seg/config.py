@@ -18,6 +18,7 @@ WINDOWS = (
 )  # of DICOM: its own window unless that blanks the radiograph, or the whole range of values
 SAMPLERS = ("tpe", "random", "grid")
 ENCODERS = ("unet", "efficientnet")  # the network that finds the lungs, or a general one from the extra second_step
+RESIZE_MODES = ("stretch", "letterbox")
 MIN_SECOND_STEP_PX = 64  # at 32 the deepest level of an encoder has one cell, for both lungs
 RENAMED_DATA_KEYS = {"phantoms_beside": "synthetic_per_epoch"}  # keys of earlier versions
 AUTO_PRECISION = "auto: bf16-mixed on hardware with bf16 arithmetic, else 32-true"
@@ -61,7 +62,7 @@ class DataConfig(ConfigGroup, prefix="data."):
     prepared_dir: str = config_field("data/segmentation", "Folder that prepared sets are written to.")
     download: bool = config_field(False, "Download the official archives to data.raw_dir first.")
     image_size_px: int = config_field(512, "Height and width of the network's input in px.", at_least=16, at_most=4096)
-    resize: str = config_field("stretch", "How a radiograph is made square.", choices=("stretch", "letterbox"))
+    resize: str = config_field("stretch", "How a radiograph is made square.", choices=RESIZE_MODES)
     test_cases: float = config_field(0.15, "Cases of the test split: a number, or a fraction below 1.", above=0)
     validation_fraction: float = config_field(0.2, "Fraction of the rest used for validation.", above=0, below=1)
     split_seed: int = config_field(0, "Random seed of the split.", at_least=0)
@@ -256,6 +257,9 @@ class PredictConfig(ConfigGroup):
     cleaning: bool = config_field(True, "Remove components that cannot be lung and fill holes.")
     overlay: bool = config_field(True, "Write the radiograph with the lung contours.")
     crop: bool = config_field(False, "Write the box around the lungs, unchanged and with all but the lungs faded out.")
+    tuberculosis: Any = config_field(
+        False, "Look for signs of tuberculosis: true, efficientnet, or a run directory of tuberculosis.py."
+    )
     dicom_seg: bool = config_field(False, "Write a DICOM Segmentation object for DICOM input.")
     inverted: bool = config_field(False, "The files show air bright and bone dark.")
     spacing_mm: float | None = config_field(None, "Pixel size, for areas in mm²; null: read from the file.", above=0)
@@ -273,6 +277,11 @@ class PredictConfig(ConfigGroup):
         """Paths of one network or an ensemble; empty: the shipped weights."""
         paths = self.checkpoint if isinstance(self.checkpoint, list) else [self.checkpoint]
         return [str(path) for path in paths if path is not None]
+
+    @property
+    def classifier(self) -> str | None:
+        """The classifier of the second step: a name or a path; None without a second step."""
+        return {"true": "unet", "false": None, "none": None}.get(str(self.tuberculosis).lower(), str(self.tuberculosis))
 
 
 @dataclass
@@ -303,7 +312,8 @@ class SecondStepConfig(ConfigGroup, prefix="second_step."):
     """Signs of a disease inside the lungs."""
 
     encoder: str = config_field("unet", "Network whose feature maps describe the lungs.", choices=ENCODERS)
-    label: str = config_field("tb_label", "Column of manifest.csv that holds the label, 0 or 1.")
+    label: str = config_field("tb_label", "Column of manifest.csv, or of the table, that holds the label, 0 or 1.")
+    table: str | None = config_field(None, "CSV file with a line for each radiograph: film,label.")
     seeds: int = config_field(5, "Repetitions with other folds.", at_least=1, at_most=100)
     checkpoint: str | None = config_field(None, "Network that finds the lungs; null: shipped weights.")
 

@@ -1,11 +1,15 @@
 """Segment the lungs of radiographs: ``python predict.py --help`` lists the settings."""
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from lung_seg.cli.command import command
 from lung_seg.config import PredictConfig
 from lung_seg.environment import keep_freed_memory
-from lung_seg.errors import FailureError
+from lung_seg.errors import FailureError, UserError
+
+if TYPE_CHECKING:
+    from lung_seg.second_step.assessment import Assessor
 
 
 @command("predict", PredictConfig, main_key="input", verbatim_keys=("input", "output"))
@@ -15,7 +19,7 @@ def main(config: PredictConfig, output: Path) -> None:
     from lung_seg.prediction.inputs import TABLE, printable
 
     keep_freed_memory()
-    outcome = predict(config, output)
+    outcome = predict(config, output, _second_step(config))
     predicted = _count(outcome.predicted, "radiograph")
     print(f"\nPredicted {predicted}: masks, overlays and {TABLE} are in {printable(output)}.")
     if outcome.skipped:
@@ -30,6 +34,19 @@ def main(config: PredictConfig, output: Path) -> None:
         raise FailureError(
             f"{_count(outcome.failed, 'file')} could not be used; the column error of {output / TABLE} says why."
         )
+
+
+def _second_step(config: PredictConfig) -> "Assessor | None":
+    if config.classifier is None:
+        return None
+    try:
+        from lung_seg.second_step.assessment import Assessor
+    except ModuleNotFoundError as error:
+        raise UserError(
+            f"tuberculosis={config.tuberculosis} needs {error.name}, which is not installed.\n"
+            'Install it: pip install "lung_seg[train]"'
+        ) from error
+    return Assessor(config.classifier, config.checkpoints)
 
 
 def _count(number: int, noun: str) -> str:

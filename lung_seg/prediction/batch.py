@@ -21,8 +21,10 @@ from lung_seg.environment import usable_cores
 from lung_seg.errors import UserError
 from lung_seg.files import locked, sha256, write_csv
 from lung_seg.prediction.dicom_seg import write_dicom_seg
+from lung_seg.prediction.finding import Finding
 from lung_seg.prediction.inputs import (
     CROP,
+    EVIDENCE,
     LUNGS,
     MASK,
     OVERLAY,
@@ -35,7 +37,7 @@ from lung_seg.prediction.inputs import (
     printable,
 )
 from lung_seg.prediction.measurements import Box, Measurements, measure, soft_masked, spacing_warning, with_margin
-from lung_seg.prediction.predictor import Prediction, Predictor
+from lung_seg.prediction.predictor import Prediction, Predictor, SecondStep
 from lung_seg.raw.dicom import is_dicom
 from lung_seg.raw.image_file import Grey, write_png
 from lung_seg.raw.radiograph import Radiograph, open_radiograph
@@ -45,6 +47,7 @@ COLUMNS = (
     *(field.name for field in dataclasses.fields(Measurements) if field.name != "box"),
     *(f"box_{name}" for name in Box._fields),
     *("quality", "warning", "error"),
+    *("tb_score", "tb_zones", "tb_text"),  # of the second step; empty without it
     *("weights", "settings"),  # what made the mask
 )
 CROP_MARGIN = 0.05  # around the box of the lungs, as a fraction of its longer side
@@ -67,8 +70,10 @@ class Outcome:
     remarks: list[str]
 
 
-def predict(config: PredictConfig, output: Path) -> Outcome:
+def predict(config: PredictConfig, output: Path, second_step: SecondStep | None = None) -> Outcome:
     """Predict every radiograph of the input; write its files and its row of predictions.csv to ``output``.
+
+    A second step adds its columns and the picture of its evidence.
 
     Rows are appended as they are finished, so that an interrupted run can be resumed with ``skip_existing``. A second
     process that writes to the same folder waits for the first one.
@@ -79,10 +84,10 @@ def predict(config: PredictConfig, output: Path) -> Outcome:
     inputs = find_inputs(config.input, output)
     output.mkdir(parents=True, exist_ok=True)
     with locked(output / TABLE):
-        return _predict_into(config, inputs, output)
+        return _predict_into(config, inputs, output, second_step)
 
 
-def _predict_into(config: PredictConfig, inputs: Inputs, output: Path) -> Outcome:
+def _predict_into(config: PredictConfig, inputs: Inputs, output: Path, second_step: SecondStep | None) -> Outcome:
     table = output / TABLE
     rows = read_table(table)
     stems = {name: row["mask"].removesuffix(MASK) for name, row in rows.items() if row["mask"]}
@@ -95,6 +100,7 @@ def _predict_into(config: PredictConfig, inputs: Inputs, output: Path) -> Outcom
         cleaning=config.cleaning,
         device=config.device,
         precision=config.precision,
+        second_step=second_step,
         threads=cores // workers,  # one radiograph per core is faster than two cores sharing a network's operations
     )
     origin = _origin(predictor, config)
@@ -116,7 +122,7 @@ def _predict_into(config: PredictConfig, inputs: Inputs, output: Path) -> Outcom
 
 
 def _origin(predictor: Predictor, config: PredictConfig) -> Row:
-    """The columns that say what makes the masks: the weights, in any order, and the settings that change a mask."""
+    """The columns that say what makes a row: the weights, in any order, and the settings that change it."""
     settings = {
         "lung_seg": __version__,
         "flip": config.flip,
@@ -125,6 +131,7 @@ def _origin(predictor: Predictor, config: PredictConfig) -> Row:
         "window": config.window,
         "spacing_mm": config.spacing_mm,
         "precision": "+".join(sorted({backend.precision for backend in predictor.backends})),
+        "tuberculosis": predictor.second_step.digest[:HASH_DIGITS] if predictor.second_step else False,
     }
     return {
         "weights": " ".join(sorted(sha256(backend.path)[:HASH_DIGITS] for backend in predictor.backends)),
@@ -164,17 +171,21 @@ def _is_done(job: Job, rows: Mapping[str, Row], config: PredictConfig, output: P
     row = rows.get(job.name)
     if row is None or row["error"]:
         return False
-    paths = _result_paths(job, config, output, bool(row["box_width_px"]))
+    paths = _result_paths(job, config, output, bool(row["box_width_px"]), bool(row["tb_score"]))
     if not all(path.is_file() for path in paths.values()):
         return False
     return not job.path.is_file() or job.path.stat().st_mtime <= paths[MASK].stat().st_mtime
 
 
-def _result_paths(job: Job, config: PredictConfig, output: Path, has_lungs: bool) -> dict[str, Path]:
+def _result_paths(
+    job: Job, config: PredictConfig, output: Path, has_lungs: bool, has_evidence: bool
+) -> dict[str, Path]:
     """The files to write for a radiograph, by the ending of their name."""
     endings = [MASK]
     if config.overlay:
         endings.append(OVERLAY)
+    if has_evidence:
+        endings.append(EVIDENCE)
     if config.crop and has_lungs:
         endings += [CROP, LUNGS]
     if config.dicom_seg and is_dicom(job.path):
@@ -234,11 +245,14 @@ def _write_files(
 ) -> None:
     """Write the requested files of a radiograph, the mask last: where it exists the others do."""
     mask = prediction.mask
-    paths = _result_paths(job, config, output, has_lungs=box is not None)
+    evidence = prediction.finding.picture if prediction.finding else None
+    paths = _result_paths(job, config, output, box is not None, evidence is not None)
     if OVERLAY in paths:
         small = fit_within(image, OVERLAY_PX)
         small_mask = cv2.resize(mask.view(np.uint8), small.shape[::-1], interpolation=cv2.INTER_NEAREST) > 0
         write_png(paths[OVERLAY], overlay(small, small_mask, None))
+    if evidence is not None:
+        write_png(paths[EVIDENCE], evidence)
     if CROP in paths and box:
         inside = with_margin(box, CROP_MARGIN, *image.shape)
         write_png(paths[CROP], image[inside])
@@ -261,7 +275,13 @@ def _result_row(job: Job, prediction: Prediction, measured: Measurements, warnin
         **({f"box_{name}": value for name, value in box._asdict().items()} if box else {}),
         "quality": round(prediction.quality, 4),
         "warning": printable(warning),
+        **(_finding_columns(prediction.finding) if prediction.finding else {}),
     }
+
+
+def _finding_columns(finding: Finding) -> Row:
+    zones = " ".join(f"{zone}={evidence:+.3f}" for zone, evidence in finding.zones.items())
+    return {"tb_score": finding.score, "tb_zones": zones, "tb_text": printable(finding.text)}
 
 
 def _error_row(job: Job, error: UserError) -> Row:

@@ -16,7 +16,10 @@ from lung_seg.raw.dicom import is_image_or_dicom
 JSRT_SUFFIX = ".img"  # of its raw files
 TABLE = "predictions.csv"
 TABLE_START = b"input,mask,width_px,height_px,"  # of all versions
-MASK, OVERLAY, CROP, LUNGS, SEG = "_mask.png", "_overlay.png", "_crop.png", "_lungs.png", "_seg.dcm"  # name endings
+MASK, OVERLAY, EVIDENCE, CROP, LUNGS, SEG = (  # name endings
+    *("_mask.png", "_overlay.png", "_evidence.png", "_crop.png", "_lungs.png"),
+    "_seg.dcm",
+)
 # Line breaks and other control characters, and the bytes of names that are not UTF-8 (PEP 383).
 UNPRINTABLE = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
 
@@ -128,7 +131,7 @@ def _without_results(files: Iterable[Path], root: Path, output: Path) -> tuple[l
             if folder not in folders:
                 folders[folder] = folder == output or _holds_table(folder)
         holder = next((folder for folder in reversed(above) if folders[folder]), None)
-        is_result = file.name == TABLE or file.name.endswith((MASK, OVERLAY, CROP, LUNGS, SEG))
+        is_result = file.name == TABLE or file.name.endswith((MASK, OVERLAY, EVIDENCE, CROP, LUNGS, SEG))
         if holder is None or (holder == root and not is_result):
             kept.append(file)
         elif holder != output or holder == root:

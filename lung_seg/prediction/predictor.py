@@ -1,10 +1,11 @@
 """From a radiograph to its lungs. Needs NumPy, OpenCV, Pillow and one backend: PyTorch or onnxruntime."""
 
+import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 import cv2
 import numpy as np
@@ -13,6 +14,7 @@ from numpy.typing import NDArray
 from lung_seg.config import LUNG_PROBABILITY, MAX_MEGAPIXELS
 from lung_seg.errors import UserError
 from lung_seg.prediction.backends import Batch, open_backend
+from lung_seg.prediction.finding import Finding
 from lung_seg.prediction.postprocess import (
     LEFT,
     RIGHT,
@@ -46,6 +48,8 @@ class Prediction:
         network_probability: probability of lung, (S, S), of the network input.
         resize: how the radiograph was resized to the network input.
         mirrored: the file is mirrored: ``network_probability`` is mirrored with respect to the masks.
+        quality_warning: the part of the warning that is about the mask alone.
+        finding: what the second step says of the lungs; None without one.
     """
 
     right: Mask
@@ -55,6 +59,8 @@ class Prediction:
     network_probability: Probability
     resize: str
     mirrored: bool = False
+    quality_warning: str = ""
+    finding: Finding | None = None
 
     @property
     def mask(self) -> Mask:
@@ -66,7 +72,16 @@ class Prediction:
         """Probability of lung before cleaning, (H, W) float32."""
         height_px, width_px = self.right.shape
         full = to_original_size(self.network_probability, height_px, width_px, self.resize, cv2.INTER_LINEAR)
-        return _mirror(full) if self.mirrored else full
+        return mirror(full) if self.mirrored else full
+
+
+class SecondStep(Protocol):
+    """Looks for something inside the lungs that were found; ``digest`` tells what does it."""
+
+    digest: str
+
+    def __call__(self, image: Grey, prediction: Prediction) -> Finding:
+        """The finding in a radiograph (H, W)."""
 
 
 class Predictor:
@@ -86,6 +101,7 @@ class Predictor:
         max_megapixels: a file with more pixels is refused before it is decoded.
         threads: CPU threads per call, None for all. Set it where several threads predict at once.
         precision: of PyTorch: "32-true", "bf16-mixed", or "auto" for the faster of them on this hardware.
+        second_step: makes the ``finding`` of a radiograph (H, W) and its lungs; see ``second_step.assessment``.
 
     Raises:
         UserError: a file cannot be used, its backend is not installed, or the networks take inputs of different sizes.
@@ -102,6 +118,7 @@ class Predictor:
         max_megapixels: int = MAX_MEGAPIXELS,
         threads: int | None = None,
         precision: str = "auto",
+        second_step: SecondStep | None = None,
     ):
         paths = [Path(checkpoint) for checkpoint in checkpoints] or [SHIPPED if find_spec("torch") else SHIPPED_ONNX]
         self.backends = [open_backend(path, device, threads, precision) for path in paths]
@@ -110,6 +127,7 @@ class Predictor:
         self.inverted = inverted
         self.window = window
         self.max_megapixels = max_megapixels
+        self.second_step = second_step
         inputs = [backend.description["data"] for backend in self.backends]
         sizes = sorted({f"{data['image_size_px']} px, {data['resize']}" for data in inputs})
         if len(sizes) > 1:
@@ -138,7 +156,7 @@ class Predictor:
 
     def to_network_input(self, image: Grey, mirrored: bool = False) -> Grey:
         """Resize a radiograph (H, W) to the network input (S, S), which shows the patient's right side on the left."""
-        return to_network_input(_mirror(image) if mirrored else image, self.size_px, self.resize)
+        return to_network_input(mirror(image) if mirrored else image, self.size_px, self.resize)
 
     def probabilities(self, network_inputs: Sequence[Grey]) -> list[Probability]:
         """Probability of lung, (S, S) for each network input (S, S)."""
@@ -161,15 +179,19 @@ class Predictor:
         side = to_original_size(nearest_lung_map(mask), height_px, width_px, self.resize, cv2.INTER_NEAREST)
         right, left = full_mask & (side == RIGHT), full_mask & (side == LEFT)
         remarks = [*radiograph.remarks, *([MIRRORED] if radiograph.mirrored else []), quality.warning]
-        return Prediction(
-            right=_mirror(right) if radiograph.mirrored else right,
-            left=_mirror(left) if radiograph.mirrored else left,
+        prediction = Prediction(
+            right=mirror(right) if radiograph.mirrored else right,
+            left=mirror(left) if radiograph.mirrored else left,
             quality=quality.score,
             warning="; ".join(filter(None, remarks)),
             network_probability=probability,
             resize=self.resize,
             mirrored=radiograph.mirrored,
+            quality_warning=quality.warning,
         )
+        if self.second_step is None:
+            return prediction
+        return dataclasses.replace(prediction, finding=self.second_step(radiograph.pixels, prediction))
 
     def _mean_probability(self, batch: Batch) -> NDArray[np.float32]:
         # The sigmoid of the logits, by tanh since exp(-logits) could overflow.
@@ -188,6 +210,6 @@ def _check_array(image: Any) -> None:
         )
 
 
-def _mirror(values: MapT) -> MapT:
+def mirror(values: MapT) -> MapT:
     """A map or image (H, W) with its columns reversed, contiguous as OpenCV needs it."""
     return np.ascontiguousarray(values[:, ::-1])  # type: ignore[return-value]

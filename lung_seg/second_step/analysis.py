@@ -15,13 +15,16 @@ from lung_seg.prediction.predictor import SHIPPED, Predictor
 from lung_seg.prepared.manifest import read_manifest
 from lung_seg.prepared.store import MANIFEST, read_case
 from lung_seg.raw.image_file import write_png
+from lung_seg.second_step.classifier import NAME, Classifier, ClassifierFile
 from lung_seg.second_step.encoder import Encoder, efficientnet_encoder, unet_encoder
-from lung_seg.second_step.evidence import evidence_map, evidence_overlay
+from lung_seg.second_step.evidence import evidence_map, evidence_overlay, strong_evidence
 from lung_seg.second_step.features import CONTROLS, LUNGS, Features, normalise, read_features
+from lung_seg.second_step.labels import read_labels
 from lung_seg.second_step.report import ShownRadiograph, write_report
 from lung_seg.second_step.scores import interval, mean_auc_samples, reliability, resampled_weights, sigmoid, summarise
-from lung_seg.second_step.study import Study, Trial, fit_on, labelled, read_labels, run_study
+from lung_seg.second_step.study import Study, Trial, fit_on, labelled, run_study
 
+SCALED = 20  # radiographs that the strength of the colours is chosen for
 SHOWN = 3  # radiographs with the highest logit of each trial between sources, and with the lowest
 
 
@@ -32,11 +35,12 @@ def analyse(config: TuberculosisConfig, folder: Path, run_dir: Path) -> dict[str
         UserError: the labels do not suffice, or the encoder is not installed.
     """
     settings = config.second_step
+    table = Path(settings.table) if settings.table else None
     checkpoint = Path(settings.checkpoint) if settings.checkpoint else SHIPPED
-    read_labels(read_manifest(folder / MANIFEST), settings.label)  # before minutes of work
+    read_labels(read_manifest(folder / MANIFEST), settings.label, table)  # before minutes of work
     predictor = Predictor(checkpoint)
     encoder = efficientnet_encoder() if settings.encoder == "efficientnet" else unet_encoder(checkpoint)
-    features, labels = labelled(read_features(folder, encoder, predictor), settings.label)
+    features, labels = labelled(read_features(folder, encoder, predictor), settings.label, table)
     study = run_study(features, labels, settings.seeds)
     finding = "tuberculosis" if settings.label == "tb_label" else settings.label
     summary: dict[str, Any] = {
@@ -55,10 +59,19 @@ def analyse(config: TuberculosisConfig, folder: Path, run_dir: Path) -> dict[str
         "git_revision": git_revision(),
     }
     classifier = fit_on(features, LUNGS, labels, np.arange(len(labels)), seed=0)
-    description = {name: summary[name] for name in ("encoder", "label", "data")} | {"widths": features.widths}
-    write_text(run_dir / "classifier.json", classifier.to_json(description))
     _write_cases(run_dir / "cases.csv", study, features)
     write_text(run_dir / "summary.json", json.dumps(summary, indent=1))
+    file = ClassifierFile(
+        classifier,
+        finding,
+        encoder.name,
+        encoder.digest,
+        config.data.image_size_px,
+        config.data.resize,
+        _evidence_scale(folder, features, classifier, encoder, predictor),
+        summary["data"] | {"label": settings.label, "with_label": int(labels.sum())},
+    )
+    file.write(run_dir / NAME)
     shown = [radiograph for trial in study.trials for radiograph in _shown(trial, folder, features, encoder, predictor)]
     for radiograph in shown:
         write_png(run_dir / "evidence" / f"{radiograph.case_id}.png", radiograph.picture)
@@ -97,6 +110,19 @@ def _write_cases(path: Path, study: Study, features: Features) -> None:
     write_csv(path, list(table[0]), table)
 
 
+def _evidence_scale(
+    folder: Path, features: Features, classifier: Classifier, encoder: Encoder, predictor: Predictor
+) -> float:
+    """Evidence of a pixel that gets the full colour: of a few radiographs the median of the strong ones."""
+    strong = []
+    for row in features.rows[:: max(1, len(features.rows) // SCALED)]:
+        image, _ = read_case(folder, row.case_id)
+        lungs = predictor.predict(image).mask
+        evidence = evidence_map(encoder.maps(normalise(image, lungs)), lungs, classifier)
+        strong.append(strong_evidence(evidence, lungs))
+    return float(np.median(strong))
+
+
 def _shown(
     trial: Trial, folder: Path, features: Features, encoder: Encoder, predictor: Predictor
 ) -> Iterator[ShownRadiograph]:
@@ -112,7 +138,7 @@ def _shown(
         lungs = predictor.predict(image).mask
         evidence = evidence_map(encoder.maps(normalise(image, lungs)), lungs, trial.classifier)
         radiographs.append((number, row.case_id, image, lungs, evidence))
-    strongest = float(np.median([np.quantile(np.abs(evidence[lungs]), 0.98) for *_, lungs, evidence in radiographs]))
+    strongest = float(np.median([strong_evidence(evidence, lungs) for *_, lungs, evidence in radiographs]))
     for number, case_id, image, lungs, evidence in radiographs:
         picture = evidence_overlay(image, lungs, evidence, strongest)
         yield ShownRadiograph(trial.name, case_id, int(trial.labels[number]), float(sigmoid(logits)[number]), picture)

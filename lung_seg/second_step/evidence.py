@@ -33,6 +33,11 @@ def evidence_map(maps: list[FeatureMap], lungs: Mask, classifier: Classifier) ->
     return np.where(lungs, evidence, 0.0)
 
 
+def strong_evidence(evidence: Values, lungs: Mask) -> float:
+    """Evidence that 2 % of a radiograph's pixels of lung exceed, for or against."""
+    return float(np.quantile(np.abs(evidence[lungs]), 0.98))
+
+
 def evidence_overlay(image: Grey, lungs: Mask, evidence: Values, strongest: float) -> Rgb:
     """The radiograph (S, S) tinted orange where evidence speaks for label 1 and blue-green where it speaks against.
 

@@ -4,25 +4,22 @@ Within a source a classifier may read what its sick and healthy differ by for ot
 exposure, other arms. A control that does not see the lungs finds that too. At another source such habits are of no use.
 """
 
-from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import combinations, permutations
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from lung_seg.errors import UserError
-from lung_seg.prepared.manifest import COLUMNS, Row
-from lung_seg.second_step.classifier import Classifier, fit, patient_folds
+from lung_seg.second_step.classifier import Classifier
 from lung_seg.second_step.features import CONTROLS, LUNGS, SHAPE, Features
+from lung_seg.second_step.fitting import fit, patient_folds
+from lung_seg.second_step.labels import Positions, read_labels
 from lung_seg.second_step.scores import Labels, Values
 
-MIN_PATIENTS = 10  # with each label in each source: two in each outer fold
 OUTER_SEED = 1000  # added to the seed of the outer folds, so that the inner ones are others
-
-Positions = NDArray[np.int64]
 
 
 @dataclass(frozen=True)
@@ -30,7 +27,7 @@ class Trial:
     """Radiographs judged by classifiers that were not fitted on them.
 
     Attributes:
-        name: "within montgomery" or "montgomery → shenzhen".
+        name: "within montgomery", "montgomery → shenzhen" or "all sources → shenzhen".
         positions: of the judged radiographs in the features' rows.
         labels: their labels.
         logits: (seeds, radiographs) of "lungs" and of each of the controls.
@@ -52,48 +49,12 @@ class Study:
     source_trials: list[Trial]
 
 
-def labelled(features: Features, column: str) -> tuple[Features, Labels]:
-    """Radiographs with a label in a column of the manifest, and their labels; the errors are those of read_labels."""
-    known, labels = read_labels(features.rows, column)
+def labelled(features: Features, column: str, table: Path | None = None) -> tuple[Features, Labels]:
+    """Radiographs with a label, and their labels; arguments and errors are those of read_labels."""
+    known, labels = read_labels(features.rows, column, table)
     values = {name: numbers[known] for name, numbers in features.values.items()}
     rows = [features.rows[position] for position in known]
     return Features(rows, values, features.widths, features.without_lungs), labels
-
-
-def read_labels(rows: Sequence[Row], column: str) -> tuple[Positions, Labels]:
-    """The positions of the radiographs with a label in a column of the manifest, and their labels.
-
-    Raises:
-        UserError: there is no such column, a label is neither 0 nor 1, or a source has too few patients of a label.
-    """
-    if column not in COLUMNS:
-        raise UserError(f"second_step.label={column} is no column of manifest.csv.\nIt has: {', '.join(COLUMNS)}.")
-    found = [getattr(row, column) for row in rows]
-    others = sorted({str(value) for value in found if value not in (0, 1, None, "")})
-    if others:
-        examples = ", ".join(others[:3]) + (", …" if len(others) > 3 else "")
-        raise UserError(f"second_step.label={column} holds {examples}.\nA label must be 0 or 1, or empty if unknown.")
-    known = np.array([position for position, value in enumerate(found) if value in (0, 1)], dtype=np.int64)
-    if not len(known):
-        raise UserError(
-            f"No radiograph of this set has a label in the column {column}.\n"
-            "Choose a set with labels, e.g. data=montgomery_shenzhen, or another column: second_step.label=…"
-        )
-    labels = np.array([found[position] for position in known], dtype=np.int64)
-    _check_sizes([rows[position] for position in known], labels, column)
-    return known, labels
-
-
-def _check_sizes(rows: Sequence[Row], labels: Labels, column: str) -> None:
-    patients = {(row.source, label, row.patient) for row, label in zip(rows, labels.tolist(), strict=True)}
-    counts = Counter((source, label) for source, label, _ in patients)
-    for source in sorted({row.source for row in rows}):
-        with_label, without = counts[source, 1], counts[source, 0]
-        if min(with_label, without) < MIN_PATIENTS:
-            raise UserError(
-                f"{source} has {with_label} patients with {column}=1 and {without} with {column}=0; "
-                f"cross-validation needs {MIN_PATIENTS} of each.\nAdd radiographs, or choose a set without that source."
-            )
 
 
 def run_study(features: Features, labels: Labels, seeds: int) -> Study:
@@ -101,7 +62,8 @@ def run_study(features: Features, labels: Labels, seeds: int) -> Study:
     sources = np.array([row.source for row in features.rows])
     names = sorted(set(sources))
     trials = _trials(features, labels, sources, names, seeds)
-    progress = tqdm(trials, "Cross-validation", len(names) ** 2, leave=False, unit=" trials")
+    number = len(names) ** 2 + (len(names) if len(names) > 1 else 0)
+    progress = tqdm(trials, "Cross-validation", number, leave=False, unit=" trials")
     return Study(list(progress), list(_source_trials(features, sources, names)))
 
 
@@ -119,11 +81,7 @@ def _trials(
 ) -> Iterator[Trial]:
     for name in names:
         inside = np.flatnonzero(sources == name)
-        logits = {
-            kind: np.stack([_cross_validated(features, kind, labels, inside, seed) for seed in range(seeds)])
-            for kind in (LUNGS, *CONTROLS)
-        }
-        yield Trial(f"within {name}", inside, labels[inside], logits)
+        yield Trial(f"within {name}", inside, labels[inside], _of_seeds(features, labels, inside, seeds))
     for fitted, judged in permutations(names, 2):
         here, there = np.flatnonzero(sources == fitted), np.flatnonzero(sources == judged)
         classifiers = {
@@ -134,6 +92,21 @@ def _trials(
             for kind, of_seeds in classifiers.items()
         }
         yield Trial(f"{fitted} → {judged}", there, labels[there], logits, classifiers[LUNGS][0])
+    if len(names) > 1:
+        everything = np.arange(len(labels))
+        logits = _of_seeds(features, labels, everything, seeds)
+        for name in names:  # each source is judged alone, or the source would give the label away
+            inside = np.flatnonzero(sources == name)
+            of_source = {kind: values[:, inside] for kind, values in logits.items()}
+            yield Trial(f"all sources → {name}", inside, labels[inside], of_source)
+
+
+def _of_seeds(features: Features, labels: Labels, positions: Positions, seeds: int) -> dict[str, Values]:
+    """Cross-validated logits (seeds, radiographs) of the lungs and of each control."""
+    return {
+        kind: np.stack([_cross_validated(features, kind, labels, positions, seed) for seed in range(seeds)])
+        for kind in (LUNGS, *CONTROLS)
+    }
 
 
 def fit_on(features: Features, kind: str, labels: Labels, positions: Positions, seed: int) -> Classifier:

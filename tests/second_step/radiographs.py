@@ -20,8 +20,8 @@ SIZE_PX = 64
 
 def few_fits(monkeypatch: pytest.MonkeyPatch) -> None:
     """Two folds and one strength: a twentieth of the fits."""
-    monkeypatch.setattr("lung_seg.second_step.classifier.FOLDS", 2)
-    monkeypatch.setattr("lung_seg.second_step.classifier.STRENGTHS", (0.1,))
+    monkeypatch.setattr("lung_seg.second_step.fitting.FOLDS", 2)
+    monkeypatch.setattr("lung_seg.second_step.fitting.STRENGTHS", (0.1,))
 
 
 def toy_encoder(tmp_path: Path) -> Encoder:

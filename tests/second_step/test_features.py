@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from lung_seg.second_step.classifier import Classifier, fit
+from lung_seg.second_step.classifier import Classifier
 from lung_seg.second_step.encoder import efficientnet_encoder
 from lung_seg.second_step.evidence import evidence_map, evidence_overlay
 from lung_seg.second_step.features import (
@@ -17,6 +17,7 @@ from lung_seg.second_step.features import (
     normalise,
     radiograph_features,
 )
+from lung_seg.second_step.fitting import fit
 from lung_seg.second_step.scores import auc
 from tests.second_step.radiographs import SIZE_PX, radiograph, toy_encoder
 

@@ -9,8 +9,8 @@ import pytest
 
 from lung_seg.errors import UserError
 from lung_seg.second_step.analysis import summarise_trial
-from lung_seg.second_step.classifier import Classifier, fit, patient_folds
 from lung_seg.second_step.features import CONTROLS, LUNGS, OUTSIDE, Features
+from lung_seg.second_step.fitting import fit, patient_folds
 from lung_seg.second_step.report import verdict
 from lung_seg.second_step.study import labelled, run_study
 from tests.second_step.radiographs import drawn_features, few_fits, row
@@ -28,7 +28,8 @@ def trials(signal: dict[str, float]) -> dict[str, dict[str, Any]]:
 
 def test_a_sign_in_the_lungs_is_found_within_and_between_sources() -> None:
     found = trials({LUNGS: 4.0})
-    assert set(found) == {"within one", "within two", "one → two", "two → one"}
+    within_and_between = {"within one", "within two", "one → two", "two → one"}
+    assert set(found) == within_and_between | {"all sources → one", "all sources → two"}
     for trial in found.values():
         assert trial["scores"][LUNGS]["auc"] > 0.9
         assert trial["controls_as_good"] == []
@@ -81,16 +82,6 @@ def test_probabilities_are_calibrated() -> None:
     assert (upper, lower) == (pytest.approx(0, abs=0.1), pytest.approx(0, abs=0.1))
 
 
-def test_a_classifier_is_plain_json(tmp_path: Path) -> None:
-    classifier = Classifier(np.array([0.1, -2.0]), 0.3, np.array([1.0, 2.0]))
-    path = tmp_path / "classifier.json"
-    path.write_text(classifier.to_json({"label": "tb_label"}))
-    again = Classifier.from_json(path.read_text())
-    values = np.array([[3.0, 4.0]])
-    assert again.logits(values).tolist() == classifier.logits(values).tolist() == [pytest.approx(-7.4)]
-    assert (again.means == classifier.means).all()
-
-
 def relabelled(labels: list[int | None]) -> Features:
     rows = [row(number, label=label) for number, label in enumerate(labels)]
     return Features(rows, {kind: np.zeros((len(rows), 4)) for kind in (LUNGS, *CONTROLS)}, [2, 2], [])
@@ -125,6 +116,47 @@ def test_several_radiographs_of_a_patient_are_one_patient() -> None:
     ]
     with pytest.raises(UserError, match="one has 3 patients with tb_label=1"):
         labelled(dataclasses.replace(features, rows=rows), "tb_label")
+
+
+def write_table(path: Path, *lines: str) -> Path:
+    path.write_text("\ufeff" + "\n".join(lines) + "\n", encoding="utf-8")  # as a spreadsheet writes it
+    return path
+
+
+def test_a_table_joins_labels_by_case_or_file_name(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    features = relabelled([None] * 32)
+    table = write_table(
+        tmp_path / "labels.csv",
+        *("film,note,gout", "elsewhere.png,not in the set,1"),
+        *(f"one{number}{'.png' if number % 3 else ''},x,{number % 2}" for number in range(30)),
+        "one30.png,unknown,",
+    )
+    found, labels = labelled(features, "gout", table)
+    assert [radiograph.case_id for radiograph in found.rows] == [f"one{number}" for number in range(30)]
+    assert labels.tolist() == [number % 2 for number in range(30)]
+    assert "has no label of 1 of the 32 radiographs" in caplog.text  # one31: no line; one30 is known to be unknown
+
+
+@pytest.mark.parametrize(
+    ("lines", "message"),
+    [
+        ([], "labels.csv has the columns ."),
+        (["film,nodule", "one1,1"], "labels.csv has the columns film, nodule."),
+        (["name,gout", "one1,1"], "labels.csv has the columns name, gout."),
+        (["film,gout", "a,1", "b,0"], "labels.csv names none of the 30 radiographs of this set."),
+        (["film,gout", "one1,1", "one1.png,0"], "labels.csv has two labels of one1.png: 1 and 0."),
+        (["film,gout", *(f"one{number},{number % 3}" for number in range(30))], "second_step.label=gout holds 2."),
+    ],
+)
+def test_tables_that_cannot_be_used_are_refused_in_two_lines(tmp_path: Path, lines: list[str], message: str) -> None:
+    table = write_table(tmp_path / "labels.csv", *lines)
+    with pytest.raises(UserError) as refused:
+        labelled(relabelled([None] * 30), "gout", table)
+    first, second = str(refused.value).splitlines()
+    assert message in first
+    assert second
+    with pytest.raises(UserError, match="cannot be read: No such file"):
+        labelled(relabelled([None] * 30), "gout", tmp_path / "nothing.csv")
 
 
 def test_radiographs_without_a_label_are_left_out() -> None:

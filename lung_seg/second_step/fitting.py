@@ -1,0 +1,98 @@
+"""Logistic regression on averages: for each level of the encoder one, and the mean of their calibrated logits.
+
+Levels are fitted apart, and no level is chosen: one regression on all numbers, or on the level that is best within a
+hospital, relies more on what only that hospital's radiographs have (docs/second_step.md).
+"""
+
+from collections.abc import Sequence
+from itertools import pairwise
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lung_seg.errors import UserError
+from lung_seg.second_step.classifier import Classifier
+from lung_seg.second_step.scores import Labels, Values
+
+try:
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.model_selection import StratifiedGroupKFold
+    from threadpoolctl import threadpool_limits  # of scikit-learn's own dependencies
+except ModuleNotFoundError as missing:
+    raise UserError(
+        f"tuberculosis.py needs {missing.name}, which is not installed.\n"
+        'Install it: pip install "lung_seg[second_step]"'
+    ) from missing
+
+STRENGTHS = (0.01, 0.03, 0.1, 0.3)  # C of scikit-learn, one of which the inner cross-validation chooses
+FOLDS = 5
+UNREGULARISED = 1e6  # C of a calibration: two numbers
+
+Folds = list[tuple[NDArray[np.int64], NDArray[np.int64]]]  # positions to fit on, and to judge
+
+
+def patient_folds(labels: Labels, patients: Sequence[str], seed: int) -> Folds:
+    """Folds with equal shares of both labels, in which no patient is both fitted on and judged."""
+    splitter = StratifiedGroupKFold(FOLDS, shuffle=True, random_state=seed)
+    return list(splitter.split(labels, labels, patients))
+
+
+def fit(features: Values, widths: Sequence[int], labels: Labels, patients: Sequence[str], seed: int) -> Classifier:
+    """Fit a classifier; cross-validation by patients chooses the strength of each level and calibrates the whole.
+
+    Args:
+        features: (radiographs, numbers), the levels one after the other.
+        widths: numbers of each level.
+        labels: (radiographs,), 0 or 1.
+        patients: (radiographs,).
+        seed: of the folds.
+    """
+    with threadpool_limits(1):  # two cores take twice as long as one for matrices of a few hundred rows
+        return _fit(features, widths, labels, patient_folds(labels, patients, seed))
+
+
+def _fit(features: Values, widths: Sequence[int], labels: Labels, folds: Folds) -> Classifier:
+    weights, bias, judged = np.zeros(features.shape[1]), 0.0, np.zeros(len(labels))
+    for start, end in pairwise(np.cumsum([0, *widths]).tolist()):
+        level = features[:, start:end]
+        strength, level_judged = _choose_strength(level, labels, folds)
+        level_weights, level_bias = _fit_level(level, labels, strength)
+        slope, shift = _calibrate(level_judged, labels)
+        weights[start:end] = slope * level_weights / len(widths)
+        bias += (slope * level_bias + shift) / len(widths)
+        judged += (slope * level_judged + shift) / len(widths)
+    slope, shift = _calibrate(judged, labels)
+    return Classifier(slope * weights, float(slope * bias + shift), features.mean(axis=0))
+
+
+def _choose_strength(level: Values, labels: Labels, folds: Folds) -> tuple[float, Values]:
+    """The strength of least log loss on radiographs that were not fitted on, and their logits."""
+    losses, logits = [], []
+    for strength in STRENGTHS:
+        judged = np.empty(len(labels))
+        for fitted, left_out in folds:
+            weights, bias = _fit_level(level[fitted], labels[fitted], strength)
+            judged[left_out] = level[left_out] @ weights + bias
+        losses.append(np.logaddexp(0, np.where(labels == 1, -judged, judged)).mean())  # log loss
+        logits.append(judged)
+    best = int(np.argmin(losses))
+    return STRENGTHS[best], logits[best]
+
+
+def _fit_level(level: Values, labels: Labels, strength: float) -> tuple[Values, float]:
+    """Weights and bias of a logistic regression on standardised features, for features that are not."""
+    means, deviations = level.mean(axis=0), np.maximum(level.std(axis=0), 1e-9)
+    regression = LogisticRegression(C=strength, solver="newton-cholesky").fit((level - means) / deviations, labels)
+    weights: Values = regression.coef_[0] / deviations
+    return weights, float(regression.intercept_[0] - means @ weights)
+
+
+def _calibrate(logits: Values, labels: Labels) -> tuple[float, float]:
+    """Slope and shift that make logits of radiographs that were not fitted on those of probabilities (Platt 1999).
+
+    A level that judged worse than chance gets the slope 0: turned round it would not do better on other radiographs.
+    """
+    regression = LogisticRegression(C=UNREGULARISED).fit(logits[:, None], labels)
+    slope, shift = float(regression.coef_[0, 0]), float(regression.intercept_[0])
+    prevalence = float(labels.mean())
+    return (slope, shift) if slope > 0 else (0.0, float(np.log(prevalence / (1 - prevalence))))
