@@ -9,7 +9,7 @@ import numpy as np
 from lung_seg.raw.image_file import Grey, Spacing
 from lung_seg.raw.masks import Mask
 
-FEATHER = 0.01  # standard deviation of the soft mask's edge, as a fraction of the radiograph's longer side
+FEATHER = 0.01  # standard deviation of the soft mask's edge, as a fraction of the shorter side: strips take no minutes
 
 # What an adult's radiograph can be. The 110 of Montgomery County have 149 to 599 cm² of lung on 35 x 43 cm, the largest
 # common film and detector; a newborn has 26 cm² (Dassios et al. 2023, pubmed 36699308) on 18 x 24 cm.
@@ -97,7 +97,7 @@ def with_margin(box: Box, margin: float, height_px: int, width_px: int) -> tuple
 
 def soft_masked(image: Grey, mask: Mask) -> Grey:
     """The radiograph (H, W) inside the mask, fading to black outside, without a hard edge."""
-    sigma_px = max(1.0, FEATHER * max(image.shape))
+    sigma_px = max(1.0, FEATHER * min(image.shape))
     opacity = cv2.GaussianBlur(mask.astype(np.float32), (0, 0), sigma_px)
     return np.rint(image * np.maximum(opacity, mask)).astype(np.uint8)
 
