@@ -33,6 +33,7 @@ Spacing = tuple[float, float]  # millimetres from row to row and from column to 
 # Without DICOM.
 IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".bmp", ".tif", ".tiff", ".gif", ".webp"})
 FORMATS = ("PNG", "JPEG", "BMP", "TIFF", "GIF", "WEBP")  # Pillow's readers of other formats are less well tested
+MAX_PNG_SIDE_PX = 1_000_000  # of libpng
 PILLOW_MAX_PIXELS = Image.MAX_IMAGE_PIXELS or math.inf  # Pillow warns above it and refuses twice as many
 TOO_LARGE = "it has {} megapixels, over max_megapixels={}; raise that if you trust the file"
 DAMAGED = "it is damaged or incomplete"
@@ -239,7 +240,10 @@ def _reason(error: Exception, path: Path, max_megapixels: int) -> str:
 
 
 def png_bytes(picture: Grey) -> bytes:
-    """Encode a picture, (H, W) or (H, W, 3) RGB, as PNG."""
+    """Encode a picture, (H, W) or (H, W, 3) RGB, as PNG; a UserError if a side is too long for one."""
+    height_px, width_px = picture.shape[:2]
+    if max(height_px, width_px) > MAX_PNG_SIDE_PX:
+        raise UserError(f"A picture of {width_px} x {height_px} px has a side too long to be written as PNG.")
     # Filter "up" encodes radiographs in a quarter of Pillow's time and masks in half, and smaller.
     options = [cv2.IMWRITE_PNG_FILTER, cv2.IMWRITE_PNG_FILTER_UP]
     if picture.ndim == 3:

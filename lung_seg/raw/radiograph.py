@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 
 from lung_seg.config import MAX_MEGAPIXELS
-from lung_seg.errors import UnusableFileError
+from lung_seg.errors import UnusableFileError, UserError
 from lung_seg.raw.dicom import is_dicom, read_dicom
 from lung_seg.raw.image_file import (
     Grey,
@@ -58,6 +58,8 @@ def open_radiograph(
     Raises:
         UserError: the file cannot be read, or is DICOM but not a frontal chest radiograph.
     """
+    if path.exists() and not (path.is_file() or path.is_dir()):  # reading it might not end
+        raise UserError(f"{path} is no file but a pipe or a device.")
     if is_dicom(path):
         radiograph = Radiograph(*read_dicom(path, max_megapixels, window))
     elif _is_jsrt_raw(path):

@@ -188,6 +188,25 @@ def test_a_list_may_be_written_by_powershell(trained: Path) -> None:
     assert find_inputs("list.txt", Path("out")).paths == [Path("films/a.png")]
 
 
+def test_a_film_too_long_for_a_png_ends_no_run(trained: Path) -> None:
+    write_films("films", "a.png", "c.png")
+    Image.new("L", (2, 1_000_001)).save("films/b.tif")
+    assert predicted("films").failed == 1
+    assert "a side too long to be written as PNG" in rows_of("out")["films/b.tif"]["error"]
+    assert all(rows_of("out")[f"films/{name}.png"]["mask"] for name in "ac")
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs named pipes")
+def test_a_pipe_is_refused_and_ends_no_run(trained: Path) -> None:
+    write_films("films", "a.png")
+    os.mkfifo("films/b.png")
+    Path("list.txt").write_text("films/b.png\nfilms/a.png\n")
+    assert predicted("list.txt").failed == 1
+    assert rows_of("out")["films/b.png"]["error"] == "films/b.png is no file but a pipe or a device."
+    assert rows_of("out")["films/a.png"]["mask"]
+    assert predicted("films", "other").failed == 0
+
+
 def test_a_name_too_long_for_its_results_ends_no_run(trained: Path) -> None:
     long = "x" * 248 + ".png"
     write_films("films", "a.png", long)
