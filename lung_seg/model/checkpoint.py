@@ -18,6 +18,7 @@ Only tensors and plain values are ever unpickled. The description in both is a d
 
 import json
 import pickle
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -28,15 +29,17 @@ from safetensors.torch import save
 from lung_seg.config import SPLITS
 from lung_seg.errors import UserError
 from lung_seg.model import DESCRIPTION_KEY
+from lung_seg.model.description import check_description
 from lung_seg.model.unet import UNet
 
 Seen = dict[str, list[str]]  # identities of radiographs in "training" and in "validation"
 
+MAX_EXPANSION = 4  # of a .ckpt, which torch writes without compression
 DATA_KEY = "LungDataModule"  # where Lightning puts the data module's state
 # What reading another or a damaged file raises, in torch.load and in the look-ups that follow.
 READ_ERRORS = (
     pickle.UnpicklingError, SafetensorError, RuntimeError, LookupError, TypeError, ValueError, AttributeError,
-    EOFError, OSError,
+    EOFError, OSError, zipfile.BadZipFile,
 )  # fmt: skip
 
 
@@ -70,8 +73,10 @@ def load_network(path: Path) -> tuple[UNet, dict[str, Any]]:
                 f"{path} was trained with model.upsampling={upsampling}, which is no longer supported.\n"
                 "Train the network again, or predict with the version of lung_seg that trained it."
             )
-        network = UNet(**arguments)
-        network.load_state_dict(weights)
+        check_description(description | {"network": arguments})
+        with torch.device("meta"):  # without memory: the file may ask for more than its weights
+            network = UNet(**arguments)
+        network.load_state_dict({name: _as_float32(weight) for name, weight in weights.items()}, assign=True)
     except READ_ERRORS as error:
         raise UserError(
             f"{path} is no whole checkpoint of this project: it does not hold the plain values and weights of one.\n"
@@ -121,6 +126,10 @@ def start_from(path: Path, arguments: dict[str, Any]) -> tuple[UNet, list[str] |
     return network.train(), seen and sorted({*seen["training"], *seen["validation"]})
 
 
+def _as_float32(weight: torch.Tensor) -> torch.Tensor:
+    return weight.float() if weight.is_floating_point() else weight
+
+
 def _read(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
     """Weights by name, and the description."""
     if path.suffix == ".safetensors":
@@ -129,6 +138,10 @@ def _read(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
             description = json.loads(file.metadata()[DESCRIPTION_KEY])
             seen = description.get("seen")
             return weights, description | {"seen": seen if isinstance(seen, dict) else None}
+    with zipfile.ZipFile(path) as file:
+        unpacked_bytes = sum(entry.file_size for entry in file.infolist())
+    if unpacked_bytes > MAX_EXPANSION * path.stat().st_size:
+        raise ValueError(f"it unpacks to {unpacked_bytes} bytes")
     checkpoint = torch.load(path, map_location="cpu", weights_only=True)
     state, data, description = checkpoint["state_dict"], checkpoint[DATA_KEY], checkpoint[DESCRIPTION_KEY]
     weights = {name.removeprefix("network."): value for name, value in state.items() if name.startswith("network.")}

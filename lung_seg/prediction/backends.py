@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from lung_seg.errors import UserError
 from lung_seg.model import DESCRIPTION_KEY
+from lung_seg.model.description import check_description
 
 Batch = NDArray[np.uint8]
 Logits = NDArray[np.float32]
@@ -91,6 +92,7 @@ class OnnxBackend:
             self.session = onnxruntime.InferenceSession(path, options, providers)
             metadata = self.session.get_modelmeta().custom_metadata_map
             self.description: dict[str, Any] = json.loads(metadata[DESCRIPTION_KEY])
+            check_description(self.description)
         except Exception as error:  # the errors of onnxruntime have no narrower common class
             raise UserError(
                 f"checkpoint={path} does not exist or is not an ONNX file of this project.\n"

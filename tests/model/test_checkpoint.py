@@ -19,9 +19,10 @@ def network() -> UNet:
 
 
 def write_checkpoint(network: UNet, path: Path, **arguments: object) -> None:
-    description = {"network": ARGUMENTS | arguments, "data": {}, "seed": 0, "seen_before": ["a"]}
+    description = {"network": ARGUMENTS | arguments, "seed": 0, "seen_before": ["a"]}
+    description["data"] = {"image_size_px": 16, "resize": "stretch"}
     if path.suffix == ".safetensors":
-        write_safetensors(network, description, path, half=False)
+        write_safetensors(network, description | {"ranges": {}}, path, half=False)
         return
     weights = {f"network.{name}": weight for name, weight in network.state_dict().items()}
     data = {"train": ["b"], "validation": ["c"], "test": ["d"], "ranges": {}}

@@ -1,0 +1,33 @@
+"""The description in a file of weights, checked before a network is built from it: the file may be a stranger's."""
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+from lung_seg.config import RESIZE_MODES, ModelConfig
+from lung_seg.errors import UserError
+
+IMAGE_SIZES_PX = range(16, 4097)  # those of data.image_size_px
+
+
+def check_description(description: Mapping[str, Any]) -> None:
+    """Check that a network of this size can be made and fed, as the configuration would.
+
+    Raises:
+        ValueError: a value is out of its range, or of another type.
+        LookupError, TypeError: a part is missing, or no mapping.
+    """
+    network, data, ranges = description["network"], description["data"], description["ranges"]
+    sizes = {name: network[name] for name in ("base_channels", "depth", "max_channels")}
+    size_px = data["image_size_px"]
+    if any(type(size) is not int for size in (*sizes.values(), size_px)):
+        raise ValueError(f"sizes must be whole numbers: {sizes}, image_size_px={size_px}")
+    try:
+        ModelConfig(**sizes, normalization=network["normalization"])
+    except UserError as error:
+        raise ValueError(str(error)) from error
+    if size_px not in IMAGE_SIZES_PX or size_px % 2 ** sizes["depth"] or data["resize"] not in RESIZE_MODES:
+        raise ValueError(f"image_size_px={size_px}, resize={data['resize']}")
+    for name, (low, high) in ranges.items():
+        if not (math.isfinite(low) and math.isfinite(high)):
+            raise ValueError(f"range of {name}: {low} to {high}")
