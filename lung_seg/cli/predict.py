@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 
 from lung_seg.cli.command import command
 from lung_seg.config import PredictConfig
+from lung_seg.config_field import as_typed
 from lung_seg.environment import keep_freed_memory
 from lung_seg.errors import FailureError, UserError
 
@@ -43,7 +44,7 @@ def _second_step(config: PredictConfig) -> "Assessor | None":
         from lung_seg.second_step.assessment import Assessor
     except ModuleNotFoundError as error:
         raise UserError(
-            f"tuberculosis={config.tuberculosis} needs {error.name}, which is not installed.\n"
+            f"tuberculosis={as_typed(config.tuberculosis)} needs {error.name}, which is not installed.\n"
             'Install it: pip install "lung_seg[train]"'
         ) from error
     return Assessor(config.classifier, config.checkpoints)

@@ -196,3 +196,15 @@ def test_one_lung_is_not_assessed(phantom: np.ndarray) -> None:
     nothing = np.zeros_like(prediction.left)
     alone = Prediction(prediction.right, nothing, 1.0, "", prediction.network_probability, "stretch")
     assert Assessor("gout.json")(phantom, alone).text == "Not assessed: two lungs were not found."
+
+
+def test_without_torch_the_extra_is_named(phantom: np.ndarray, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in [name for name in sys.modules if name.startswith("lung_seg.second_step.")]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, "torch", None)
+    refused = run("predict", "input=xray.png", "output=out", "tuberculosis=true")
+    assert refused.code == 2
+    assert refused.err.splitlines() == [
+        "tuberculosis=true needs torch, which is not installed.",
+        'Install it: pip install "lung_seg[train]"',
+    ]
