@@ -19,6 +19,8 @@ PREDICTION_COLOUR: Colour = (255, 146, 43)
 DISAGREEMENT_OPACITY = 0.30
 PROBABILITY_OPACITY = 0.35
 
+VIEWED_PX = 1024  # longer side of an overlay at most: it is for viewing, not for measuring
+
 SHEET_GREY = 18
 CAPTION_COLOUR: Colour = (225, 225, 225)
 CAPTION_FONT = cv2.FONT_HERSHEY_SIMPLEX
@@ -78,6 +80,13 @@ def fit_within(picture: Rgb, longest_px: int) -> Rgb:
         return picture
     height, width = (max(1, round(side * factor)) for side in picture.shape[:2])
     return cv2.resize(picture, (width, height), interpolation=cv2.INTER_AREA).astype(np.uint8, copy=False)
+
+
+def fit_for_viewing(image: Grey, mask: Mask) -> tuple[Grey, Mask]:
+    """A radiograph and its mask (H, W) with their longer side at most ``VIEWED_PX``."""
+    small = fit_within(image, VIEWED_PX)
+    size_px = (small.shape[1], small.shape[0])
+    return small, cv2.resize(mask.view(np.uint8), size_px, interpolation=cv2.INTER_NEAREST) > 0
 
 
 def _to_rgb(image: Grey) -> Rgb:

@@ -4,10 +4,8 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from lung_seg.config import RESIZE_MODES, ModelConfig
+from lung_seg.config import DataConfig, ModelConfig
 from lung_seg.errors import UserError
-
-IMAGE_SIZES_PX = range(16, 4097)  # those of data.image_size_px
 
 
 def check_description(description: Mapping[str, Any]) -> None:
@@ -24,10 +22,11 @@ def check_description(description: Mapping[str, Any]) -> None:
         raise ValueError(f"sizes must be whole numbers: {sizes}, image_size_px={size_px}")
     try:
         ModelConfig(**sizes, normalization=network["normalization"])
+        DataConfig(image_size_px=size_px, resize=data["resize"])
     except UserError as error:
         raise ValueError(str(error)) from error
-    if size_px not in IMAGE_SIZES_PX or size_px % 2 ** sizes["depth"] or data["resize"] not in RESIZE_MODES:
-        raise ValueError(f"image_size_px={size_px}, resize={data['resize']}")
+    if size_px % 2 ** sizes["depth"]:
+        raise ValueError(f"image_size_px={size_px} cannot be halved {sizes['depth']} times")
     for name, (low, high) in ranges.items():
         if not (math.isfinite(low) and math.isfinite(high)):
             raise ValueError(f"range of {name}: {low} to {high}")

@@ -10,13 +10,12 @@ from dataclasses import dataclass
 from pathlib import Path, PurePath
 from typing import Any
 
-import cv2
 import numpy as np
 from tqdm import tqdm
 
 from lung_seg import __version__
 from lung_seg.config import PredictConfig
-from lung_seg.draw import fit_within, overlay
+from lung_seg.draw import fit_for_viewing, overlay
 from lung_seg.environment import usable_cores
 from lung_seg.errors import UserError
 from lung_seg.files import locked, sha256, write_csv
@@ -51,7 +50,6 @@ COLUMNS = (
     *("weights", "settings"),  # what made the mask
 )
 CROP_MARGIN = 0.05  # around the box of the lungs, as a fraction of its longer side
-OVERLAY_PX = 1024  # longer side of an overlay at most: it is for viewing, not for measuring
 HASH_DIGITS = 12  # of the SHA-256 of weights
 BATCHES_AHEAD = 8  # per worker: finished batches that may wait for a slower one before them
 
@@ -248,9 +246,7 @@ def _write_files(
     evidence = prediction.finding.picture if prediction.finding else None
     paths = _result_paths(job, config, output, box is not None, evidence is not None)
     if OVERLAY in paths:
-        small = fit_within(image, OVERLAY_PX)
-        small_mask = cv2.resize(mask.view(np.uint8), small.shape[::-1], interpolation=cv2.INTER_NEAREST) > 0
-        write_png(paths[OVERLAY], overlay(small, small_mask, None))
+        write_png(paths[OVERLAY], overlay(*fit_for_viewing(image, mask), None))
     if evidence is not None:
         write_png(paths[EVIDENCE], evidence)
     if CROP in paths and box:

@@ -7,7 +7,8 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from lung_seg.draw import Rgb, fit_within
+from lung_seg.config import MIN_SECOND_STEP_PX
+from lung_seg.draw import Rgb, fit_for_viewing
 from lung_seg.errors import UserError
 from lung_seg.files import sha256
 from lung_seg.model.checkpoint import find_checkpoint
@@ -23,7 +24,6 @@ from lung_seg.second_step.features import averages, normalise
 from lung_seg.second_step.scores import Values, sigmoid
 
 SHIPPED_CLASSIFIERS = {name: SHIPPED.with_name(f"tuberculosis_{name}.json") for name in ("unet", "efficientnet")}
-OVERLAY_PX = 1024  # longer side of a picture of evidence at most, as of the other overlays
 ZONES = ("upper", "middle", "lower")  # thirds of each lung's height
 DISCLAIMER = "Compare it with scores of the same hospital only. A research tool, not a device."
 
@@ -49,7 +49,7 @@ class Assessor:
         self.file = ClassifierFile.read(path)
         self.encoder = _encoder(self.file, path, checkpoints)
         self.digest = sha256(path)
-        empty = np.zeros((self.file.image_size_px, self.file.image_size_px), np.float32)
+        empty = np.zeros((MIN_SECOND_STEP_PX, MIN_SECOND_STEP_PX), np.float32)
         numbers = sum(len(level) for level in self.encoder.maps(empty))
         if numbers != len(self.file.classifier.weights):
             raise UserError(
@@ -87,9 +87,8 @@ class Assessor:
         return f"{text} {DISCLAIMER}"
 
     def _picture(self, image: Grey, prediction: Prediction, evidence: Values) -> Rgb:
-        small = fit_within(image, OVERLAY_PX)
+        small, lungs = fit_for_viewing(image, prediction.mask)
         height_px, width_px = small.shape
-        lungs = cv2.resize(prediction.mask.view(np.uint8), (width_px, height_px), interpolation=cv2.INTER_NEAREST) > 0
         of_pixel = to_original_size(
             evidence.astype(np.float32), height_px, width_px, self.file.resize, cv2.INTER_NEAREST
         )
