@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from lung_seg.config import AugmentationConfig
 
 Array = NDArray[Any]  # (S, S): uint8 if an image or mask, float32 if a map
+Range = tuple[float, float]
 
 HALF_OF_SAMPLES = 0.5  # p of elastic deformation, shading, blur and noise: a network must see clean images too
 ELASTIC_GRID = (5, 5)  # control points of the displacement, about as far apart as a lung is wide
@@ -37,6 +38,7 @@ class Augment:
             (params.rotation_deg or params.scale or params.shift, affine),
             (params.elastic, Elastic(params.elastic * size_px)),
             (params.opacity, Opacity(p=params.opacity)),
+            (params.lucency, Lucency(p=params.lucency)),
             (params.brightness or params.contrast, A.RandomBrightnessContrast(params.brightness, params.contrast, p=1)),
             (params.gamma, A.RandomGamma((100 * (1 - params.gamma), 100 * (1 + params.gamma)), p=1)),
             (params.tone_curve, ToneCurve(p=params.tone_curve)),
@@ -95,24 +97,54 @@ class Opacity(A.ImageOnlyTransform):  # type: ignore[misc]  # albumentations has
     """
 
     def get_params_dependent_on_data(self, params: dict[str, Any], data: dict[str, Any]) -> dict[str, Any]:
-        """The opacity map, 0 to 1: one to three uneven ellipses with soft edges."""
-        height_px, width_px = params["shape"][:2]
-        rng = self.random_generator
-        opacity = np.zeros((OPACITY_PX, OPACITY_PX), np.float32)
-        axis = (np.arange(OPACITY_PX, dtype=np.float32) + 0.5) / OPACITY_PX
-        for _ in range(rng.integers(1, 4)):
-            row, column = rng.uniform(0.15, 0.85, 2)
-            half_height, half_width = rng.uniform(0.05, 0.3, 2)
-            rows, columns = ((axis - row) / half_height) ** 2, ((axis - column) / half_width) ** 2
-            density = cv2.resize(rng.uniform(0.5, 1, OPACITY_GRID).astype(np.float32), opacity.shape)
-            opacity = np.maximum(opacity, rng.uniform(0.4, 1) * density * np.exp(-((rows[:, None] + columns) ** 2)))
-        return {"opacity": cv2.resize(opacity.astype(np.float32), (width_px, height_px))}
+        """The opacity map, 0 to 1."""
+        rows, half_heights, half_widths = (0.15, 0.85), (0.05, 0.3), (0.05, 0.3)
+        return {"opacity": _patches(self.random_generator, params["shape"], rows, half_heights, half_widths)}
 
     def apply(self, img: Array, opacity: Array, **_: Any) -> Array:
         """Brighten what is darker than soft tissue."""
         soft_tissue = np.quantile(img[::4, ::4], 0.85)
         brightened: Array = img + opacity * np.maximum(soft_tissue - img.astype(np.float32), 0)
         return brightened.astype(np.uint8)
+
+
+class Lucency(A.ImageOnlyTransform):  # type: ignore[misc]  # albumentations has no types
+    """Darkens patches of a radiograph's lower half to about the level of the lungs, as gas below the diaphragm does.
+
+    The mask stays unchanged: on flat or dark films a network must not take what is dark for lung.
+    """
+
+    def get_params_dependent_on_data(self, params: dict[str, Any], data: dict[str, Any]) -> dict[str, Any]:
+        """The map of the patches, 0 to 1, and the grey level that they are darkened to, as a quantile."""
+        rng = self.random_generator
+        rows, half_heights, half_widths = (0.55, 1.05), (0.05, 0.35), (0.05, 0.6)
+        patches = _patches(rng, params["shape"], rows, half_heights, half_widths)
+        return {"patches": patches, "quantile": rng.uniform(0.1, 0.5)}
+
+    def apply(self, img: Array, patches: Array, quantile: float, **_: Any) -> Array:
+        """Darken what is brighter."""
+        level = np.quantile(img[::4, ::4], quantile)
+        darkened: Array = img - patches * np.maximum(img.astype(np.float32) - level, 0)
+        return darkened.astype(np.uint8)
+
+
+def _patches(
+    rng: np.random.Generator, shape: tuple[int, ...], rows: Range, half_heights: Range, half_widths: Range
+) -> Array:
+    """A map (H, W) of densities from 0 to 1: one to three uneven ellipses with soft edges.
+
+    Their centres' rows and their half axes are drawn from the ranges, as fractions of the image.
+    """
+    patches = np.zeros((OPACITY_PX, OPACITY_PX), np.float32)
+    axis = (np.arange(OPACITY_PX, dtype=np.float32) + 0.5) / OPACITY_PX
+    for _ in range(rng.integers(1, 4)):
+        row, column = rng.uniform(*rows), rng.uniform(0.15, 0.85)
+        half_height, half_width = rng.uniform(*half_heights), rng.uniform(*half_widths)
+        along_rows, along_columns = ((axis - row) / half_height) ** 2, ((axis - column) / half_width) ** 2
+        density = cv2.resize(rng.uniform(0.5, 1, OPACITY_GRID).astype(np.float32), patches.shape)
+        shape_of_one = np.exp(-((along_rows[:, None] + along_columns) ** 2))
+        patches = np.maximum(patches, rng.uniform(0.4, 1) * density * shape_of_one)
+    return cv2.resize(patches.astype(np.float32), (shape[1], shape[0]))
 
 
 class ToneCurve(A.ImageOnlyTransform):  # type: ignore[misc]  # albumentations has no types
