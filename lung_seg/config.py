@@ -7,6 +7,8 @@ from typing import Any
 from lung_seg.config_field import MISSING, ConfigGroup, config_field, is_unresolved, nested, target_kwargs
 
 MAX_MEGAPIXELS = 80  # four times the largest public radiograph; a file of a few kB may claim to hold billions of pixels
+# Values of a mask in training and scoring. A pixel that is not known is neither trained on nor scored.
+BACKGROUND, LUNG, UNKNOWN = 0, 1, 2
 LUNG_PROBABILITY = 0.5  # lung where the probability is at least this, the logit at least 0 (metrics.predict_mask)
 AS_TRAINED = "as_trained"  # evaluate.py: the cases that the checkpoint was trained with
 SOURCES = ("phantom", "montgomery", "shenzhen", "montgomery_shenzhen", "jsrt", "folder", AS_TRAINED)
@@ -44,12 +46,20 @@ class FolderConfig(ConfigGroup, prefix="data.folder."):
     patient_pattern: str = config_field("", "Regex on the stem, group 1 the patient; empty: DICOM header, usual names.")
     inverted: bool = config_field(False, "The files show air bright and bone dark.")
     lung_labels: list[int] = config_field((), "Mask values of lung, e.g. [1,2]; [0]: lung is black; empty: all but 0.")
+    ignore_value: int | None = config_field(
+        None, "Mask value of pixels that are not known to be lung or not.", at_least=0
+    )
+    bounds_dir: str = config_field(
+        "", "Folder of masks that contain the lungs: outside is background, inside lung or not known."
+    )
 
     def __post_init__(self) -> None:
         super().__post_init__()
         self.lung_labels = list(self.lung_labels)
         if any(label < 0 for label in self.lung_labels):
             self.refuse("lung_labels", "must hold values from 0 on", "They are pixel values, e.g. [1,2].")
+        if self.ignore_value in self.lung_labels:
+            self.refuse("ignore_value", "is one of data.folder.lung_labels", "A pixel is lung, or not known.")
 
 
 @dataclass
@@ -75,6 +85,9 @@ class DataConfig(ConfigGroup, prefix="data."):
     batch_size: int = config_field(8, "Radiographs per batch and device.", at_least=1)
     workers: int | None = config_field(None, "Data loading processes; null: up to 8 for CUDA, else 0.", at_least=0)
     synthetic_per_epoch: int = config_field(0, "Phantoms added to each epoch, other ones each time.", at_least=0)
+    additional: str | None = config_field(None, "Folder of a prepared set whose cases are all trained on as well.")
+    additional_repeats: int = config_field(1, "How often in an epoch, augmented differently.", at_least=1)
+    exclude: str | None = config_field(None, "File with a case id per line; these cases are not trained on.")
     phantom: PhantomConfig = nested(PhantomConfig)
     folder: FolderConfig = nested(FolderConfig)
 
@@ -118,6 +131,7 @@ class AugmentationConfig(ConfigGroup, prefix="augmentation."):
     blur_px: float = config_field(0.0, "Largest SD of a Gaussian blur, in pixels.", at_least=0, at_most=32)
     elastic: float = config_field(0.0, "Largest elastic shift, as a fraction of the size.", at_least=0, at_most=0.1)
     opacity: float = config_field(0.0, "Probability of opacities, as of pneumonia or fluid.", at_least=0, at_most=1)
+    lucency: float = config_field(0.0, "Probability of dark patches, as of gas below the lungs.", at_least=0, at_most=1)
     invert: float = config_field(0.0, "Probability of swapping bright and dark.", at_least=0, at_most=1)
 
 
@@ -137,6 +151,7 @@ class LossConfig(ConfigGroup, prefix="loss."):
 
     dice_weight: float = config_field(0.0, "Weight of the soft Dice loss; cross-entropy has 1.", at_least=0)
     positive_weight: float = config_field(1.0, "Weight of a lung pixel relative to a background pixel.", above=0)
+    outside_weight: float = config_field(1.0, "Weight of a background pixel in a partly known mask.", above=0)
 
 
 @dataclass

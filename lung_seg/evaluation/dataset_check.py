@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from lung_seg.config import SPLITS
+from lung_seg.config import LUNG, SPLITS, UNKNOWN
 from lung_seg.draw import contact_sheet, overlay
 from lung_seg.errors import UserError
 from lung_seg.files import locked, sha256, write_csv
@@ -37,7 +37,8 @@ from lung_seg.prepared.store import (
     refuse_other_version,
 )
 from lung_seg.raw.image_file import Grey, open_image, write_png
-from lung_seg.raw.masks import Mask, size_text
+from lung_seg.raw.masks import size_text
+from lung_seg.raw.partly_known import UNKNOWN_GREY, Labels, grey_to_labels
 
 # Of the 562 real radiographs no two correlate by more than 0.973 at this size; one radiograph with its exposure changed
 # or compressed again correlates by 0.989 with itself.
@@ -94,19 +95,22 @@ def _inspect(folder: Path, row: Row) -> _Inspection:
     try:
         image, mask = (np.asarray(open_image(path)) for path, _ in case_files(folder, row)[:2])
         original_mask = read_original_mask(folder, row)
+        labels = grey_to_labels(mask)
     except UserError as error:
         return _Inspection(row, findings or [Finding(row.case_id, "unreadable", True, str(error).splitlines()[0])])
     if wrong := _wrong_shape(row, image, mask, original_mask):
         return _Inspection(row, [*findings, Finding(row.case_id, "shape", True, wrong)])
     levels = np.unique(mask)
-    if set(levels) - {0, 255}:
-        findings.append(Finding(row.case_id, "mask values", True, f"the mask holds {levels[:5]}, not only 0 and 255"))
-    right, left = find_lungs(mask > 0)
+    if set(levels) - {0, UNKNOWN_GREY, 255}:
+        text = f"the mask holds {levels[:5]}, not only 0, 255 and {UNKNOWN_GREY} for not known"
+        findings.append(Finding(row.case_id, "mask values", True, text))
+    lungs = labels == (LUNG if LUNG in labels else UNKNOWN)
+    right, left = find_lungs(lungs)
     described = {} if right is None or left is None else features(image, right, left)
-    return _Inspection(row, findings, _thumbnail(image), described, describe(image, mask > 0))
+    return _Inspection(row, findings, _thumbnail(image), described, describe(image, lungs))
 
 
-def _wrong_shape(row: Row, image: Grey, mask: Grey, original_mask: Mask) -> str:
+def _wrong_shape(row: Row, image: Grey, mask: Grey, original_mask: Labels) -> str:
     if image.ndim != 2 or image.shape != mask.shape:
         sizes = [size_text(pixels) + (" in colours" if pixels.ndim > 2 else "") for pixels in (image, mask)]
         return f"the image is {sizes[0]} and the mask {sizes[1]}; both must be grey and of one size"
@@ -203,6 +207,6 @@ def _write_sheet(folder: Path, findings: list[Finding]) -> None:
     (folder / OUTLIER_SHEET).unlink(missing_ok=True)
     if outliers:
         shown = list(outliers)[:SHEET_CASES]
-        pictures = [overlay(image, None, mask) for image, mask in (read_case(folder, case_id) for case_id in shown)]
+        pictures = [overlay(image, None, mask == LUNG) for image, mask in (read_case(folder, name) for name in shown)]
         captions = [f"{case_id}: {outliers[case_id]}" for case_id in shown]
         write_png(folder / OUTLIER_SHEET, contact_sheet(pictures, captions, columns=6, tile_px=240))

@@ -13,7 +13,7 @@ import pytorch_lightning as pl
 import torch
 from torch import Tensor, nn
 
-from lung_seg.config import AS_TRAINED, SPLITS, DataConfig, EvaluateConfig, TrainConfig
+from lung_seg.config import AS_TRAINED, LUNG, SPLITS, UNKNOWN, DataConfig, EvaluateConfig, TrainConfig
 from lung_seg.config_field import flatten
 from lung_seg.draw import Rgb, overlay
 from lung_seg.environment import command_line, git_revision, versions
@@ -27,7 +27,7 @@ from lung_seg.model.surface_distances import surface_distances
 from lung_seg.prediction.postprocess import Probability, clean, mask_at_original_size
 from lung_seg.prepared.store import read_original_mask
 from lung_seg.raw.image_file import write_png
-from lung_seg.raw.masks import Mask
+from lung_seg.raw.partly_known import Labels
 from lung_seg.training.augment import Augment
 from lung_seg.training.case_table import CaseTable
 from lung_seg.training.datamodule import LungDataModule
@@ -38,6 +38,7 @@ from lung_seg.training.trainer import is_main_process, make_trainer, translate_e
 
 # Settings of the data that do not change which cases they are.
 RUNTIME_KEYS = {"batch_size", "workers", "raw_dir", "prepared_dir", "max_megapixels"}
+TRAINING_ONLY: dict[str, Any] = {"synthetic_per_epoch": 0, "additional": None, "exclude": None}
 NO_DISTANCES = (math.nan, math.nan, False)  # in mm where the spacing is not known
 SHOWN_CASES = 4  # overlays of this many of the worst cases, and of the best
 
@@ -76,17 +77,25 @@ class CaseScorer(pl.LightningModule):
         delivered = [self._score_delivered(*case) for case in maps]
         self.cases.update(position, torch.cat([counts, counts.new_tensor(delivered)], dim=1))
 
-    def _score_delivered(self, probability: Probability, mask: Mask, position: int) -> list[float]:
-        """``DELIVERED_SCORES`` and whether distances failed, from probability and prepared mask, (S, S) each."""
+    def _score_delivered(self, probability: Probability, mask: Labels, position: int) -> list[float]:
+        """``DELIVERED_SCORES`` and whether distances failed, from probability and prepared mask, (S, S) each.
+
+        Only known pixels count; the distances of a partly known outline are not known.
+        """
         row, resize = self.datamodule.rows[position], self.datamodule.data.resize
         size = (row.height_px, row.width_px)
         delivered = mask_at_original_size(clean(probability), *size, resize)
         if self.datamodule.test_augment:  # the radiograph may have been turned or shifted, and its mask with it
-            truth = mask_at_original_size(mask.astype(np.float32), *size, resize)
+            truth, unknown = (
+                mask_at_original_size((mask == value).astype(np.float32), *size, resize) for value in (LUNG, UNKNOWN)
+            )
         else:
-            truth = read_original_mask(self.datamodule.folder, row)
-        total = np.count_nonzero(delivered) + np.count_nonzero(truth)
+            labels = read_original_mask(self.datamodule.folder, row)
+            truth, unknown = labels == LUNG, labels == UNKNOWN
+        total = np.count_nonzero(delivered & ~unknown) + np.count_nonzero(truth)
         dice = 2 * np.count_nonzero(delivered & truth) / total if total else 1.0
+        if unknown.any():
+            return [dice, *[math.nan] * (len(DELIVERED_SCORES) - 1), 0.0]
         hd95_px, assd_px, failed = surface_distances(delivered, truth)
         hd95_mm, assd_mm, _ = surface_distances(delivered, truth, row.spacing_mm) if row.spacing_mm else NO_DISTANCES
         return [dice, hd95_px, assd_px, hd95_mm, assd_mm, float(failed)]
@@ -186,7 +195,7 @@ def scoring_datamodule(config: EvaluateConfig, member: Member, split: str) -> Lu
     Raises:
         UserError: the set is not prepared, or its cases are not those that the checkpoint was trained with.
     """
-    data = dataclasses.replace(data_to_score(config.data, member.data), synthetic_per_epoch=0)  # used in training only
+    data = dataclasses.replace(data_to_score(config.data, member.data), **TRAINING_ONLY)
     datamodule = LungDataModule(data, config.augmentation, seed=0, prepares=False)
     datamodule.test_splits = SPLITS if split == "all" else (split,)
     if any(vars(config.augmentation).values()):
@@ -270,5 +279,5 @@ def _overlays(datamodule: LungDataModule, cases: list[ScoredCase]) -> dict[str, 
         device = next(case.network.parameters()).device
         with torch.no_grad():
             prediction = predict_mask(case.network(sample.image[None].to(device)))[0, 0].cpu().numpy()
-        overlays[case.row.case_id] = overlay(sample.image[0].numpy(), prediction, sample.mask[0].numpy())
+        overlays[case.row.case_id] = overlay(sample.image[0].numpy(), prediction, (sample.mask[0] == LUNG).numpy())
     return overlays

@@ -10,6 +10,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from lung_seg.config import LUNG, UNKNOWN
+
 COUNTS = ("true_positive", "false_positive", "true_negative", "false_negative", "bce")  # pixels; mean cross-entropy
 OVERLAP_SCORES = ("accuracy", "dice", "iou", "precision", "recall", "bce")
 
@@ -20,13 +22,23 @@ def predict_mask(logits: Tensor) -> Tensor:
 
 
 def overlap_counts(logits: Tensor, mask: Tensor) -> Tensor:
-    """The ``COUNTS`` of each case, (N, 5) float32, from logits (N, 1, H, W) and a mask (N, 1, H, W) bool."""
-    prediction, truth = predict_mask(logits).flatten(1), mask.flatten(1)
+    """The ``COUNTS`` of each case, (N, 5) float32, from logits (N, 1, H, W) and a mask (N, 1, H, W).
+
+    The mask holds BACKGROUND, LUNG and UNKNOWN; pixels that are not known are not counted.
+    """
+    known, truth = known_pixels(mask), (mask == LUNG).flatten(1)
+    prediction = predict_mask(logits).flatten(1) & known
+    total = known.sum(1)
     tp = (prediction & truth).sum(1)
     fp, fn = prediction.sum(1) - tp, truth.sum(1) - tp
-    tn = truth.shape[1] - tp - fp - fn
-    bce = F.binary_cross_entropy_with_logits(logits.float(), mask.float(), reduction="none").flatten(1).mean(1)
-    return torch.stack([tp, fp, tn, fn, bce], dim=1)
+    tn = total - tp - fp - fn
+    bce = F.binary_cross_entropy_with_logits(logits.float().flatten(1), truth.float(), reduction="none")
+    return torch.stack([tp, fp, tn, fn, (bce * known).sum(1) / total.clamp_min(1)], dim=1)
+
+
+def known_pixels(mask: Tensor) -> Tensor:
+    """Which pixels of a mask (N, 1, H, W) are known to be lung or background, (N, pixels) bool."""
+    return (mask != UNKNOWN).flatten(1)
 
 
 def overlap_scores(counts: Tensor) -> dict[str, Tensor]:

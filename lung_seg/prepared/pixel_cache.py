@@ -16,7 +16,7 @@ from lung_seg.prepared.store import MANIFEST, read_case, refuse_changed
 class PixelCache(NamedTuple):
     """A prepared set at the time its cache was opened; later changes of the folder do not affect it."""
 
-    path: Path  # a .npy of (N, 2, S, S) uint8: image, and mask as 0 or 1
+    path: Path  # a .npy of (N, 2, S, S) uint8: image, and mask: BACKGROUND, LUNG or UNKNOWN
     rows: list[Row]  # N, in the same order
     manifest_sha256: str
 

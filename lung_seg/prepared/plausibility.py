@@ -12,6 +12,7 @@ from lung_seg.errors import UserError
 from lung_seg.raw.case import Case
 from lung_seg.raw.image_file import Grey
 from lung_seg.raw.masks import Mask, is_turned, mask_to_network_input, rim, size_text
+from lung_seg.raw.partly_known import CaseMasks
 
 LOOKED_AT_PX = 64  # images are shrunk to this side
 RIM = 1 / 16  # of that side: width of the rim around the lungs
@@ -58,18 +59,21 @@ def refuse_blank(path: Path, image: Grey) -> None:
         )
 
 
-def refuse_masks(case: Case, image: Grey, masks: list[Mask], turned: bool) -> None:
+def refuse_masks(case: Case, image: Grey, masks: CaseMasks, turned: bool) -> None:
     """Raise a UserError if a mask has another size than its radiograph, or shows nothing or everything as lung."""
     height, width = (side // case.mask_downscale for side in image.shape)
-    for path, mask in zip(case.mask_paths, masks, strict=True):
+    named_masks = list(zip(case.mask_paths, masks.lungs, strict=True))
+    if case.bounds_path and masks.bounds is not None:
+        named_masks.append((case.bounds_path, masks.bounds))
+    for path, mask in named_masks:
         if mask.shape != (height, width):
             needed = f"needs a mask of {width}x{height}" + (" when upright, by its EXIF orientation" if turned else "")
             raise UserError(f"{path} is {size_text(mask)}, but {case.image_path} {needed}.")
         if mask.all():
             raise UserError(f"{path} is full: every pixel is lung.")
-    if not any(mask.any() for mask in masks):
+    if not any(mask.any() for _, mask in named_masks):
         named = f" (data.folder.lung_labels={list(case.lung_labels)})" if case.lung_labels else ""
-        raise UserError(f"{case.mask_paths[0]} is empty: no pixel is lung{named}.")
+        raise UserError(f"{named_masks[0][0]} is empty: no pixel is lung{named}.")
 
 
 def mask_remarks(case: Case, masks: list[Mask], turned: bool) -> tuple[str, ...]:

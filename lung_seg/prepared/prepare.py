@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
-from lung_seg.config import SPLITS, DataConfig
+from lung_seg.config import LUNG, SPLITS, UNKNOWN, DataConfig
 from lung_seg.draw import contact_sheet, overlay
 from lung_seg.environment import usable_cores
 from lung_seg.errors import UserError
@@ -33,7 +33,8 @@ from lung_seg.prepared.settings import RECORDED_KEYS, read_checked_record, refus
 from lung_seg.prepared.split import assign_splits
 from lung_seg.raw.case import Case, Listing
 from lung_seg.raw.image_file import Grey, write_png
-from lung_seg.raw.masks import Mask, mask_to_network_input, merge_masks, read_mask
+from lung_seg.raw.masks import Mask
+from lung_seg.raw.partly_known import labels_to_grey, labels_to_network_input, read_case_masks
 from lung_seg.raw.radiograph import open_radiograph
 from lung_seg.raw.resize import to_network_input
 from lung_seg.raw.sources import find_cases
@@ -175,15 +176,16 @@ def _prepare_case(case: Case, folder: Path, data: DataConfig) -> tuple[Row, Appe
     radiograph = open_radiograph(case.image_path, case.inverted, data.max_megapixels, data.window)
     image, spacing_mm = radiograph.pixels, radiograph.spacing_mm or (None, None)
     refuse_blank(case.image_path, image)
-    masks = [read_mask(path, data.max_megapixels, case.lung_labels) for path in case.mask_paths]
+    masks = read_case_masks(case, data.max_megapixels)
     refuse_masks(case, image, masks, radiograph.turned)
-    mask = merge_masks(masks).repeat(case.mask_downscale, axis=0).repeat(case.mask_downscale, axis=1)
+    labels = masks.labels().repeat(case.mask_downscale, axis=0).repeat(case.mask_downscale, axis=1)
     if radiograph.mirrored:  # training and evaluation see every radiograph in the usual orientation
-        image, mask = np.ascontiguousarray(image[:, ::-1]), np.ascontiguousarray(mask[:, ::-1])
-    network_mask = mask_to_network_input(mask, size_px, resize).astype(np.uint8) * np.uint8(255)
+        image, labels = np.ascontiguousarray(image[:, ::-1]), np.ascontiguousarray(labels[:, ::-1])
+    network_labels = labels_to_network_input(labels, size_px, resize)
     network_input = to_network_input(image, size_px, resize)
-    appearance = describe(network_input, network_mask > 0)
-    pictures: tuple[Grey | Mask, ...] = (network_input, network_mask, mask)
+    appearance = describe(network_input, network_labels == (LUNG if LUNG in network_labels else UNKNOWN))
+    original_mask = labels_to_grey(labels) if UNKNOWN in labels else labels == LUNG
+    pictures: tuple[Grey | Mask, ...] = (network_input, labels_to_grey(network_labels), original_mask)
     image_sha256, mask_sha256, original_mask_sha256 = (
         store.write_case_png(folder, kind, case.case_id, picture)
         for kind, picture in zip(store.SUBFOLDERS, pictures, strict=True)
@@ -205,7 +207,7 @@ def _prepare_case(case: Case, folder: Path, data: DataConfig) -> tuple[Row, Appe
         age_years=case.age_years,
         sex=case.sex,
     )
-    return row, appearance, radiograph.remarks + mask_remarks(case, masks, radiograph.turned) + appearance.remarks
+    return row, appearance, radiograph.remarks + mask_remarks(case, masks.lungs, radiograph.turned) + appearance.remarks
 
 
 def _finish(
@@ -226,7 +228,7 @@ def _finish(
     if moved:
         log.warning("%d cases moved to the split of their patient, first %s.", len(moved), moved[0])
     cases = [store.read_case(folder, row.case_id) for row in chosen]
-    pictures = [overlay(image, None, mask) for image, mask in cases]
+    pictures = [overlay(image, None, labels == LUNG) for image, labels in cases]
     captions = [f"{row.case_id} {row.split}" for row in chosen]
     write_png(folder / "preview.png", contact_sheet(pictures, captions, columns=6, tile_px=200))
     settings = dataclasses.asdict(data)
@@ -243,9 +245,11 @@ def _fingerprints(cases: list[Case], window: str) -> dict[str, str]:
     """Of each case a hash of its labels, how it is read, and its files' names, sizes and modification times."""
     fingerprints = {}
     for case in cases:
-        paths = (case.image_path, *case.mask_paths)
+        paths = (case.image_path, *case.mask_paths, *filter(None, [case.bounds_path]))
         stats = [(path.name, path.stat().st_size, path.stat().st_mtime_ns) for path in paths]
-        labels = (case.lung_labels, case.patient_id, case.tb_label, case.age_years, case.sex)
+        labels: tuple[object, ...] = (case.lung_labels, case.patient_id, case.tb_label, case.age_years, case.sex)
+        if case.ignore_value is not None:
+            labels = (*labels, case.ignore_value)
         values = repr((stats, case.inverted, window, case.mask_downscale, labels))
         fingerprints[case.case_id] = hashlib.sha256(values.encode()).hexdigest()[:16]
     return fingerprints

@@ -17,6 +17,7 @@ from lung_seg.prepared.manifest import Row, read_manifest
 from lung_seg.prepared.plausibility import Appearance
 from lung_seg.raw.image_file import Grey, open_image
 from lung_seg.raw.masks import Mask
+from lung_seg.raw.partly_known import Labels, grey_to_labels
 
 MANIFEST = "manifest.csv"
 # Images and masks at the size of the network input, and the masks at the size of the radiographs.
@@ -40,17 +41,19 @@ def prepared_folder(data: DataConfig) -> Path:
     return Path(data.prepared_dir) / f"{data.name}-{data.image_size_px}{letterbox}"
 
 
-def read_case(folder: Path, case_id: str) -> tuple[Grey, Mask]:
-    """Image and mask of a prepared case, (S, S) uint8 and (S, S) bool; a broken file raises a UserError."""
+def read_case(folder: Path, case_id: str) -> tuple[Grey, Labels]:
+    """Image and mask of a prepared case, (S, S) uint8 each; a broken file raises a UserError.
+
+    The mask has the values BACKGROUND, LUNG and UNKNOWN.
+    """
     image, mask = (np.asarray(open_image(folder / kind / f"{case_id}.png")) for kind in (IMAGES, MASKS))
-    return image, mask > 0
+    return image, grey_to_labels(mask)
 
 
-def read_original_mask(folder: Path, row: Row) -> Mask:
-    """Mask of a prepared case at the size of its radiograph, (height_px, width_px) bool."""
+def read_original_mask(folder: Path, row: Row) -> Labels:
+    """Mask of a prepared case at the size of its radiograph, (height_px, width_px), values as of ``read_case``."""
     pixels = row.width_px * row.height_px
-    mask: Mask = np.asarray(open_image(folder / ORIGINAL_MASKS / f"{row.case_id}.png", ceil(pixels / 1e6))) > 0
-    return mask
+    return grey_to_labels(np.asarray(open_image(folder / ORIGINAL_MASKS / f"{row.case_id}.png", ceil(pixels / 1e6))))
 
 
 def write_case_png(folder: Path, subfolder: str, case_id: str, pixels: Grey | Mask) -> str:

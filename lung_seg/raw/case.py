@@ -18,6 +18,8 @@ class Case:
     sex: str | None = None  # "F" or "M"
     inverted: bool = False  # the file shows air bright and bone dark
     lung_labels: tuple[int, ...] = ()  # values of the lungs in the masks, see masks.read_mask
+    ignore_value: int | None = None  # value in the masks of pixels that are not known to be lung or not
+    bounds_path: Path | None = None  # a mask that contains the lungs: what it holds and no mask does is not known
     mask_downscale: int = 1  # masks drawn at 1/n of the radiograph's size (JSRT: 2)
 
 

@@ -107,12 +107,7 @@ def size_text(pixels: NDArray[np.generic]) -> str:
 
 def _read_page(path: Path, page: Image.Image, lung_labels: tuple[int, ...]) -> Mask:
     if lung_labels and lung_labels != BACKGROUND:
-        if page.format in LOSSY_FORMATS:
-            raise UserError(
-                f"{path} is {page.format}, which does not keep the values that data.folder.lung_labels names.\n"
-                "Save the masks as PNG."
-            )
-        return np.isin(_labels(page), lung_labels)
+        return np.isin(label_values(path, page, "lung_labels"), lung_labels)
     channel = _mask_channel(page)
     values = np.asarray(channel)
     if values.dtype == bool:
@@ -242,8 +237,13 @@ def _refuse_unknown_colours(path: Path, page: Image.Image) -> None:
         _refuse_unknown_labels(path, values, list(regions.values()), colours=page.mode != "P")
 
 
-def _labels(page: Image.Image) -> Values:
-    """The value of each pixel as ``lung_labels`` names it."""
+def label_values(path: Path, page: Image.Image, key: str) -> Values:
+    """The value of each pixel as data.folder.``key`` names it; a UserError if the format does not keep them."""
+    if page.format in LOSSY_FORMATS:
+        raise UserError(
+            f"{path} is {page.format}, which does not keep the values that data.folder.{key} names.\n"
+            "Save the masks as PNG."
+        )
     if page.mode in ("LA", "La"):
         return np.asarray(page.getchannel(0)) * (np.asarray(page.getchannel(1)) > 0)
     if page.mode in ("P", *GREY_MODES) or page.mode.startswith("I;16"):

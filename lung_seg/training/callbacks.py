@@ -7,6 +7,7 @@ import pytorch_lightning as pl
 import torch
 from pytorch_lightning.utilities import rank_zero_only
 
+from lung_seg.config import LUNG
 from lung_seg.draw import panel
 from lung_seg.training.dataset import Sample, SampleIndex
 
@@ -57,6 +58,6 @@ class ValidationPanels(pl.Callback):
             image, mask, _ = dataset[SampleIndex(0, position)]
             with torch.no_grad():
                 probability = pl_module(image[None].to(pl_module.device))[0, 0].float().sigmoid()
-            picture = panel(image[0].numpy(), mask[0].numpy(), probability.cpu().numpy())
+            picture = panel(image[0].numpy(), (mask[0] == LUNG).numpy(), probability.cpu().numpy())
             last_step = trainer.global_step - 1  # as for the epoch's scores
             trainer.logger.experiment.add_image(f"validation/{number}", picture, last_step, dataformats="HWC")  # type: ignore[union-attr]

@@ -9,7 +9,7 @@ from typing import Any
 import pytorch_lightning as pl
 from torch.utils.data import DataLoader
 
-from lung_seg.config import SPLITS, AugmentationConfig, DataConfig
+from lung_seg.config import LUNG, SPLITS, UNKNOWN, AugmentationConfig, DataConfig
 from lung_seg.environment import usable_cores
 from lung_seg.errors import UserError
 from lung_seg.files import open_in_use
@@ -19,9 +19,17 @@ from lung_seg.prepared.pixel_cache import PixelCache, build_cache
 from lung_seg.prepared.prepare import prepare
 from lung_seg.prepared.settings import find_prepared
 from lung_seg.prepared.split import assign_folds
-from lung_seg.prepared.store import prepared_folder
+from lung_seg.prepared.store import prepared_folder, read_record, refuse_other_version
 from lung_seg.training.augment import Augment
-from lung_seg.training.dataset import EpochSampler, LungDataset, ResumableLoader, Sample, SampleIndex, WithSynthetic
+from lung_seg.training.dataset import (
+    EpochSampler,
+    LungDataset,
+    Part,
+    ResumableLoader,
+    Sample,
+    SampleIndex,
+    TrainingSamples,
+)
 
 MAX_WORKERS = 8  # a core augments a 512 px sample in a few ms: eight feed a GPU
 MAX_RANGE_CASES = 2000  # enough for the reference ranges; each takes half a millisecond
@@ -41,8 +49,10 @@ class LungDataModule(pl.LightningDataModule):
         self.seed = seed
         self.prepares = prepares
         self.cache: PixelCache | None = None
-        self.phantoms: PixelCache | None = None  # to train on in addition to the cases
+        self.additional: PixelCache | None = None  # to train on in addition to the cases
+        self.phantoms: PixelCache | None = None  # likewise
         self.rows: list[Row] = []
+        self.excluded: set[str] = set()  # cases that are not trained on
         self.test_splits: tuple[str, ...] = ("test",)  # an evaluation may score others
         self.test_augment: Augment | None = None  # and augment them, to measure a network's robustness
         self.expected_cases: dict[str, list[str]] = {}  # that splits must have, as in a checkpoint's state
@@ -57,6 +67,8 @@ class LungDataModule(pl.LightningDataModule):
         if not self.cache:  # Lightning calls it again before the test that follows a training
             folder = prepare(self.data) if self.prepares else find_prepared(self.data)
             self.cache = build_cache(folder, owner=self)
+            if self.data.additional:
+                self.additional = _open_additional(Path(self.data.additional), self.data, owner=self)
             if self.data.synthetic_per_epoch:
                 self.phantoms = build_cache(prepare(_phantom_set(self.data)), owner=self)
 
@@ -67,14 +79,15 @@ class LungDataModule(pl.LightningDataModule):
         """
         if self.rows:
             return
-        caches = (self.cache, self.phantoms)
-        cache, self.phantoms = self.trainer.strategy.broadcast(caches) if self.trainer else caches
+        caches = (self.cache, self.additional, self.phantoms)
+        cache, self.additional, self.phantoms = self.trainer.strategy.broadcast(caches) if self.trainer else caches
         assert cache is not None  # prepare_data was called before
         self.pixels, self.rows, self.manifest_sha256 = cache
-        for used in filter(None, (cache, self.phantoms)):
+        for used in filter(None, (cache, self.additional, self.phantoms)):
             weakref.finalize(self, open_in_use(used.path).close)
         if self.data.folds:
             self.rows = assign_folds(self.rows, self.data.folds, self.data.fold, self.data.split_seed)
+        self.excluded = _read_excluded(self.data.exclude, self._all_rows)
         self._refuse_other_cases(self.expected_cases, "Score them by naming the set, e.g. data=montgomery.")
 
     def state_dict(self) -> dict[str, Any]:
@@ -96,19 +109,30 @@ class LungDataModule(pl.LightningDataModule):
         """The cases of some splits, in the order of the manifest."""
         return LungDataset(self.pixels, self.rows, splits, augment, self.seed)
 
+    @property
+    def _all_rows(self) -> list[Row]:
+        """Of the set, and of the cases that are trained on in addition."""
+        others = filter(None, (self.additional, self.phantoms))
+        return self.rows + [row for cache in others for row in cache.rows]
+
     def case_id(self, row: int) -> str:
         """The case or phantom of a sample."""
-        rows = self.rows + (self.phantoms.rows if self.phantoms else [])
-        return rows[row].case_id
+        return self._all_rows[row].case_id
 
     def train_dataloader(self) -> DataLoader[Sample]:
         """Augmented batches in a new order each epoch; the last batch is dropped if it is not full."""
         augment = Augment(self.augmentation, self.data.image_size_px)
-        dataset: LungDataset | WithSynthetic
-        dataset = cases = self.dataset("train", augment=augment)
+        cases = LungDataset(self.pixels, self.rows, ("train",), augment, self.seed, self.excluded)
+        parts = [Part(cases, len(cases), first_row=0)]
+        first_row = len(self.rows)
+        if self.additional:
+            others = LungDataset(self.additional.path, self.additional.rows, SPLITS, augment, self.seed, self.excluded)
+            parts.append(Part(others, self.data.additional_repeats * len(others), first_row))
+            first_row += len(self.additional.rows)
         if self.phantoms:
             phantoms = LungDataset(self.phantoms.path, self.phantoms.rows, SPLITS, augment, self.seed)
-            dataset = WithSynthetic(cases, phantoms, self.data.synthetic_per_epoch, first_row=len(self.rows))
+            parts.append(Part(phantoms, self.data.synthetic_per_epoch, first_row))
+        dataset = TrainingSamples(parts)
         loader = self._loader(dataset, training=True)
         devices = loader.sampler.num_replicas
         if len(dataset) < self.data.batch_size * devices:
@@ -127,7 +151,7 @@ class LungDataModule(pl.LightningDataModule):
         """The cases of ``test_splits``, augmented by ``test_augment`` if there is one."""
         return self._loader(self.dataset(*self.test_splits, augment=self.test_augment))
 
-    def _loader(self, dataset: LungDataset | WithSynthetic, training: bool = False) -> ResumableLoader:
+    def _loader(self, dataset: LungDataset | TrainingSamples, training: bool = False) -> ResumableLoader:
         world_size, rank, on_gpu, workers = 1, 0, False, self.data.workers
         if self.trainer:
             world_size, rank = self.trainer.world_size, self.trainer.global_rank
@@ -158,8 +182,8 @@ class LungDataModule(pl.LightningDataModule):
 
     def _identities(self, split: str) -> list[str]:
         rows = [row for row in self.rows if row.split == split]
-        if split == "train" and self.phantoms:
-            rows += self.phantoms.rows
+        if split == "train":
+            rows = [row for row in rows + self._all_rows[len(self.rows) :] if row.case_id not in self.excluded]
         return sorted(set().union(*(row.identities for row in rows)))
 
     def _hashes(self) -> dict[str, list[str]]:
@@ -172,7 +196,45 @@ class LungDataModule(pl.LightningDataModule):
         dataset = self.dataset("train")
         every = max(1, len(dataset) // MAX_RANGE_CASES)
         samples = (dataset[SampleIndex(0, position)] for position in range(0, len(dataset), every))
-        return reference_ranges((sample.image[0].numpy(), sample.mask[0].numpy()) for sample in samples)
+        known = (sample for sample in samples if not (sample.mask == UNKNOWN).any())
+        return reference_ranges((sample.image[0].numpy(), (sample.mask[0] == LUNG).numpy()) for sample in known)
+
+
+def _open_additional(folder: Path, data: DataConfig, owner: object) -> PixelCache:
+    """The cases of a prepared set to train on as well.
+
+    Raises:
+        UserError: there is no such set, or it has another size.
+    """
+    record = read_record(folder)
+    if not record:
+        raise UserError(
+            f"data.additional={folder} is no prepared set.\nMake it with prepare_data.py, or name its folder."
+        )
+    refuse_other_version(folder)
+    theirs, ours = ((values["image_size_px"], values["resize"]) for values in (record, vars(data)))
+    if theirs != ours:
+        raise UserError(
+            f"data.additional={folder} was prepared with {theirs[0]} px ({theirs[1]}), this set with {ours[0]} px "
+            f"({ours[1]}).\nPrepare it with the same data.image_size_px and data.resize."
+        )
+    return build_cache(folder, owner=owner)
+
+
+def _read_excluded(path: str | None, rows: list[Row]) -> set[str]:
+    """The case ids in a file, one a line; a UserError if it cannot be read or names none of the cases."""
+    if path is None:
+        return set()
+    try:
+        excluded = set(Path(path).read_text(encoding="utf-8").split("\n")) - {""}
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"data.exclude={path} cannot be read.\nName a text file with a case id per line.") from error
+    if excluded.isdisjoint(row.case_id for row in rows):
+        raise UserError(
+            f"data.exclude={path} names none of the cases, which are called like {rows[0].case_id}.\n"
+            "Write a case id per line, as in manifest.csv."
+        )
+    return excluded
 
 
 def _phantom_set(data: DataConfig) -> DataConfig:

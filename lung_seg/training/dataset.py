@@ -1,6 +1,6 @@
 """The samples of a prepared set, read from its memory map, and their order."""
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Sequence
 from functools import cached_property
 from itertools import islice
 from pathlib import Path
@@ -20,7 +20,7 @@ class Sample(NamedTuple):
     """One case, or a batch of N cases."""
 
     image: Tensor  # (1, S, S) uint8; (N, 1, S, S) in a batch
-    mask: Tensor  # (1, S, S) bool
+    mask: Tensor  # (1, S, S) uint8: BACKGROUND, LUNG or UNKNOWN
     row: Tensor  # int64, the case's row in the manifest
 
 
@@ -39,12 +39,23 @@ class LungDataset(Dataset[Sample]):
         rows: the set's whole manifest.
         splits: which of its cases.
         augment: how samples are augmented; None leaves them as they were prepared.
+        exclude: ids of cases that are left out.
         seed: together with the epoch and the case's row it determines the augmentation, for any number of workers.
     """
 
-    def __init__(self, path: Path, rows: list[Row], splits: tuple[str, ...], augment: Augment | None, seed: int):
+    def __init__(
+        self,
+        path: Path,
+        rows: list[Row],
+        splits: tuple[str, ...],
+        augment: Augment | None,
+        seed: int,
+        exclude: Collection[str] = (),
+    ):
         self.path = path
-        self.row_numbers = [number for number, row in enumerate(rows) if row.split in splits]
+        self.row_numbers = [
+            number for number, row in enumerate(rows) if row.split in splits and row.case_id not in exclude
+        ]
         self.augment = augment
         self.seed = seed
 
@@ -56,7 +67,7 @@ class LungDataset(Dataset[Sample]):
         image, mask = np.array(self.pixels[row])
         if self.augment is not None:
             image, mask = self.augment(image, mask, seed=(self.seed, index.epoch, row))
-        return Sample(torch.from_numpy(image[None]), torch.from_numpy(mask[None].view(np.bool_)), torch.tensor(row))
+        return Sample(torch.from_numpy(image[None]), torch.from_numpy(mask[None]), torch.tensor(row))
 
     @cached_property
     def pixels(self) -> NDArray[np.uint8]:
@@ -68,24 +79,32 @@ class LungDataset(Dataset[Sample]):
         return {name: value for name, value in self.__dict__.items() if name != "pixels"}
 
 
-class WithSynthetic(Dataset[Sample]):
-    """Training cases, and in each epoch the next few phantoms of a larger set; their rows begin at ``first_row``."""
+class Part(NamedTuple):
+    """Cases of one prepared set, of which each epoch takes the next ``per_epoch``, in turn."""
 
-    def __init__(self, cases: LungDataset, phantoms: LungDataset, per_epoch: int, first_row: int):
-        self.cases = cases
-        self.phantoms = phantoms
-        self.per_epoch = per_epoch
-        self.first_row = first_row
+    cases: LungDataset
+    per_epoch: int
+    first_row: int  # of the samples' ``row``, which numbers the cases of all parts
+
+
+class TrainingSamples(Dataset[Sample]):
+    """The cases of several sets, one after the other; a case that is taken again is augmented differently."""
+
+    def __init__(self, parts: Sequence[Part]):
+        self.parts = parts
 
     def __len__(self) -> int:
-        return len(self.cases) + self.per_epoch
+        return sum(part.per_epoch for part in self.parts)
 
     def __getitem__(self, index: SampleIndex) -> Sample:
-        if index.position < len(self.cases):
-            return self.cases[index]
-        number = index.epoch * self.per_epoch + index.position - len(self.cases)
-        phantom = self.phantoms[SampleIndex(index.epoch, number % len(self.phantoms))]
-        return phantom._replace(row=phantom.row + self.first_row)
+        position = index.position
+        for part in self.parts:
+            if position < part.per_epoch:
+                number = index.epoch * part.per_epoch + position
+                sample = part.cases[SampleIndex(*divmod(number, len(part.cases)))]
+                return sample._replace(row=sample.row + part.first_row)
+            position -= part.per_epoch
+        raise IndexError(index)
 
 
 class EpochSampler(DistributedSampler[SampleIndex]):

@@ -26,6 +26,7 @@ def find_cases(raw_dir: Path, folder: FolderConfig) -> Listing:
     masks_within = set() if mask_dir == image_dir else set(mask_files)  # a mask folder may lie in the other one
     files = [path for path in files_below(image_dir) if path not in masks_within]
     images = [path for path in files if is_image_or_dicom(path)]
+    bounds = _bounds(raw_dir, folder)
     radiographs = by_stem(images, folder.image_suffix, image_dir)
     masks = by_stem(filter(is_image_or_dicom, mask_files), folder.mask_suffix, mask_dir)
     if folder.patient_pattern:
@@ -41,12 +42,24 @@ def find_cases(raw_dir: Path, folder: FolderConfig) -> Listing:
             mask_paths=(masks[name],) if name in masks else (),
             inverted=folder.inverted,
             lung_labels=tuple(folder.lung_labels),
+            ignore_value=folder.ignore_value,
+            bounds_path=bounds.get(name),
         )
         for name, path in radiographs.items()
     ]
     _refuse_equal_ids(cases)
     found = listing(cases, raw_dir, layout)
     found.remarks.extend(filter(None, (remark, _passed_over(files, images), _left_masks(masks, radiographs))))
+    return found
+
+
+def _bounds(raw_dir: Path, folder: FolderConfig) -> dict[str, Path]:
+    if not folder.bounds_dir:
+        return {}
+    bounds_dir = raw_dir / folder.bounds_dir
+    found = by_stem(filter(is_image_or_dicom, files_below(bounds_dir)), "", bounds_dir)
+    if not found:
+        raise UserError(f"data.folder.bounds_dir: {bounds_dir} holds no masks.\nIt is relative to data.raw_dir.")
     return found
 
 

@@ -64,8 +64,8 @@ def listing(candidates: Sequence[Case], raw_dir: Path, layout: Layout) -> Listin
         found = f"holds no {layout.radiographs}" if raw_dir.is_dir() else "is not a folder"
         raise UserError(f"data.raw_dir={raw_dir} {found}.\n{layout.remedy}")
     ordered = sorted(candidates, key=lambda case: case.case_id)
-    cases = [case for case in ordered if case.mask_paths]
+    cases = [case for case in ordered if case.mask_paths or case.bounds_path]
     if not cases:
         found = f"{len(ordered)} radiographs in {ordered[0].image_path.parent}"
         raise UserError(f"None of the {found} has its mask in {layout.masks}.\n{layout.remedy}")
-    return Listing(cases, [case.image_path for case in ordered if not case.mask_paths])
+    return Listing(cases, [case.image_path for case in ordered if case not in cases])
