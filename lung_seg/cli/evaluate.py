@@ -47,9 +47,11 @@ def _table(summary: dict[str, Any]) -> Iterator[str]:
     for name, group in ({"all": scores["all"]} | scores["source"] | scores["tb_label"]).items():
         dice = group["dice"]
         interval = f"{dice['mean']:.4f} ({interval_text(dice, 4)})"
+        hd95, delivered = group["hd95_px"]["mean"], group["delivered_dice"]["mean"]
         yield (
             f"{name:20}{group['cases']:6d}{interval:>28}{group['pooled_dice']:9.4f}"
-            f"{group['accuracy']['mean']:10.4f}{group['bce']['mean']:8.4f}{group['delivered_dice']['mean']:11.4f}{group['hd95_px']['mean']:9.2f}"
+            f"{group['accuracy']['mean']:10.4f}{group['bce']['mean']:8.4f}{delivered:11.4f}"
+            f"{'–' if hd95 is None else f'{hd95:.2f}':>9}"
         )
     yield "\nDelivered: Dice and HD95 of the cleaned masks at the radiographs' own size. The interval is over patients."
     if folds := [fold["dice"] for fold in summary.get("folds", [])]:

@@ -43,9 +43,9 @@ def _report(summary: dict[str, Any], run_dir: Path) -> str:
 
     training, cases = summary["training"], summary["data"]["cases"]
     scores = summary["scores"]["all"]
-    dice = scores["dice"]
+    dice, seconds = scores["dice"], training["seconds"]
     return f"""
-Trained {summary["title"]} on {cases["train"]} radiographs, {training["epochs"]} epochs in {training["seconds"]:.0f} s.
+Trained {summary["title"]} on {training["radiographs"]} radiographs, {training["epochs"]} epochs in {seconds:.0f} s.
 Best Dice on {cases["validation"]} validation cases: {training["validation_dice"]:.4f} (epoch {training["best_epoch"]}).
 On {cases["test"]} test cases: Dice {dice["mean"]:.4f} (95 % interval {interval_text(dice, 4)}), \
 accuracy {scores["accuracy"]["mean"]:.4f}, BCE {scores["bce"]["mean"]:.4f}.

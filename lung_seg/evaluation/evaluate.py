@@ -25,6 +25,7 @@ from lung_seg.model.checkpoint import Seen, find_checkpoint, load_network
 from lung_seg.model.metrics import COUNTS, overlap_counts, overlap_scores, predict_mask
 from lung_seg.model.surface_distances import surface_distances
 from lung_seg.prediction.postprocess import Probability, clean, mask_at_original_size
+from lung_seg.prediction.quality import dice
 from lung_seg.prepared.store import read_original_mask
 from lung_seg.raw.image_file import write_png
 from lung_seg.raw.partly_known import Labels
@@ -92,13 +93,12 @@ class CaseScorer(pl.LightningModule):
         else:
             labels = read_original_mask(self.datamodule.folder, row)
             truth, unknown = labels == LUNG, labels == UNKNOWN
-        total = np.count_nonzero(delivered & ~unknown) + np.count_nonzero(truth)
-        dice = 2 * np.count_nonzero(delivered & truth) / total if total else 1.0
+        delivered_dice = dice(delivered & ~unknown, truth)
         if unknown.any():
-            return [dice, *[math.nan] * (len(DELIVERED_SCORES) - 1), 0.0]
+            return [delivered_dice, *[math.nan] * (len(DELIVERED_SCORES) - 1), 0.0]
         hd95_px, assd_px, failed = surface_distances(delivered, truth)
         hd95_mm, assd_mm, _ = surface_distances(delivered, truth, row.spacing_mm) if row.spacing_mm else NO_DISTANCES
-        return [dice, hd95_px, assd_px, hd95_mm, assd_mm, float(failed)]
+        return [delivered_dice, hd95_px, assd_px, hd95_mm, assd_mm, float(failed)]
 
     def on_test_epoch_end(self) -> None:
         """Gather the table here, while all devices still take part."""

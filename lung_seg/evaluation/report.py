@@ -72,9 +72,9 @@ def write_report(
     write_text(path, page)
 
 
-def _number(value: float, digits: int) -> str:
-    """A fixed number of decimals; a dash for nan and infinity."""
-    return f"{value:,.{digits}f}" if math.isfinite(value) else "–"
+def _number(value: float | None, digits: int) -> str:
+    """A fixed number of decimals; a dash for None, nan and infinity."""
+    return f"{value:,.{digits}f}" if value is not None and math.isfinite(value) else "–"
 
 
 def _duration(seconds: float) -> str:

@@ -27,7 +27,9 @@ class ScoredCase:
     position: int  # row number in the manifest
     network: nn.Module  # which predicted it
     counts: Tensor  # (5,), see metrics.COUNTS
-    scores: dict[str, float]  # CASE_SCORES, nan in mm without a spacing; and surface_failed: 1 if one mask is empty
+    scores: dict[
+        str, float
+    ]  # CASE_SCORES, nan for distances that are not known; and surface_failed: 1 if one mask is empty
 
 
 def summarise(cases: list[ScoredCase]) -> dict[str, Any]:
@@ -43,7 +45,8 @@ def summarise(cases: list[ScoredCase]) -> dict[str, Any]:
 
 
 def _group_scores(cases: list[ScoredCase]) -> dict[str, Any]:
-    means: dict[str, Any] = dict.fromkeys(CASE_SCORES)  # None in mm if no spacing is known
+    no_mean = {"mean": None, "low": None, "high": None}  # of distances where every mask is partly known
+    means: dict[str, Any] = {name: None if name.endswith("_mm") else no_mean for name in CASE_SCORES}
     for name in CASE_SCORES:
         known = [case for case in cases if not math.isnan(case.scores[name])]
         if known:

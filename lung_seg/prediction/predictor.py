@@ -23,7 +23,7 @@ from lung_seg.prediction.postprocess import (
     mask_at_original_size,
     nearest_lung_map,
 )
-from lung_seg.prediction.quality import assess_quality, combine_ranges
+from lung_seg.prediction.quality import SMALLER, assess_quality, combine_ranges, dice
 from lung_seg.raw.image_file import Grey
 from lung_seg.raw.masks import Mask
 from lung_seg.raw.radiograph import Radiograph, open_radiograph
@@ -136,6 +136,7 @@ class Predictor:
                 "Predict with each alone, or train them with one data.image_size_px and data.resize."
             )
         self.size_px, self.resize = inputs[0]["image_size_px"], inputs[0]["resize"]
+        self.step_px = 2 ** max(backend.description["network"]["depth"] for backend in self.backends)
         self.ranges = combine_ranges(backend.description["ranges"] for backend in self.backends)
         self.best_batch_size = min(backend.best_batch_size for backend in self.backends)
 
@@ -174,7 +175,8 @@ class Predictor:
         height_px, width_px = radiograph.pixels.shape
         cleaned = clean(probability) if self.cleaning else probability
         mask = cleaned >= LUNG_PROBABILITY
-        quality = assess_quality(network_input, probability, mask, self.ranges)
+        agreement = dice(mask, self._mask_of_smaller(network_input))
+        quality = assess_quality(network_input, probability, mask, self.ranges, agreement)
         full_mask = mask_at_original_size(cleaned, height_px, width_px, self.resize)
         side = to_original_size(nearest_lung_map(mask), height_px, width_px, self.resize, cv2.INTER_NEAREST)
         right, left = full_mask & (side == RIGHT), full_mask & (side == LEFT)
@@ -192,6 +194,13 @@ class Predictor:
         if self.second_step is None:
             return prediction
         return dataclasses.replace(prediction, finding=self.second_step(radiograph.pixels, prediction))
+
+    def _mask_of_smaller(self, network_input: Grey) -> Mask:
+        """The mask (S, S) found where the network input (S, S) is shown at three quarters of its size."""
+        smaller_px = max(self.step_px, round(SMALLER * self.size_px / self.step_px) * self.step_px)
+        (probability,) = self._mean_probability(to_network_input(network_input, smaller_px, "stretch")[None])
+        enlarged = to_original_size(probability, self.size_px, self.size_px, "stretch", cv2.INTER_LINEAR)
+        return (clean(enlarged) if self.cleaning else enlarged) >= LUNG_PROBABILITY
 
     def _mean_probability(self, batch: Batch) -> NDArray[np.float32]:
         # The sigmoid of the logits, by tanh since exp(-logits) could overflow.

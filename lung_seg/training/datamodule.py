@@ -9,7 +9,7 @@ from typing import Any
 import pytorch_lightning as pl
 from torch.utils.data import DataLoader
 
-from lung_seg.config import LUNG, SPLITS, UNKNOWN, AugmentationConfig, DataConfig
+from lung_seg.config import LUNG, SPLITS, AugmentationConfig, DataConfig
 from lung_seg.environment import usable_cores
 from lung_seg.errors import UserError
 from lung_seg.files import open_in_use
@@ -110,6 +110,12 @@ class LungDataModule(pl.LightningDataModule):
         return LungDataset(self.pixels, self.rows, splits, augment, self.seed)
 
     @property
+    def training_rows(self) -> list[Row]:
+        """The radiographs that are trained on; phantoms are not among them."""
+        rows = [row for row in self.rows if row.split == "train"] + (self.additional.rows if self.additional else [])
+        return [row for row in rows if row.case_id not in self.excluded]
+
+    @property
     def _all_rows(self) -> list[Row]:
         """Of the set, and of the cases that are trained on in addition."""
         others = filter(None, (self.additional, self.phantoms))
@@ -121,7 +127,19 @@ class LungDataModule(pl.LightningDataModule):
 
     def train_dataloader(self) -> DataLoader[Sample]:
         """Augmented batches in a new order each epoch; the last batch is dropped if it is not full."""
-        augment = Augment(self.augmentation, self.data.image_size_px)
+        dataset = TrainingSamples(self._parts(Augment(self.augmentation, self.data.image_size_px)))
+        loader = self._loader(dataset, training=True)
+        devices = loader.sampler.num_replicas
+        if len(dataset) < self.data.batch_size * devices:
+            on_devices = f" on {devices} devices" if devices > 1 else ""
+            raise UserError(
+                f"data.batch_size={self.data.batch_size}{on_devices} exceeds the {len(dataset)} training cases in "
+                f"{self.folder}.\nLower data.batch_size or prepare more cases."
+            )
+        return loader
+
+    def _parts(self, augment: Augment | None) -> list[Part]:
+        """What an epoch is made of: the training cases, the additional ones and phantoms."""
         cases = LungDataset(self.pixels, self.rows, ("train",), augment, self.seed, self.excluded)
         parts = [Part(cases, len(cases), first_row=0)]
         first_row = len(self.rows)
@@ -132,16 +150,7 @@ class LungDataModule(pl.LightningDataModule):
         if self.phantoms:
             phantoms = LungDataset(self.phantoms.path, self.phantoms.rows, SPLITS, augment, self.seed)
             parts.append(Part(phantoms, self.data.synthetic_per_epoch, first_row))
-        dataset = TrainingSamples(parts)
-        loader = self._loader(dataset, training=True)
-        devices = loader.sampler.num_replicas
-        if len(dataset) < self.data.batch_size * devices:
-            on_devices = f" on {devices} devices" if devices > 1 else ""
-            raise UserError(
-                f"data.batch_size={self.data.batch_size}{on_devices} exceeds the {len(dataset)} training cases in "
-                f"{self.folder}.\nLower data.batch_size or prepare more cases."
-            )
-        return loader
+        return parts
 
     def val_dataloader(self) -> DataLoader[Sample]:
         """The validation cases as they were prepared."""
@@ -183,7 +192,7 @@ class LungDataModule(pl.LightningDataModule):
     def _identities(self, split: str) -> list[str]:
         rows = [row for row in self.rows if row.split == split]
         if split == "train":
-            rows = [row for row in rows + self._all_rows[len(self.rows) :] if row.case_id not in self.excluded]
+            rows = self.training_rows + (self.phantoms.rows if self.phantoms else [])
         return sorted(set().union(*(row.identities for row in rows)))
 
     def _hashes(self) -> dict[str, list[str]]:
@@ -193,11 +202,10 @@ class LungDataModule(pl.LightningDataModule):
 
     @cached_property
     def _ranges(self) -> ReferenceRanges:
-        dataset = self.dataset("train")
+        dataset = TrainingSamples(self._parts(None)[: 2 if self.additional else 1])
         every = max(1, len(dataset) // MAX_RANGE_CASES)
         samples = (dataset[SampleIndex(0, position)] for position in range(0, len(dataset), every))
-        known = (sample for sample in samples if not (sample.mask == UNKNOWN).any())
-        return reference_ranges((sample.image[0].numpy(), (sample.mask[0] == LUNG).numpy()) for sample in known)
+        return reference_ranges((sample.image[0].numpy(), (sample.mask[0] == LUNG).numpy()) for sample in samples)
 
 
 def _open_additional(folder: Path, data: DataConfig, owner: object) -> PixelCache:

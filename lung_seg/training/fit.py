@@ -115,7 +115,7 @@ def fit(config: TrainConfig, run_dir: Path, extra_callbacks: Sequence[Callback] 
     run_dir = run_dir if run_dir.resolve() == shared else shared
     best_network, description = load_network(run_dir / "checkpoints" / "best.ckpt")
     facts = _training_facts(read_epochs(run_dir / "metrics.csv"), trainer.global_step)
-    facts["precision"] = trainer.precision
+    facts |= {"precision": trainer.precision, "radiographs": len(data.training_rows)}
     return Fitted(run_dir, best_network, description["seen"], data, trainer, facts)
 
 

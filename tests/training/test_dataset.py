@@ -10,7 +10,7 @@ import pytest
 import torch
 from scipy import ndimage
 
-from lung_seg.config import AugmentationConfig, DataConfig, PhantomConfig
+from lung_seg.config import BACKGROUND, LUNG, AugmentationConfig, DataConfig, PhantomConfig
 from lung_seg.errors import UserError
 from lung_seg.prepared.manifest import read_manifest
 from lung_seg.prepared.pixel_cache import build_cache
@@ -35,10 +35,22 @@ STRONG = AugmentationConfig(
     blur_px=1.5,
     elastic=0.03,
     opacity=0.5,
+    lucency=0.5,
     invert=0.2,
 )
 GEOMETRY = ("rotation_deg", "scale", "shift", "horizontal_flip", "elastic")
-EXPOSURE = ("brightness", "contrast", "gamma", "tone_curve", "shading", "noise", "blur_px", "opacity", "invert")
+EXPOSURE = (
+    "brightness",
+    "contrast",
+    "gamma",
+    "tone_curve",
+    "shading",
+    "noise",
+    "blur_px",
+    "opacity",
+    "lucency",
+    "invert",
+)
 
 
 @pytest.fixture(scope="module")
@@ -88,13 +100,13 @@ def same(first: Sample, second: Sample) -> bool:
     return all(torch.equal(one, other) for one, other in zip(first, second, strict=True))
 
 
-def test_samples_are_uint8_images_and_bool_masks(prepared):
+def test_samples_are_uint8_images_and_masks_of_background_and_lung(prepared):
     for params in (None, STRONG):
         image, mask, row = make_dataset(prepared, params)[SampleIndex(0, 2)]
 
         assert image.shape == mask.shape == (1, SIZE_PX, SIZE_PX)
-        assert (image.dtype, mask.dtype, row.dtype) == (torch.uint8, torch.bool, torch.int64)
-        assert mask.any()
+        assert (image.dtype, mask.dtype, row.dtype) == (torch.uint8, torch.uint8, torch.int64)
+        assert mask.unique().tolist() == [BACKGROUND, LUNG]
 
 
 @pytest.mark.parametrize("workers", [1, 2])
@@ -278,7 +290,7 @@ def test_each_exposure_param_alone_changes_the_image_and_never_the_mask(param):
 
     augmented = [augment(image, mask, seed=(0, epoch, 0)) for epoch in range(16)]
 
-    assert len({image.tobytes() for image, _ in augmented}) >= (2 if param in ("invert", "opacity") else 6)
+    assert len({image.tobytes() for image, _ in augmented}) >= (2 if param in ("invert", "opacity", "lucency") else 6)
     assert all(np.array_equal(other, mask) for _, other in augmented)
 
 
@@ -434,6 +446,24 @@ def test_flip_inversion_and_tone_curve_are_probabilities(param, share):
     changed = [not np.array_equal(augmented, image) for augmented, _ in variations(200, **{param: share})]
 
     assert np.mean(changed) == pytest.approx(share, abs=0.1)
+
+
+def test_a_lucency_darkens_towards_the_lungs_and_mostly_below_them():
+    image = np.full((96, 96), 200, np.uint8)
+    image[10:60, 20:80] = 50  # the lungs: a third of the image
+
+    change = np.zeros((96, 96))
+    for number in range(50):
+        darkened, mask = Augment(AugmentationConfig(lucency=1.0), 96)(
+            image.copy(), (image == 50) * np.uint8(1), (number,)
+        )
+        assert np.array_equal(mask, image == 50)
+        assert (darkened <= image).all()
+        assert darkened.min() == 50, "nothing becomes darker than the lungs"
+        change += image - darkened.astype(float)
+
+    assert change[image == 50].sum() == 0
+    assert change[60:].sum() > 4 * change[:36].sum()
 
 
 def test_other_phantoms_are_added_to_the_cases_in_each_epoch(prepared: DataConfig) -> None:
