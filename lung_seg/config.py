@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from lung_seg.config_field import MISSING, ConfigGroup, config_field, is_unresolved, nested, target_kwargs
+from lung_seg.errors import UserError
 
 MAX_MEGAPIXELS = 80  # four times the largest public radiograph; a file of a few kB may claim to hold billions of pixels
 LUNG_PROBABILITY = 0.5  # lung where the probability is at least this, the logit at least 0 (metrics.predict_mask)
@@ -221,6 +222,7 @@ class EvaluateConfig(ConfigGroup):
     checkpoint: str | None = config_field(None, "Checkpoint file, or run directory (its best checkpoint).")
     checkpoints: Any = config_field(None, "[a,b] or the directory of a sweep; folds are scored out of fold.")
     split: str = config_field("test", "Cases to score.", choices=(*SPLITS, "all"))
+    robustness: bool = config_field(False, "Also score the cases corrupted, severity by severity; takes minutes.")
     data: DataConfig = nested(DataConfig)
     augmentation: AugmentationConfig = nested(AugmentationConfig)
     trainer: TrainerConfig = nested(TrainerConfig)
@@ -232,6 +234,11 @@ class EvaluateConfig(ConfigGroup):
             self.refuse("checkpoint", rule, "Give checkpoint=runs/train/<time>, or checkpoints=<directory of a sweep>.")
         if self.checkpoints is not None and not (self.checkpoints and isinstance(self.checkpoints, str | list)):
             self.refuse("checkpoints", "names no checkpoint", "Give several, [a,b], or the directory of a sweep.")
+        if self.robustness and (self.checkpoints is not None or any(vars(self.augmentation).values())):
+            raise UserError(
+                "robustness=true does not go with checkpoints= or augmentation=.\n"
+                "It corrupts the cases itself, and scores one checkpoint=."
+            )
 
 
 @dataclass

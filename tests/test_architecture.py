@@ -33,7 +33,7 @@ HOMES = {
     "pytorch_lightning": {"training", "evaluation", "search.study"},
     "lightning_fabric": {"training"},
     "torchmetrics": {"training.case_table"},
-    "albumentations": {"training.augment"},
+    "albumentations": {"training.augment", "evaluation.robustness"},
     "scipy": {"model.surface_distances", "evaluation.statistics"},
     "matplotlib": {"chart", "evaluation.report", "second_step.report"},
     "jinja2": {"templates"},
