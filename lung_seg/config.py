@@ -18,7 +18,7 @@ WINDOWS = (
     "none",
 )  # of DICOM: its own window unless that blanks the radiograph, or the whole range of values
 SAMPLERS = ("tpe", "random", "grid")
-ENCODERS = ("unet", "efficientnet")  # the network that finds the lungs, or a general one from the extra second_step
+ENCODERS = ("unet", "efficientnet", "both")  # the network that finds the lungs, a general one, all levels of both
 OWN_ENCODER = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*")  # or one's own, a function that returns it: module:function
 ENCODER_RULE = " | ".join((*ENCODERS, "module:function"))
 RESIZE_MODES = ("stretch", "letterbox")
@@ -267,7 +267,7 @@ class PredictConfig(ConfigGroup):
     overlay: bool = config_field(True, "Write the radiograph with the lung contours.")
     crop: bool = config_field(False, "Write the box around the lungs, unchanged and with all but the lungs faded out.")
     tuberculosis: Any = config_field(
-        False, "Look for signs of tuberculosis: true, efficientnet, or a run directory of tuberculosis.py."
+        False, "Look for signs of tuberculosis: true, efficientnet, both, or a run directory of tuberculosis.py."
     )
     tuberculosis_encoder: str | None = config_field(
         None, "Your encoder, module:function, that the classifier of tuberculosis= was fitted on."

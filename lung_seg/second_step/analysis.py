@@ -16,7 +16,7 @@ from lung_seg.prepared.manifest import read_manifest
 from lung_seg.prepared.store import MANIFEST, read_case
 from lung_seg.raw.image_file import write_png
 from lung_seg.second_step.classifier import NAME, Classifier, ClassifierFile
-from lung_seg.second_step.encoder import Encoder, efficientnet_encoder, unet_encoder
+from lung_seg.second_step.encoder import Encoder, both_encoders, efficientnet_encoder, unet_encoder
 from lung_seg.second_step.evidence import evidence_map, evidence_overlay, strong_evidence
 from lung_seg.second_step.features import CONTROLS, LUNGS, Features, normalise, read_features
 from lung_seg.second_step.labels import read_labels
@@ -81,9 +81,10 @@ def analyse(config: TuberculosisConfig, folder: Path, run_dir: Path) -> dict[str
 
 
 def _open_encoder(name: str, checkpoint: Path) -> Encoder:
-    if name == "unet":
-        return unet_encoder(checkpoint)
-    return efficientnet_encoder() if name == "efficientnet" else own_encoder(name)
+    if name == "efficientnet":
+        return efficientnet_encoder()
+    of_checkpoint = {"unet": unet_encoder, "both": both_encoders}
+    return of_checkpoint[name](checkpoint) if name in of_checkpoint else own_encoder(name)
 
 
 def summarise_trial(trial: Trial, features: Features) -> dict[str, Any]:

@@ -11,20 +11,19 @@ from lung_seg.config import ENCODERS
 from lung_seg.draw import Rgb, fit_for_viewing
 from lung_seg.errors import UserError
 from lung_seg.files import sha256
-from lung_seg.model.checkpoint import find_checkpoint
 from lung_seg.prediction.finding import Finding
 from lung_seg.prediction.predictor import SHIPPED, Prediction, mirror
 from lung_seg.raw.image_file import Grey
 from lung_seg.raw.masks import Mask, mask_to_network_input
 from lung_seg.raw.resize import to_network_input, to_original_size
 from lung_seg.second_step.classifier import NAME, ClassifierFile
-from lung_seg.second_step.encoder import Encoder, efficientnet_encoder, unet_encoder
+from lung_seg.second_step.encoder import Encoder, both_encoders, efficientnet_encoder, unet_encoder
 from lung_seg.second_step.evidence import evidence_map, evidence_overlay
 from lung_seg.second_step.features import averages, normalise
 from lung_seg.second_step.own_encoder import own_encoder
 from lung_seg.second_step.scores import Values, sigmoid
 
-SHIPPED_CLASSIFIERS = {name: SHIPPED.with_name(f"tuberculosis_{name}.json") for name in ("unet", "efficientnet")}
+SHIPPED_CLASSIFIERS = {name: SHIPPED.with_name(f"tuberculosis_{name}.json") for name in ENCODERS}
 ZONES = ("upper", "middle", "lower")  # thirds of each lung's height
 DISCLAIMER = "Compare it with scores of the same hospital only. A research tool, not a device."
 
@@ -36,7 +35,7 @@ class Assessor:
         predictor.predict("xray.png").finding.score
 
     Args:
-        classifier: "unet" or "efficientnet" for the included ones, a run directory of tuberculosis.py, or its
+        classifier: "unet", "efficientnet" or "both" for the included ones, a run directory of tuberculosis.py, or its
             classifier.json.
         checkpoints: where to look for the U-Net whose encoder the classifier was fitted on, before the shipped weights.
         encoder: the user's encoder that the classifier was fitted on, as module:function.
@@ -130,9 +129,10 @@ def _encoder(file: ClassifierFile, path: Path, checkpoints: Sequence[Path | str]
         return _checked(own_encoder(own), file, path, f"other weights or code than {own}")
     if file.encoder == "efficientnet":
         return _checked(efficientnet_encoder(), file, path, "other weights of EfficientNet-Lite0")
-    for checkpoint in [*checkpoints, SHIPPED]:
-        if Path(checkpoint).suffix != ".onnx" and sha256(find_checkpoint(Path(checkpoint))) == file.encoder_sha256:
-            return unet_encoder(Path(checkpoint))
+    of_checkpoint = both_encoders if file.encoder == "both" else unet_encoder
+    for checkpoint in map(Path, [*checkpoints, SHIPPED]):
+        if checkpoint.suffix != ".onnx" and (encoder := of_checkpoint(checkpoint)).digest == file.encoder_sha256:
+            return encoder
     raise UserError(
         f"{path} was fitted on the encoder of another network (SHA-256 {file.encoder_sha256[:12]}…).\n"
         "Give that network as checkpoint=…, or make the classifier again: python tuberculosis.py data=…"

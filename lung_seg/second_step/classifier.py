@@ -74,7 +74,7 @@ class ClassifierFile:
         Raises:
             UserError: it cannot be read, or is not a file of this program.
         """
-        remedy = "Give true, efficientnet, or a run directory of tuberculosis.py, which writes classifier.json."
+        remedy = "Give true, efficientnet, both, or a run directory of tuberculosis.py, which writes classifier.json."
         try:
             if path.stat().st_size > MAX_FILE_BYTES:
                 raise ValueError(f"it has more than {MAX_FILE_BYTES} bytes")

@@ -1,5 +1,6 @@
-"""Frozen networks whose feature maps describe a radiograph: the encoder of a U-Net, or EfficientNet-Lite0."""
+"""Frozen networks whose feature maps describe a radiograph: the encoder of a U-Net, EfficientNet-Lite0, or both."""
 
+import hashlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -116,3 +117,21 @@ def _speed_up(block: Any) -> None:
             setattr(block, convolution, fused)
             setattr(block, norm, nn.Identity())
     block._swish.inplace = True
+
+
+class _Both(nn.Module):
+    def __init__(self, one: Encoder, other: Encoder):
+        super().__init__()
+        self.networks = nn.ModuleList([one.network, other.network])
+        self.channels = [one.channels, other.channels]
+
+    def forward(self, image: Tensor) -> list[Tensor]:
+        pairs = zip(self.networks, self.channels, strict=True)
+        return [level for network, channels in pairs for level in network(image[:, :channels])]
+
+
+def both_encoders(checkpoint: Path) -> Encoder:
+    """The levels of EfficientNet-Lite0, then those of a U-Net."""
+    one, other = efficientnet_encoder(), unet_encoder(checkpoint)
+    digest = hashlib.sha256(f"{one.digest} {other.digest}".encode()).hexdigest()
+    return Encoder("both", digest, _Both(one, other), max(one.channels, other.channels))

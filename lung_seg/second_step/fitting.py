@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from lung_seg.environment import usable_cores
+from lung_seg.environment import keep_freed_memory, usable_cores
 from lung_seg.errors import UserError
 from lung_seg.second_step.classifier import Classifier
 from lung_seg.second_step.scores import Labels, Values
@@ -76,8 +76,16 @@ def cross_validate(
 
 def on_all_cores(function: Callable[..., Result], arguments: Iterable[Sequence[Any]]) -> list[Result]:
     """The results of a function of this module for each of some arguments, in their order."""
-    results: list[Result] = Parallel(usable_cores())(delayed(function)(*each) for each in arguments)
+    cores = usable_cores()
+    if cores == 1:
+        return [function(*each) for each in arguments]
+    results: list[Result] = Parallel(cores)(delayed(_in_worker)(function, each) for each in arguments)
     return results
+
+
+def _in_worker(function: Callable[..., Result], arguments: Sequence[Any]) -> Result:
+    keep_freed_memory()  # as the command does in its own process
+    return function(*arguments)
 
 
 def _fit(features: Values, widths: Sequence[int], labels: Labels, folds: Folds) -> Classifier:

@@ -35,6 +35,7 @@ def toy_encoder(tmp_path: Path) -> Encoder:
     for before, after in ((1, 6), (6, 8)):
         convolution = nn.Conv2d(before, after, 3, padding=1)
         nn.init.normal_(convolution.weight, generator=generator)
+        nn.init.zeros_(convolution.bias)
         stages.append(nn.Sequential(convolution, nn.ReLU(), nn.AvgPool2d(2)))
     return Encoder("toy", sha256(weights), Stages(stages, [0, 1]), channels=1)
 

@@ -176,5 +176,5 @@ def test_what_is_no_name_is_refused_in_two_lines(run: Run, name: str) -> None:
     refused = run("tuberculosis", "data.raw_dir=raw", f"second_step.encoder='{name}'")
     assert refused.code == 2
     first, second = refused.err.splitlines()
-    assert first == f"second_step.encoder={name} must be one of unet | efficientnet | module:function."
+    assert first == f"second_step.encoder={name} must be one of unet | efficientnet | both | module:function."
     assert second
