@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from lung_seg.config_field import MISSING, ConfigGroup, config_field, is_unresolved, nested, target_kwargs
+from lung_seg.errors import UserError
 
 MAX_MEGAPIXELS = 80  # four times the largest public radiograph; a file of a few kB may claim to hold billions of pixels
 # Values of a mask in training and scoring. A pixel that is not known is neither trained on nor scored.
@@ -19,7 +20,9 @@ WINDOWS = (
     "none",
 )  # of DICOM: its own window unless that blanks the radiograph, or the whole range of values
 SAMPLERS = ("tpe", "random", "grid")
-ENCODERS = ("unet", "efficientnet")  # the network that finds the lungs, or a general one from the extra second_step
+ENCODERS = ("unet", "efficientnet", "both")  # the network that finds the lungs, a general one, all levels of both
+OWN_ENCODER = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*")  # or one's own, a function that returns it: module:function
+ENCODER_RULE = " | ".join((*ENCODERS, "module:function"))
 RESIZE_MODES = ("stretch", "letterbox")
 MIN_SECOND_STEP_PX = 64  # at 32 the deepest level of an encoder has one cell, for both lungs
 RENAMED_DATA_KEYS = {"phantoms_beside": "synthetic_per_epoch"}  # keys of earlier versions
@@ -236,6 +239,7 @@ class EvaluateConfig(ConfigGroup):
     checkpoint: str | None = config_field(None, "Checkpoint file, or run directory (its best checkpoint).")
     checkpoints: Any = config_field(None, "[a,b] or the directory of a sweep; folds are scored out of fold.")
     split: str = config_field("test", "Cases to score.", choices=(*SPLITS, "all"))
+    robustness: bool = config_field(False, "Also score the cases corrupted, severity by severity; takes minutes.")
     data: DataConfig = nested(DataConfig)
     augmentation: AugmentationConfig = nested(AugmentationConfig)
     trainer: TrainerConfig = nested(TrainerConfig)
@@ -247,6 +251,11 @@ class EvaluateConfig(ConfigGroup):
             self.refuse("checkpoint", rule, "Give checkpoint=runs/train/<time>, or checkpoints=<directory of a sweep>.")
         if self.checkpoints is not None and not (self.checkpoints and isinstance(self.checkpoints, str | list)):
             self.refuse("checkpoints", "names no checkpoint", "Give several, [a,b], or the directory of a sweep.")
+        if self.robustness and (self.checkpoints is not None or any(vars(self.augmentation).values())):
+            raise UserError(
+                "robustness=true does not go with checkpoints= or augmentation=.\n"
+                "It corrupts the cases itself, and scores one checkpoint=."
+            )
 
 
 @dataclass
@@ -273,7 +282,10 @@ class PredictConfig(ConfigGroup):
     overlay: bool = config_field(True, "Write the radiograph with the lung contours.")
     crop: bool = config_field(False, "Write the box around the lungs, unchanged and with all but the lungs faded out.")
     tuberculosis: Any = config_field(
-        False, "Look for signs of tuberculosis: true, efficientnet, or a run directory of tuberculosis.py."
+        False, "Look for signs of tuberculosis: true, efficientnet, both, or a run directory of tuberculosis.py."
+    )
+    tuberculosis_encoder: str | None = config_field(
+        None, "Your encoder, module:function, that the classifier of tuberculosis= was fitted on."
     )
     dicom_seg: bool = config_field(False, "Write a DICOM Segmentation object for DICOM input.")
     inverted: bool = config_field(False, "The files show air bright and bone dark.")
@@ -326,11 +338,16 @@ class PrepareConfig(ConfigGroup):
 class SecondStepConfig(ConfigGroup, prefix="second_step."):
     """Signs of a disease inside the lungs."""
 
-    encoder: str = config_field("unet", "Network whose feature maps describe the lungs.", choices=ENCODERS)
+    encoder: str = config_field("unet", f"Network whose feature maps describe the lungs: {ENCODER_RULE}.")
     label: str = config_field("tb_label", "Column of manifest.csv, or of the table, that holds the label, 0 or 1.")
     table: str | None = config_field(None, "CSV file with a line for each radiograph: film,label.")
     seeds: int = config_field(5, "Repetitions with other folds.", at_least=1, at_most=100)
     checkpoint: str | None = config_field(None, "Network that finds the lungs; null: shipped weights.")
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.encoder not in ENCODERS and not OWN_ENCODER.fullmatch(self.encoder):
+            self.refuse("encoder", f"must be one of {ENCODER_RULE}", "The last is yours: see docs/second_step.md.")
 
 
 @dataclass

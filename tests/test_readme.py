@@ -187,7 +187,7 @@ def test_evaluating_and_resuming(data: Path, run: Run) -> None:
             outcome = run("evaluate", *words)
         assert outcome.code == 0, outcome.err
         assert "report.html" in outcome.out
-    assert len(list((data / "runs" / "evaluate").glob("*/cases.csv"))) == len(one) == 2
+    assert len(list((data / "runs" / "evaluate").glob("*/cases.csv"))) == len(one) == 3
     resuming, tuning = (line for line in scripts("train") if "<time>" in line)
     outcome = run("train", *shlex.split(resuming.replace(TIME, str(first)))[2:])
     assert outcome.code == 0, outcome.err

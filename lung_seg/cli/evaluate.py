@@ -1,7 +1,7 @@
 """Score checkpoints on one split of a prepared set: ``python evaluate.py --help`` lists the settings."""
 
 import statistics
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -53,6 +53,7 @@ def _table(summary: dict[str, Any]) -> Iterator[str]:
             f"{group['accuracy']['mean']:10.4f}{group['bce']['mean']:8.4f}{delivered:11.4f}"
             f"{'–' if hd95 is None else f'{hd95:.2f}':>9}"
         )
+    yield from _robustness_table(summary["robustness"] or [])
     yield "\nDelivered: Dice and HD95 of the cleaned masks at the radiographs' own size. The interval is over patients."
     if folds := [fold["dice"] for fold in summary.get("folds", [])]:
         each = ", ".join(f"{dice:.4f}" for dice in folds)
@@ -62,6 +63,18 @@ def _table(summary: dict[str, Any]) -> Iterator[str]:
     elif summary["seen_in_training"]:
         seen = summary["seen_in_training"]
         yield f"\nBeware: {seen} of these cases were in the networks' training or validation data."
+
+
+def _robustness_table(rows: Sequence[Mapping[str, Any]]) -> Iterator[str]:
+    """Mean Dice and warnings for each severity of each corruption."""
+    from lung_seg.evaluation.statistics import interval_text
+
+    if rows:
+        yield f"\n{'corruption':12}{'severity':>10}{'Dice (95 % interval)':>28}{'warnings':>10}"
+    for row in rows:
+        interval = f"{row['dice']['mean']:.4f} ({interval_text(row['dice'], 4)})"
+        severity = f"{row['severity']:g}" if row["parameter"] else ""
+        yield f"{row['corruption']:12}{severity:>10}{interval:>28}{row['warned']:10d}  {row['parameter']}"
 
 
 if __name__ == "__main__":

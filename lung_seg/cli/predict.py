@@ -47,7 +47,7 @@ def _second_step(config: PredictConfig) -> "Assessor | None":
             f"tuberculosis={as_typed(config.tuberculosis)} needs {error.name}, which is not installed.\n"
             'Install it: pip install "lung_seg[train]"'
         ) from error
-    return Assessor(config.classifier, config.checkpoints)
+    return Assessor(config.classifier, config.checkpoints, config.tuberculosis_encoder)
 
 
 def _count(number: int, noun: str) -> str:

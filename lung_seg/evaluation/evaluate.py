@@ -19,6 +19,7 @@ from lung_seg.draw import Rgb, overlay
 from lung_seg.environment import command_line, git_revision, versions
 from lung_seg.errors import UserError
 from lung_seg.evaluation.report import write_report
+from lung_seg.evaluation.robustness import Robustness, measure_robustness, write_robustness
 from lung_seg.evaluation.statistics import CASE_SCORES, DELIVERED_SCORES, ScoredCase, summarise
 from lung_seg.files import write_csv, write_text
 from lung_seg.model.checkpoint import Seen, find_checkpoint, load_network
@@ -133,7 +134,10 @@ def evaluate_network(
     cases = score(network, datamodule, trainer)
     facts = evaluation_facts(name, members, config.split, datamodule, config)
     facts["seen_in_training"] = count_seen(cases, [member.seen for member in members])
-    return write_evaluation(run_dir, datamodule, cases, facts)
+    robustness = None
+    if config.robustness and is_main_process():
+        robustness = measure_robustness(members[0].path, datamodule, config.trainer.accelerator)
+    return write_evaluation(run_dir, datamodule, cases, facts, robustness)
 
 
 def count_seen(
@@ -242,14 +246,19 @@ def score(network: nn.Module, datamodule: LungDataModule, trainer: pl.Trainer) -
 
 
 def write_evaluation(
-    run_dir: Path, datamodule: LungDataModule, cases: list[ScoredCase], facts: dict[str, Any]
+    run_dir: Path,
+    datamodule: LungDataModule,
+    cases: list[ScoredCase],
+    facts: dict[str, Any],
+    robustness: Robustness | None = None,
 ) -> dict[str, Any]:
-    """Summarise the scores; the main process writes cases.csv, summary.json, report.html and overlays/."""
+    """Summarise the scores; the main process writes the files of an evaluation (docs/results.md)."""
     sizes = {split: sum(row.split == split for row in datamodule.rows) for split in SPLITS}
     summary = facts | {
         "command": command_line(),
         "data": {"name": datamodule.data.name, "manifest_sha256": datamodule.manifest_sha256, "cases": sizes},
         "scores": summarise(cases),
+        "robustness": robustness.table if robustness else None,
         "versions": versions(),
         "git_revision": git_revision(),
     }
@@ -264,7 +273,10 @@ def write_evaluation(
         ]
         write_csv(run_dir / "cases.csv", list(table[0]), table)
         write_text(run_dir / "summary.json", json.dumps(summary, indent=1))
-        write_report(run_dir / "report.html", summary, table, read_epochs(run_dir / "metrics.csv"), overlays)
+        if robustness:
+            write_robustness(run_dir, robustness)
+        examples = robustness.examples if robustness else {}
+        write_report(run_dir / "report.html", summary, table, read_epochs(run_dir / "metrics.csv"), overlays, examples)
     return summary
 
 

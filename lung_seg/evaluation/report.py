@@ -39,6 +39,7 @@ def write_report(
     cases: Sequence[_Case],
     curves: Sequence[_Row],
     overlays: Mapping[str, Rgb],
+    corrupted: Mapping[str, Rgb] | None = None,
 ) -> None:
     """Write the HTML report of a training or an evaluation.
 
@@ -48,13 +49,14 @@ def write_report(
         cases: the rows of cases.csv, at least one.
         curves: the rows of metrics.csv; empty without a training.
         overlays: RGB uint8 by case_id; of these cases the half with the lower Dice is shown as the worst.
+        corrupted: an overlay for each corruption of the summary's robustness, which may be None.
     """
     ordered = sorted(cases, key=lambda case: case["dice"])
     shown = [case for case in ordered if case["case_id"] in overlays]
     half = (len(shown) + 1) // 2
-    pngs = {case_id: png_bytes(fit_within(picture, _OVERLAY_PX)) for case_id, picture in overlays.items()}
     with matplotlib.rc_context(STYLE):
         charts, dice_chart = list(_charts(curves)), _dice_chart(cases)
+        robustness = list(_robustness_charts(summary.get("robustness") or [], corrupted or {}))
     filters: dict[str, Any] = {"number": _number, "duration": _duration, "interval": interval_text}
     page = template(Path(__file__).parent / "report.html.j2", **filters).render(
         summary=summary,
@@ -63,13 +65,18 @@ def write_report(
         best=shown[half:][::-1],
         charts=charts,
         dice_chart=dice_chart,
-        overlays={case_id: base64.b64encode(png).decode("ascii") for case_id, png in pngs.items()},
+        overlays={case_id: _base64_png(picture) for case_id, picture in overlays.items()},
+        robustness=robustness,
         tb_names=TB_LABELS,
         settings=flatten(summary["config"]),
         truth_colour="#" + bytes(TRUTH_COLOUR).hex(),
         prediction_colour="#" + bytes(PREDICTION_COLOUR).hex(),
     )
     write_text(path, page)
+
+
+def _base64_png(picture: Rgb) -> str:
+    return base64.b64encode(png_bytes(fit_within(picture, _OVERLAY_PX))).decode("ascii")
 
 
 def _number(value: float | None, digits: int) -> str:
@@ -120,3 +127,23 @@ def _dice_chart(cases: Sequence[_Case]) -> Markup:
     axes.spines["left"].set_visible(False)
     axes.set_xlabel("Dice")
     return svg(figure)
+
+
+def _robustness_charts(
+    rows: Sequence[Mapping[str, Any]], corrupted: Mapping[str, Rgb]
+) -> Iterator[tuple[str, Markup, str]]:
+    """Of each corruption: name, Dice with its interval over the severity, and an example as PNG in base64."""
+    ends = [value for row in rows for value in row["dice"].values() if value is not None]
+    for name, picture in corrupted.items():
+        figure = Figure(figsize=(4.0, 2.5), layout="constrained")
+        axes = figure.add_subplot(ylim=(min(ends) - 0.01, max(ends) + 0.01))  # the same in all charts
+        shown = sorted((row for row in rows if row["corruption"] == name), key=lambda row: row["severity"])
+        severities = [row["severity"] for row in shown]
+        mean, low, high = ([row["dice"][key] for row in shown] for key in ("mean", "low", "high"))
+        axes.axhline(rows[0]["dice"]["mean"], color=MUTED, linewidth=1.1)
+        axes.plot(severities, mean, color=ACCENT, marker="o", markersize=4, linewidth=1.8)
+        if None not in low:  # of a single patient
+            axes.vlines(severities, low, high, color=ACCENT)
+        axes.set_xticks(severities)
+        axes.set_xlabel(shown[0]["parameter"])
+        yield name, svg(figure), _base64_png(picture)

@@ -52,18 +52,12 @@ class TorchBackend:
         import torch
 
         from lung_seg.model.precision import autocast
+        from lung_seg.model.threads import limit_threads
 
-        # The number of threads is global to the process. It is reset to that of the constructor, since the current one
-        # may be the limit of a concurrent call.
-        if self.threads:
-            torch.set_num_threads(self.threads)
-        try:
-            with torch.inference_mode(), autocast(self.device, self.precision):
-                images = torch.from_numpy(batch[:, None]).to(self.device)
-                logits: Logits = self.network(images)[:, 0].float().cpu().numpy()
-        finally:
-            if self.threads:
-                torch.set_num_threads(self.default_threads)
+        threads = limit_threads(self.threads, self.default_threads)
+        with threads, torch.inference_mode(), autocast(self.device, self.precision):
+            images = torch.from_numpy(batch[:, None]).to(self.device)
+            logits: Logits = self.network(images)[:, 0].float().cpu().numpy()
         return logits
 
 

@@ -76,9 +76,13 @@ class Prediction:
 
 
 class SecondStep(Protocol):
-    """Looks for something inside the lungs that were found; ``digest`` tells what does it."""
+    """Looks for something inside the lungs that were found; ``digest`` tells what does it.
+
+    ``threads`` is set by the Predictor: CPU threads per call, None for all.
+    """
 
     digest: str
+    threads: int | None
 
     def __call__(self, image: Grey, prediction: Prediction) -> Finding:
         """The finding in a radiograph (H, W)."""
@@ -128,6 +132,8 @@ class Predictor:
         self.window = window
         self.max_megapixels = max_megapixels
         self.second_step = second_step
+        if second_step is not None:
+            second_step.threads = threads
         inputs = [backend.description["data"] for backend in self.backends]
         sizes = sorted({f"{data['image_size_px']} px, {data['resize']}" for data in inputs})
         if len(sizes) > 1:

@@ -16,10 +16,11 @@ from lung_seg.prepared.manifest import read_manifest
 from lung_seg.prepared.store import MANIFEST, read_case
 from lung_seg.raw.image_file import write_png
 from lung_seg.second_step.classifier import NAME, Classifier, ClassifierFile
-from lung_seg.second_step.encoder import Encoder, efficientnet_encoder, unet_encoder
+from lung_seg.second_step.encoder import Encoder, both_encoders, efficientnet_encoder, unet_encoder
 from lung_seg.second_step.evidence import evidence_map, evidence_overlay, strong_evidence
 from lung_seg.second_step.features import CONTROLS, LUNGS, Features, normalise, read_features
 from lung_seg.second_step.labels import read_labels
+from lung_seg.second_step.own_encoder import own_encoder
 from lung_seg.second_step.report import ShownRadiograph, write_report
 from lung_seg.second_step.scores import interval, mean_auc_samples, reliability, resampled_weights, sigmoid, summarise
 from lung_seg.second_step.study import Study, Trial, fit_on, labelled, run_study
@@ -32,14 +33,14 @@ def analyse(config: TuberculosisConfig, folder: Path, run_dir: Path) -> dict[str
     """Analyse the prepared set in a folder, write the files into run_dir and return the summary.
 
     Raises:
-        UserError: the labels do not suffice, or the encoder is not installed.
+        UserError: the labels do not suffice, or the encoder is not installed or has no feature maps.
     """
     settings = config.second_step
     table = Path(settings.table) if settings.table else None
     checkpoint = Path(settings.checkpoint) if settings.checkpoint else SHIPPED
     read_labels(read_manifest(folder / MANIFEST), settings.label, table)  # before minutes of work
-    predictor = Predictor(checkpoint)
-    encoder = efficientnet_encoder() if settings.encoder == "efficientnet" else unet_encoder(checkpoint)
+    predictor = Predictor(checkpoint, threads=1)
+    encoder = _open_encoder(settings.encoder, checkpoint)
     features, labels = labelled(read_features(folder, encoder, predictor), settings.label, table)
     study = run_study(features, labels, settings.seeds)
     finding = "tuberculosis" if settings.label == "tb_label" else settings.label
@@ -77,6 +78,13 @@ def analyse(config: TuberculosisConfig, folder: Path, run_dir: Path) -> dict[str
         write_png(run_dir / "evidence" / f"{radiograph.case_id}.png", radiograph.picture)
     write_report(run_dir / "report.html", summary, study.trials, shown)
     return summary
+
+
+def _open_encoder(name: str, checkpoint: Path) -> Encoder:
+    if name == "efficientnet":
+        return efficientnet_encoder()
+    of_checkpoint = {"unet": unet_encoder, "both": both_encoders}
+    return of_checkpoint[name](checkpoint) if name in of_checkpoint else own_encoder(name)
 
 
 def summarise_trial(trial: Trial, features: Features) -> dict[str, Any]:

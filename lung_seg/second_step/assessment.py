@@ -7,23 +7,23 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from lung_seg.config import MIN_SECOND_STEP_PX
+from lung_seg.config import ENCODERS
 from lung_seg.draw import Rgb, fit_for_viewing
 from lung_seg.errors import UserError
 from lung_seg.files import sha256
-from lung_seg.model.checkpoint import find_checkpoint
 from lung_seg.prediction.finding import Finding
 from lung_seg.prediction.predictor import SHIPPED, Prediction, mirror
 from lung_seg.raw.image_file import Grey
 from lung_seg.raw.masks import Mask, mask_to_network_input
 from lung_seg.raw.resize import to_network_input, to_original_size
 from lung_seg.second_step.classifier import NAME, ClassifierFile
-from lung_seg.second_step.encoder import Encoder, efficientnet_encoder, unet_encoder
+from lung_seg.second_step.encoder import Encoder, both_encoders, efficientnet_encoder, unet_encoder
 from lung_seg.second_step.evidence import evidence_map, evidence_overlay
 from lung_seg.second_step.features import averages, normalise
+from lung_seg.second_step.own_encoder import own_encoder
 from lung_seg.second_step.scores import Values, sigmoid
 
-SHIPPED_CLASSIFIERS = {name: SHIPPED.with_name(f"tuberculosis_{name}.json") for name in ("unet", "efficientnet")}
+SHIPPED_CLASSIFIERS = {name: SHIPPED.with_name(f"tuberculosis_{name}.json") for name in ENCODERS}
 ZONES = ("upper", "middle", "lower")  # thirds of each lung's height
 DISCLAIMER = "Compare it with scores of the same hospital only. A research tool, not a device."
 
@@ -35,21 +35,29 @@ class Assessor:
         predictor.predict("xray.png").finding.score
 
     Args:
-        classifier: "unet" or "efficientnet" for the included ones, a run directory of tuberculosis.py, or its
+        classifier: "unet", "efficientnet" or "both" for the included ones, a run directory of tuberculosis.py, or its
             classifier.json.
         checkpoints: where to look for the U-Net whose encoder the classifier was fitted on, before the shipped weights.
+        encoder: the user's encoder that the classifier was fitted on, as module:function.
 
     Raises:
         UserError: the classifier cannot be read, or its encoder is not installed or not among the checkpoints.
     """
 
-    def __init__(self, classifier: Path | str = "unet", checkpoints: Sequence[Path | str] = ()):
+    threads: int | None = None
+
+    def __init__(
+        self,
+        classifier: Path | str = "unet",
+        checkpoints: Sequence[Path | str] = (),
+        encoder: str | None = None,
+    ):
         path = SHIPPED_CLASSIFIERS.get(str(classifier), Path(classifier))
         path = path / NAME if path.is_dir() else path
         self.file = ClassifierFile.read(path)
-        self.encoder = _encoder(self.file, path, checkpoints)
+        self.encoder = _encoder(self.file, path, checkpoints, encoder)
         self.digest = sha256(path)
-        empty = np.zeros((MIN_SECOND_STEP_PX, MIN_SECOND_STEP_PX), np.float32)
+        empty = np.zeros((self.file.image_size_px, self.file.image_size_px), np.float32)
         numbers = sum(len(level) for level in self.encoder.maps(empty))
         if numbers != len(self.file.classifier.weights):
             raise UserError(
@@ -70,7 +78,7 @@ class Assessor:
         if not (right.any() and left.any()):
             return Finding(text="Not assessed: two lungs were not found.")
         lungs = right | left
-        maps = self.encoder.maps(normalise(network_input, lungs))
+        maps = self.encoder.maps(normalise(network_input, lungs), self.threads)
         logit = self.file.classifier.logits(averages(maps, lungs)[None])
         evidence = evidence_map(maps, lungs, self.file.classifier)
         score = round(float(sigmoid(logit)[0]), 4)
@@ -110,17 +118,28 @@ def zone_evidence(evidence: Values, right: Mask, left: Mask) -> dict[str, float]
     return zones
 
 
-def _encoder(file: ClassifierFile, path: Path, checkpoints: Sequence[Path | str]) -> Encoder:
+def _encoder(file: ClassifierFile, path: Path, checkpoints: Sequence[Path | str], own: str | None) -> Encoder:
     """The encoder that a classifier was fitted on, known by the hash of its weights."""
+    if file.encoder not in ENCODERS:
+        if own is None:
+            raise UserError(
+                f"{path} was fitted on an encoder of yours; no code is run because a file names it.\n"
+                f"Name it: tuberculosis_encoder={file.encoder}"
+            )
+        return _checked(own_encoder(own), file, path, f"other weights or code than {own}")
     if file.encoder == "efficientnet":
-        encoder = efficientnet_encoder()
-        if encoder.digest != file.encoder_sha256:
-            raise UserError(f"{path} was fitted on other weights of EfficientNet-Lite0.\nMake it again with these.")
-        return encoder
-    for checkpoint in [*checkpoints, SHIPPED]:
-        if Path(checkpoint).suffix != ".onnx" and sha256(find_checkpoint(Path(checkpoint))) == file.encoder_sha256:
-            return unet_encoder(Path(checkpoint))
+        return _checked(efficientnet_encoder(), file, path, "other weights of EfficientNet-Lite0")
+    of_checkpoint = both_encoders if file.encoder == "both" else unet_encoder
+    for checkpoint in map(Path, [*checkpoints, SHIPPED]):
+        if checkpoint.suffix != ".onnx" and (encoder := of_checkpoint(checkpoint)).digest == file.encoder_sha256:
+            return encoder
     raise UserError(
         f"{path} was fitted on the encoder of another network (SHA-256 {file.encoder_sha256[:12]}…).\n"
         "Give that network as checkpoint=…, or make the classifier again: python tuberculosis.py data=…"
     )
+
+
+def _checked(encoder: Encoder, file: ClassifierFile, path: Path, other: str) -> Encoder:
+    if encoder.digest != file.encoder_sha256:
+        raise UserError(f"{path} was fitted on {other}.\nMake it again: python tuberculosis.py data=…")
+    return encoder

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from lung_seg.config import ENCODERS, MIN_SECOND_STEP_PX, RESIZE_MODES
+from lung_seg.config import ENCODERS, MIN_SECOND_STEP_PX, OWN_ENCODER, RESIZE_MODES
 from lung_seg.errors import UserError
 from lung_seg.files import write_text
 from lung_seg.second_step.scores import Values
@@ -44,8 +44,8 @@ class ClassifierFile:
     Attributes:
         classifier: the classifier.
         finding: what label 1 stands for, in words.
-        encoder: one of ENCODERS.
-        encoder_sha256: of the encoder's weights.
+        encoder: one of ENCODERS, or the user's as module:function.
+        encoder_sha256: of the encoder's weights, and of the user's code.
         image_size_px: of the images of the training radiographs.
         resize: how they were resized.
         evidence_scale: evidence of a pixel that gets the full colour.
@@ -74,7 +74,7 @@ class ClassifierFile:
         Raises:
             UserError: it cannot be read, or is not a file of this program.
         """
-        remedy = "Give true, efficientnet, or a run directory of tuberculosis.py, which writes classifier.json."
+        remedy = "Give true, efficientnet, both, or a run directory of tuberculosis.py, which writes classifier.json."
         try:
             if path.stat().st_size > MAX_FILE_BYTES:
                 raise ValueError(f"it has more than {MAX_FILE_BYTES} bytes")
@@ -93,7 +93,8 @@ class ClassifierFile:
         numbers = np.concatenate([classifier.weights, classifier.means, [classifier.bias, self.evidence_scale]])
         if classifier.weights.shape != classifier.means.shape or not np.isfinite(numbers).all():
             raise ValueError("its numbers are not finite, or not one mean for each weight")
-        if self.encoder not in ENCODERS or self.resize not in RESIZE_MODES:
+        known = self.encoder in ENCODERS or (isinstance(self.encoder, str) and OWN_ENCODER.fullmatch(self.encoder))
+        if not known or self.resize not in RESIZE_MODES:
             raise ValueError(f"its encoder is {self.encoder!r} and its resize {self.resize!r}")
         if type(self.image_size_px) is not int or not MIN_SECOND_STEP_PX <= self.image_size_px <= MAX_PX:
             raise ValueError(f"its image_size_px is {self.image_size_px}, not {MIN_SECOND_STEP_PX} to {MAX_PX}")

@@ -6,6 +6,7 @@ classifier reads: they are left out of the averages.
 
 import hashlib
 import logging
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
+from lung_seg.environment import usable_cores
 from lung_seg.errors import UserError
 from lung_seg.files import atomic_path, locked, sha256
 from lung_seg.prediction.predictor import Prediction, Predictor
@@ -94,17 +96,19 @@ def has_lungs(prediction: Prediction) -> bool:
     return bool(prediction.right.any() and prediction.left.any())
 
 
-def radiograph_features(image: Grey, prediction: Prediction, encoder: Encoder) -> dict[str, Vector]:
-    """Features of one radiograph (S, S): of its lungs, and of each of the CONTROLS."""
+def radiograph_features(
+    image: Grey, prediction: Prediction, encoder: Encoder, threads: int | None = None
+) -> dict[str, Vector]:
+    """Features of one radiograph (S, S): of its lungs, and of each of the CONTROLS; by so many CPU threads."""
     lungs, everything = prediction.mask, np.ones_like(prediction.mask)
-    maps = encoder.maps(normalise(image, lungs))
+    maps = encoder.maps(normalise(image, lungs), threads)
     blacked_out = np.where(lungs, np.float32(DARKEST), normalise(image, ~lungs))
     shape = shape_features(image, prediction.right, prediction.left)
     del shape["darkness"]
     return {
         LUNGS: averages(maps, lungs),
         WHOLE: averages(maps, everything),
-        OUTSIDE: averages(encoder.maps(blacked_out), everything),
+        OUTSIDE: averages(encoder.maps(blacked_out, threads), everything),
         SHAPE: np.array(list(shape.values())),
     }
 
@@ -112,13 +116,15 @@ def radiograph_features(image: Grey, prediction: Prediction, encoder: Encoder) -
 def read_features(folder: Path, encoder: Encoder, predictor: Predictor) -> Features:
     """Features of a prepared set, computed on first use and kept in a file beside the set's folder.
 
+    The predictor is to use one thread: each core takes a radiograph of its own.
+
     Raises:
         UserError: the set is not prepared, its files have changed, or lungs were found in none of its radiographs.
     """
     refuse_changed(folder, all_files=False)
     parts = [encoder.digest, *(sha256(backend.path) for backend in predictor.backends), sha256(folder / MANIFEST)]
     digest = hashlib.sha256(f"{VERSION} {parts}".encode()).hexdigest()
-    path = folder.with_name(f"{folder.name}-{encoder.name}-{digest[:12]}.npz")
+    path = folder.with_name(f"{folder.name}-{encoder.name.replace(':', '.')}-{digest[:12]}.npz")
     with locked(path):
         if not path.is_file():
             _write(path, folder, encoder, predictor)
@@ -135,19 +141,23 @@ def read_features(folder: Path, encoder: Encoder, predictor: Predictor) -> Featu
 
 
 def _write(path: Path, folder: Path, encoder: Encoder, predictor: Predictor) -> None:
-    radiographs, found = [], []
-    for row in tqdm(read_manifest(folder / MANIFEST), "Features", unit=" radiographs", leave=False):
+    def features(row: Row) -> dict[str, Vector] | None:
         image, _ = read_case(folder, row.case_id)
         prediction = predictor.predict(image)
-        found.append(has_lungs(prediction))
-        if found[-1]:
-            radiographs.append(radiograph_features(image, prediction, encoder))
+        return radiograph_features(image, prediction, encoder, threads=1) if has_lungs(prediction) else None
+
+    rows = read_manifest(folder / MANIFEST)
+    with ThreadPoolExecutor(usable_cores()) as pool:
+        found = list(tqdm(pool.map(features, rows), "Features", len(rows), unit=" radiographs", leave=False))
+    radiographs = [radiograph for radiograph in found if radiograph is not None]
     if not radiographs:
         raise UserError(
             f"Two lungs were found in none of the {len(found)} radiographs of {folder}.\nLook at its preview.png."
         )
     values = {name: np.array([radiograph[name] for radiograph in radiographs]) for name in (LUNGS, *CONTROLS)}
+    image, _ = read_case(folder, rows[0].case_id)
     widths = [len(level) for level in encoder.maps(np.zeros(image.shape, np.float32))]
+    two_lungs = np.array([radiograph is not None for radiograph in found])
     with atomic_path(path) as temporary:
-        np.savez(temporary, found=np.array(found), widths=np.array(widths), **values)  # type: ignore[arg-type]
+        np.savez(temporary, found=two_lungs, widths=np.array(widths), **values)  # type: ignore[arg-type]
     log.info("Wrote the features of %d radiographs to %s.", len(radiographs), path)

@@ -4,20 +4,24 @@ Levels are fitted apart, and no level is chosen: one regression on all numbers, 
 hospital, relies more on what only that hospital's radiographs have (docs/second_step.md).
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
+from functools import lru_cache
 from itertools import pairwise
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
+from lung_seg.environment import keep_freed_memory, usable_cores
 from lung_seg.errors import UserError
 from lung_seg.second_step.classifier import Classifier
 from lung_seg.second_step.scores import Labels, Values
 
 try:
+    from joblib import Parallel, delayed
     from sklearn.linear_model import LogisticRegression
     from sklearn.model_selection import StratifiedGroupKFold
-    from threadpoolctl import threadpool_limits  # of scikit-learn's own dependencies
+    from threadpoolctl import threadpool_limits
 except ModuleNotFoundError as missing:
     raise UserError(
         f"tuberculosis.py needs {missing.name}, which is not installed.\n"
@@ -26,14 +30,21 @@ except ModuleNotFoundError as missing:
 
 STRENGTHS = (0.01, 0.03, 0.1, 0.3)  # C of scikit-learn, one of which the inner cross-validation chooses
 FOLDS = 5
+OUTER_SEED = 1000  # added to the seed of the outer folds, so that the inner ones are others
 UNREGULARISED = 1e6  # C of a calibration: two numbers
 
+Result = TypeVar("Result")
 Folds = list[tuple[NDArray[np.int64], NDArray[np.int64]]]  # positions to fit on, and to judge
 
 
 def patient_folds(labels: Labels, patients: Sequence[str], seed: int) -> Folds:
     """Folds with equal shares of both labels, in which no patient is both fitted on and judged."""
-    splitter = StratifiedGroupKFold(FOLDS, shuffle=True, random_state=seed)
+    return _folds(tuple(labels.tolist()), tuple(patients), seed, FOLDS)
+
+
+@lru_cache(maxsize=64)  # the lungs and the controls are fitted on the same; finding them takes a third of the time
+def _folds(labels: Sequence[int], patients: Sequence[str], seed: int, folds: int) -> Folds:
+    splitter = StratifiedGroupKFold(folds, shuffle=True, random_state=seed)
     return list(splitter.split(labels, labels, patients))
 
 
@@ -49,6 +60,32 @@ def fit(features: Values, widths: Sequence[int], labels: Labels, patients: Seque
     """
     with threadpool_limits(1):  # two cores take twice as long as one for matrices of a few hundred rows
         return _fit(features, widths, labels, patient_folds(labels, patients, seed))
+
+
+def cross_validate(
+    features: Values, widths: Sequence[int], labels: Labels, patients: Sequence[str], seed: int
+) -> Values:
+    """Logits of radiographs, each by a classifier fitted on other patients, which alone choose its settings."""
+    logits = np.empty(len(labels))
+    for fitted, judged in patient_folds(labels, patients, OUTER_SEED + seed):
+        fitted_patients = [patients[position] for position in fitted]
+        classifier = fit(features[fitted], widths, labels[fitted], fitted_patients, seed)
+        logits[judged] = classifier.logits(features[judged])
+    return logits
+
+
+def on_all_cores(function: Callable[..., Result], arguments: Iterable[Sequence[Any]]) -> list[Result]:
+    """The results of a function of this module for each of some arguments, in their order."""
+    cores = usable_cores()
+    if cores == 1:
+        return [function(*each) for each in arguments]
+    results: list[Result] = Parallel(cores)(delayed(_in_worker)(function, each) for each in arguments)
+    return results
+
+
+def _in_worker(function: Callable[..., Result], arguments: Sequence[Any]) -> Result:
+    keep_freed_memory()  # as the command does in its own process
+    return function(*arguments)
 
 
 def _fit(features: Values, widths: Sequence[int], labels: Labels, folds: Folds) -> Classifier:

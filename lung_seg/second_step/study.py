@@ -4,10 +4,11 @@ Within a source a classifier may read what its sick and healthy differ by for ot
 exposure, other arms. A control that does not see the lungs finds that too. At another source such habits are of no use.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import combinations, permutations
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,11 +16,13 @@ from tqdm import tqdm
 
 from lung_seg.second_step.classifier import Classifier
 from lung_seg.second_step.features import CONTROLS, LUNGS, SHAPE, Features
-from lung_seg.second_step.fitting import fit, patient_folds
+from lung_seg.second_step.fitting import cross_validate, fit, on_all_cores
 from lung_seg.second_step.labels import Positions, read_labels
 from lung_seg.second_step.scores import Labels, Values
 
-OUTER_SEED = 1000  # added to the seed of the outer folds, so that the inner ones are others
+Result = TypeVar("Result")
+
+KINDS = (LUNGS, *CONTROLS)
 
 
 @dataclass(frozen=True)
@@ -72,7 +75,7 @@ def _source_trials(features: Features, sources: NDArray[np.str_], names: list[st
     for one, other in combinations(names, 2):
         pair = np.flatnonzero(np.isin(sources, (one, other)))
         of_other = (sources == other).astype(np.int64)
-        logits = _cross_validated(features, LUNGS, of_other, pair, seed=0)
+        logits = cross_validate(*_arguments(features, LUNGS, of_other, pair, seed=0))
         yield Trial(f"{one} or {other}", pair, of_other[pair], {LUNGS: logits[None]})
 
 
@@ -81,12 +84,10 @@ def _trials(
 ) -> Iterator[Trial]:
     for name in names:
         inside = np.flatnonzero(sources == name)
-        yield Trial(f"within {name}", inside, labels[inside], _of_seeds(features, labels, inside, seeds))
+        yield Trial(f"within {name}", inside, labels[inside], _cross_validated(features, labels, inside, seeds))
     for fitted, judged in permutations(names, 2):
         here, there = np.flatnonzero(sources == fitted), np.flatnonzero(sources == judged)
-        classifiers = {
-            kind: [fit_on(features, kind, labels, here, seed) for seed in range(seeds)] for kind in (LUNGS, *CONTROLS)
-        }
+        classifiers = _of_seeds(fit, features, labels, here, seeds)
         logits = {
             kind: np.stack([classifier.logits(features.values[kind][there]) for classifier in of_seeds])
             for kind, of_seeds in classifiers.items()
@@ -94,36 +95,38 @@ def _trials(
         yield Trial(f"{fitted} → {judged}", there, labels[there], logits, classifiers[LUNGS][0])
     if len(names) > 1:
         everything = np.arange(len(labels))
-        logits = _of_seeds(features, labels, everything, seeds)
+        logits = _cross_validated(features, labels, everything, seeds)
         for name in names:  # each source is judged alone, or the source would give the label away
             inside = np.flatnonzero(sources == name)
             of_source = {kind: values[:, inside] for kind, values in logits.items()}
             yield Trial(f"all sources → {name}", inside, labels[inside], of_source)
 
 
-def _of_seeds(features: Features, labels: Labels, positions: Positions, seeds: int) -> dict[str, Values]:
+def _cross_validated(features: Features, labels: Labels, positions: Positions, seeds: int) -> dict[str, Values]:
     """Cross-validated logits (seeds, radiographs) of the lungs and of each control."""
-    return {
-        kind: np.stack([_cross_validated(features, kind, labels, positions, seed) for seed in range(seeds)])
-        for kind in (LUNGS, *CONTROLS)
-    }
+    logits = _of_seeds(cross_validate, features, labels, positions, seeds)
+    return {kind: np.stack(of_seeds) for kind, of_seeds in logits.items()}
+
+
+def _of_seeds(
+    function: Callable[..., Result], features: Features, labels: Labels, positions: Positions, seeds: int
+) -> dict[str, list[Result]]:
+    """What ``fit`` or ``cross_validate`` makes of the lungs and of each control with each seed."""
+    tasks = [(kind, seed) for seed in range(seeds) for kind in KINDS]
+    results = on_all_cores(function, [_arguments(features, kind, labels, positions, seed) for kind, seed in tasks])
+    return {kind: [result for task, result in zip(tasks, results, strict=True) if task[0] == kind] for kind in KINDS}
 
 
 def fit_on(features: Features, kind: str, labels: Labels, positions: Positions, seed: int) -> Classifier:
     """A classifier fitted on some of the radiographs, from the lungs or from one of the controls."""
+    return fit(*_arguments(features, kind, labels, positions, seed))
+
+
+def _arguments(
+    features: Features, kind: str, labels: Labels, positions: Positions, seed: int
+) -> tuple[Values, list[int], Labels, list[str], int]:
+    """The arguments of ``fit`` and ``cross_validate`` for some of the radiographs."""
     values = features.values[kind][positions]
     widths = [values.shape[1]] if kind == SHAPE else features.widths
-    return fit(values, widths, labels[positions], _patients(features, positions), seed)
-
-
-def _cross_validated(features: Features, kind: str, labels: Labels, positions: Positions, seed: int) -> Values:
-    """Logits of radiographs, each by a classifier fitted on other patients, which alone choose its settings."""
-    logits = np.empty(len(positions))
-    for fitted, judged in patient_folds(labels[positions], _patients(features, positions), OUTER_SEED + seed):
-        classifier = fit_on(features, kind, labels, positions[fitted], seed)
-        logits[judged] = classifier.logits(features.values[kind][positions[judged]])
-    return logits
-
-
-def _patients(features: Features, positions: Positions) -> list[str]:
-    return [features.rows[position].patient for position in positions]
+    patients = [features.rows[position].patient for position in positions]
+    return values, widths, labels[positions], patients, seed

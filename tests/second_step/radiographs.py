@@ -9,9 +9,10 @@ import torch
 from PIL import Image
 from torch import nn
 
+from lung_seg.files import sha256
 from lung_seg.prediction.predictor import Prediction
 from lung_seg.prepared.manifest import Row
-from lung_seg.second_step.encoder import Encoder
+from lung_seg.second_step.encoder import Encoder, Stages
 from lung_seg.second_step.features import CONTROLS, LUNGS, Features
 from tests.layouts import draw_chest, write_image, write_montgomery, write_shenzhen
 
@@ -19,9 +20,10 @@ SIZE_PX = 64
 
 
 def few_fits(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Two folds and one strength: a twentieth of the fits."""
+    """Two folds and one strength, a twentieth of the fits, in this process."""
     monkeypatch.setattr("lung_seg.second_step.fitting.FOLDS", 2)
     monkeypatch.setattr("lung_seg.second_step.fitting.STRENGTHS", (0.1,))
+    monkeypatch.setattr("lung_seg.second_step.fitting.usable_cores", lambda: 1)
 
 
 def toy_encoder(tmp_path: Path) -> Encoder:
@@ -33,8 +35,9 @@ def toy_encoder(tmp_path: Path) -> Encoder:
     for before, after in ((1, 6), (6, 8)):
         convolution = nn.Conv2d(before, after, 3, padding=1)
         nn.init.normal_(convolution.weight, generator=generator)
+        nn.init.zeros_(convolution.bias)
         stages.append(nn.Sequential(convolution, nn.ReLU(), nn.AvgPool2d(2)))
-    return Encoder("toy", weights, stages, [0, 1], channels=1)
+    return Encoder("toy", sha256(weights), Stages(stages, [0, 1]), channels=1)
 
 
 def radiograph(seed: int, sign: str = "") -> tuple[np.ndarray, Prediction]:

@@ -77,7 +77,7 @@ class Blind:
 
     backends: tuple[()] = ()
 
-    def __init__(self, checkpoint: Path): ...
+    def __init__(self, checkpoint: Path, threads: int): ...
 
     def predict(self, image: np.ndarray) -> Prediction:
         nothing = np.zeros(image.shape, bool)

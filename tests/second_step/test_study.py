@@ -10,7 +10,7 @@ import pytest
 from lung_seg.errors import UserError
 from lung_seg.second_step.analysis import summarise_trial
 from lung_seg.second_step.features import CONTROLS, LUNGS, OUTSIDE, Features
-from lung_seg.second_step.fitting import fit, patient_folds
+from lung_seg.second_step.fitting import fit, on_all_cores, patient_folds
 from lung_seg.second_step.report import verdict
 from lung_seg.second_step.study import labelled, run_study
 from tests.second_step.radiographs import drawn_features, few_fits, row
@@ -68,6 +68,15 @@ def test_no_patient_is_fitted_on_and_judged() -> None:
     patients = [str(number // 3) for number in range(60)]
     for fitted, judged in patient_folds(np.arange(60) // 3 % 2, patients, seed=0):
         assert not {patients[n] for n in fitted} & {patients[n] for n in judged}
+
+
+def test_fitting_on_several_cores_gives_what_one_core_gives(monkeypatch: pytest.MonkeyPatch) -> None:
+    patients, labels = [str(number) for number in range(20)], np.arange(20) % 2
+    tasks = [(np.random.default_rng(seed).normal(size=(20, 3)), [3], labels, patients, seed) for seed in range(3)]
+    monkeypatch.undo()  # processes of their own do not know of fewer fits
+    monkeypatch.setattr("lung_seg.second_step.fitting.usable_cores", lambda: 2)
+    for classifier, task in zip(on_all_cores(fit, tasks), tasks, strict=True):
+        np.testing.assert_allclose(classifier.weights, fit(*task).weights, rtol=1e-9)
 
 
 def test_probabilities_are_calibrated() -> None:
