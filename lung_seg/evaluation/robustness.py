@@ -16,12 +16,14 @@ import cv2
 import numpy as np
 from tqdm import tqdm
 
+from lung_seg.config import LUNG, UNKNOWN
 from lung_seg.draw import Rgb, overlay
 from lung_seg.evaluation.statistics import mean_with_interval
 from lung_seg.files import write_csv
 from lung_seg.prediction.predictor import Predictor
+from lung_seg.prediction.quality import dice
 from lung_seg.raw.image_file import Grey, write_png
-from lung_seg.raw.masks import Mask
+from lung_seg.raw.partly_known import Labels
 from lung_seg.training.augment import Array, Opacity, ToneCurve
 from lung_seg.training.datamodule import LungDataModule
 from lung_seg.training.dataset import SampleIndex
@@ -112,21 +114,22 @@ def measure_robustness(checkpoint: Path, datamodule: LungDataModule, accelerator
     table, examples = [], {}
     for corruption, severity in tqdm(steps, "Robustness", unit=" severities", leave=False):
         transforms = corruption.transforms(severity)
-        dice, warned = [], 0
+        scores, warned = [], 0
         for row, sample in zip(rows, samples, strict=True):
-            image, truth = corrupt(sample.image[0].numpy(), sample.mask[0].numpy(), transforms, row.image_sha256)
+            image, mask = corrupt(sample.image[0].numpy(), sample.mask[0].numpy(), transforms, row.image_sha256)
+            truth = mask == LUNG
             prediction = predictor.predict(image)
-            dice.append(_dice(prediction.mask, truth))
+            scores.append(dice(prediction.mask & (mask != UNKNOWN), truth))
             warned += bool(prediction.quality_warning)
             if row is rows[0] and corruption.severities:
                 examples[corruption.name] = overlay(image, prediction.mask, truth)
-        mean = mean_with_interval(dice, [row.patient for row in rows])
-        scores = {"cases": len(rows), "dice": mean, "warned": warned}
-        table.append({"corruption": corruption.name, "parameter": corruption.parameter, "severity": severity} | scores)
+        mean = mean_with_interval(scores, [row.patient for row in rows])
+        found = {"cases": len(rows), "dice": mean, "warned": warned}
+        table.append({"corruption": corruption.name, "parameter": corruption.parameter, "severity": severity} | found)
     return Robustness(table, examples)
 
 
-def corrupt(image: Grey, mask: Mask, transforms: Sequence[A.BasicTransform], case: str) -> tuple[Grey, Mask]:
+def corrupt(image: Grey, mask: Labels, transforms: Sequence[A.BasicTransform], case: str) -> tuple[Grey, Labels]:
     """Image and mask (S, S) after some transforms; what is random in them depends on the case's SHA-256 alone."""
     seed = int(case[:8], 16)
     generator, python_random = np.random.default_rng(seed), random.Random(seed)  # noqa: S311 - no secret
@@ -134,7 +137,7 @@ def corrupt(image: Grey, mask: Mask, transforms: Sequence[A.BasicTransform], cas
     for transform in transforms:
         transform.set_random_state(generator, python_random)
         sample = transform(**sample)
-    return np.ascontiguousarray(sample["image"]), sample["mask"] > 0
+    return np.ascontiguousarray(sample["image"]), sample["mask"]
 
 
 def write_robustness(run_dir: Path, robustness: Robustness) -> None:
@@ -148,8 +151,3 @@ def write_robustness(run_dir: Path, robustness: Robustness) -> None:
     write_csv(run_dir / "robustness.csv", list(table[0]), table)
     for name, picture in robustness.examples.items():
         write_png(run_dir / "robustness" / f"{name.replace(' ', '_')}.png", picture)
-
-
-def _dice(mask: Mask, truth: Mask) -> float:
-    total = np.count_nonzero(mask) + np.count_nonzero(truth)
-    return 2 * np.count_nonzero(mask & truth) / total if total else 1.0

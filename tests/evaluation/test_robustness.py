@@ -50,7 +50,7 @@ def test_a_corruption_changes_the_image_alike_each_time_and_leaves_the_case_unch
     assert (once == again).all()
     assert (truth == truth_again).all()
     assert once.dtype == np.uint8
-    assert truth.dtype == bool
+    assert truth.dtype == np.uint8
     assert once.shape == truth.shape
     assert once.shape != image.shape or (once != image).any()
 
