@@ -1,0 +1,130 @@
+/** The dialog of learning from corrections: start, progress, the curve, old and new network side by side. */
+
+import { byId, element, showDialog } from "./dom.js";
+import { chart } from "./chart.js";
+
+export class Learning {
+  constructor(api, session, countCorrected) {
+    Object.assign(this, { api, session, countCorrected, learning: { state: "idle" }, mix: "phantom", folder: "", epochs: "" });
+    byId("open-learning").addEventListener("click", () => this.open());
+  }
+
+  /** What the server says of it. */
+  update(learning) {
+    this.learning = learning;
+    const { state, epoch, epochs } = learning;
+    const button = byId("open-learning");
+    button.textContent = { running: `Learning ${Math.round((100 * epoch) / epochs) || 0} %`, finished: "Learned" }[state] ?? "Learn";
+    button.toggleAttribute("data-busy", state === "running");
+    if (byId("learning").open) this.open();
+  }
+
+  open() {
+    const body = { idle: [], running: this.#progress(), finished: this.#result() }[this.learning.state] ?? this.#ended();
+    const form = this.learning.state === "running" ? [] : [this.#form()];
+    showDialog("learning", "Learn from the corrections", ...body, ...form);
+  }
+
+  #form() {
+    const count = this.countCorrected();
+    const words = count
+      ? `The network learns from ${count} corrected ${count === 1 ? "film" : "films"} in ${this.session.corrections}. ` +
+        "Some of them are put aside, to compare the old and the new network on; nothing is replaced before you say so."
+      : "No film is corrected yet. Correct masks first; the more films, the more there is to learn.";
+    const choice = (value, text) =>
+      element(
+        "label",
+        {},
+        element("input", { type: "radio", name: "mix", value, checked: this.mix === value, onchange: () => (this.mix = value) }),
+        ` ${text}`,
+      );
+    const folder = element("input", {
+      type: "text", placeholder: "folder of your own set", value: this.folder, attributes: { "aria-label": "Folder of your own set" },
+      oninput: ({ target }) => {
+        [this.folder, this.mix] = [target.value, "folder"];
+        byId("learning").querySelector("[value=folder]").checked = true;
+      },
+    });
+    const epochs = element("input", {
+      type: "number", min: 1, max: 1000, value: this.epochs, placeholder: "as many as it needs", oninput: ({ target }) => (this.epochs = target.value),
+    });
+    const start = element("button", { type: "submit", className: "primary", textContent: "Start learning", disabled: !count });
+    return element(
+      "form",
+      { onsubmit: (event) => this.#start(event) },
+      element("p", { textContent: words }),
+      element(
+        "fieldset",
+        {},
+        element("legend", { textContent: "So that it does not forget, mix them with" }),
+        choice("phantom", "generated radiographs"),
+        element("div", { className: "row" }, choice("folder", ""), folder),
+      ),
+      element("label", { className: "row" }, "Epochs ", epochs),
+      start,
+    );
+  }
+
+  async #start(event) {
+    event.preventDefault();
+    const mix = this.mix === "folder" ? this.folder : this.mix;
+    await this.#send("POST", "/api/learning", { mix, epochs: this.epochs ? Number(this.epochs) : null });
+  }
+
+  async #send(method, path, body) {
+    try {
+      this.update(await this.api.json(method, path, { body }));
+    } catch (error) {
+      byId("learning").querySelector(".content").prepend(element("p", { className: "card error", role: "alert", textContent: error.message }));
+    }
+  }
+
+  #progress() {
+    const { epoch, epochs, remaining_s: remaining, message, curve = [] } = this.learning;
+    const bar = element("progress", { max: epochs || 1, attributes: { "aria-label": "Progress" } });
+    if (epochs) bar.value = epoch;
+    const words = [epochs ? `Epoch ${epoch} of ${epochs}` : "", duration(remaining), message].filter(Boolean).join(" · ");
+    return [
+      bar,
+      element("p", { textContent: words }),
+      ...chart(curve),
+      element("p", { className: "muted", textContent: "You can go on correcting meanwhile; the page is slower." }),
+      element("button", { type: "button", textContent: "Stop", onclick: () => this.#send("DELETE", "/api/learning") }),
+    ];
+  }
+
+  #ended() {
+    const { state, message } = this.learning;
+    const heading = state === "failed" ? "Learning failed" : "Learning was stopped";
+    const kind = state === "failed" ? "error" : "remark";
+    return [element("div", { className: `card ${kind}` }, element("b", { textContent: heading }), element("p", { textContent: message ?? "" }))];
+  }
+
+  #result() {
+    const { comparison, curve = [], message } = this.learning;
+    if (!comparison) return [element("p", { textContent: message })];
+    const row = (name, { dice, ci }) =>
+      element(
+        "tr",
+        {},
+        element("th", { scope: "row", textContent: name }),
+        element("td", { textContent: dice.toFixed(4) }),
+        element("td", { className: "muted", textContent: ci ? `${ci[0].toFixed(4)} to ${ci[1].toFixed(4)}` : "" }),
+      );
+    const caption = `Mean Dice on ${comparison.films} corrected ${comparison.films === 1 ? "film" : "films"} put aside, 95 % interval`;
+    const use = element("button", { type: "button", className: comparison.helps ? "primary" : "", textContent: "Use the new network", onclick: () => this.#send("POST", "/api/learning/use") });
+    const back = element("button", { type: "button", textContent: "Use the old network", onclick: () => this.#send("POST", "/api/learning/use?back=true") });
+    return [
+      element("div", { className: `card ${comparison.helps ? "good" : "warning"}` }, element("b", { textContent: comparison.helps ? "It helps" : "It does not help" }), element("p", { textContent: comparison.text })),
+      element("table", { className: "comparison" }, element("caption", { textContent: caption }), row("Old network", comparison.old), row("New network", comparison.new)),
+      ...chart(curve),
+      element("div", { className: "buttons" }, use, back),
+      element("hr"),
+    ];
+  }
+}
+
+function duration(seconds) {
+  if (seconds === null || seconds === undefined) return "";
+  return seconds < 90 ? `about ${Math.round(seconds)} s left` : `about ${Math.round(seconds / 60)} min left`;
+}
