@@ -1,4 +1,4 @@
-"""Look at radiographs in a browser, correct their masks, learn from them: ``python serve.py --help`` lists the settings."""
+"""A local page to look at radiographs and correct them: ``python serve.py --help`` lists the settings."""
 
 from lung_seg.cli.serve import main
 

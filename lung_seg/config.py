@@ -45,6 +45,8 @@ class FolderConfig(ConfigGroup, prefix="data.folder."):
     inverted: bool = config_field(False, "The files show air bright and bone dark.")
     lung_labels: list[int] = config_field((), "Mask values of lung, e.g. [1,2]; [0]: lung is black; empty: all but 0.")
 
+    add_dir: str | None = config_field(None, "Another folder with images/ and masks/, whose cases are added.")
+
     def __post_init__(self) -> None:
         super().__post_init__()
         self.lung_labels = list(self.lung_labels)

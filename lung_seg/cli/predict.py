@@ -38,6 +38,7 @@ def main(config: PredictConfig, output: Path) -> None:
 
 
 def find_second_step(config: PredictConfig) -> "Assessor | None":
+    """The second step that the settings ask for; None without one."""
     if config.classifier is None:
         return None
     try:

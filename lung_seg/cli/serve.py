@@ -1,6 +1,5 @@
 """A local page to look at radiographs and correct them: ``python serve.py --help`` lists the settings."""
 
-import secrets
 import socket
 import sys
 import webbrowser
@@ -20,14 +19,16 @@ def main(config: ServeConfig, output: Path) -> None:
         import uvicorn
 
         from lung_seg.page.access import address, is_loopback
-        from lung_seg.page.app import create_app
+        from lung_seg.page.app import create_app, new_token
+        from lung_seg.page.review import Review
     except ModuleNotFoundError as error:
         raise UserError(
             f'serve.py needs {error.name}, which is not installed.\nInstall it: pip install "lung_seg[page]"'
         ) from error
-    token = None if is_loopback(config.host) else secrets.token_urlsafe(24)
+    token = None if is_loopback(config.host) else new_token()
     with exclusive(output), _listening(config) as listener:
-        app = create_app(config, find_second_step(config.prediction), token)
+        review = Review(config, find_second_step(config.prediction))
+        app = create_app(review, token)
         url = address(config.host, listener.getsockname()[1], token)
         print(f"\nThe page is at {url}\nNothing leaves this machine. Ctrl-C stops the server; what was saved is kept.")
         sys.stdout.flush()

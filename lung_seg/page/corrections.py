@@ -6,14 +6,13 @@ are written as pixels alone, so that nothing of a DICOM or EXIF header is in the
 
 import csv
 import threading
-from collections.abc import Mapping
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from lung_seg.files import remove_parts, sha256, write_csv
 from lung_seg.page.label_map import Labels, dice, read_labels, write_labels
+from lung_seg.prediction.inputs import printable
 from lung_seg.prediction.predictor import mirror
 from lung_seg.raw.image_file import write_png
 from lung_seg.raw.radiograph import Radiograph
@@ -21,14 +20,6 @@ from lung_seg.raw.radiograph import Radiograph
 TABLE = "corrections.csv"
 COLUMNS = ("case", "file", "sha256", "weights", "dice_before_after", "seconds", "time", "revision")
 IMAGES, MASKS, REMOVED = "images", "masks", "removed"
-
-
-@dataclass(frozen=True)
-class Source:
-    """The radiograph that is corrected."""
-
-    case: str  # its name in the folder
-    path: Path
 
 
 class Corrections:
@@ -65,27 +56,48 @@ class Corrections:
         return mirror(labels) if mirrored else labels
 
     def save(
-        self, source: Source, radiograph: Radiograph, before: Labels, after: Labels, seconds: float, weights: str
+        self, case: str, path: Path, radiograph: Radiograph, before: Labels, after: Labels, seconds: float, weights: str
     ) -> dict[str, Any]:
-        """Save a corrected mask; returns its row of corrections.csv.
+        """Save the corrected mask of a radiograph; returns its row of corrections.csv.
 
-        ``before`` is the network's mask. Radiograph and mask are written with the patient's right side on the left.
+        Radiograph and mask are written with the patient's right side on the left, as training sees them.
+
+        Args:
+            case: its name in the folder.
+            path: its file, which the table names.
+            radiograph: what the file holds.
+            before: the network's mask.
+            after: the corrected one.
+            seconds: spent since the last save.
+            weights: beginning of the SHA-256 of the weights that made ``before``.
         """
-        case = source.case
         image_path = self.folder / IMAGES / f"{case}.png"
-        flipped = mirror if radiograph.mirrored else (lambda values: values)
         if not image_path.is_file():
-            write_png(image_path, flipped(radiograph.pixels))
-        write_labels(self.mask_path(case), flipped(after))
-        spent = float(self.row(case).get("seconds") or 0) + seconds
-        return self._record(
-            case,
-            file=str(source.path),
-            sha256=self.row(case).get("sha256") or sha256(source.path),
-            weights=weights,
-            dice_before_after=round(dice(before, after), 4),
-            seconds=round(spent, 1),
-        )
+            write_png(image_path, mirror(radiograph.pixels) if radiograph.mirrored else radiograph.pixels)
+        write_labels(self.mask_path(case), mirror(after) if radiograph.mirrored else after)
+        with self._lock:
+            earlier = self.row(case)
+            now = datetime.now(UTC)
+            self._rows[case] = {
+                "case": case,
+                "file": printable(path),
+                "sha256": earlier.get("sha256") or sha256(path),
+                "weights": weights,
+                "dice_before_after": round(dice(before, after), 4),
+                "seconds": round(float(earlier.get("seconds") or 0) + seconds, 1),
+                "time": now.isoformat(timespec="seconds"),
+                # No revision occurs twice, even after a removal and a new start: a tab of before cannot overwrite.
+                "revision": max(int(now.timestamp() * 1000), self.revision(case) + 1),
+            }
+            self._write()
+            return self._rows[case]
+
+    def is_outdated(self, case: str, path: Path) -> bool:
+        """Whether the file that was corrected has been replaced by another."""
+        mask = self.mask_path(case)
+        if not (mask.is_file() and path.is_file() and path.stat().st_mtime > mask.stat().st_mtime):
+            return False
+        return bool(self.row(case)) and self.row(case)["sha256"] != sha256(path)
 
     def remove(self, case: str) -> None:
         """Take a case out of the corrections; its last mask is kept in removed/."""
@@ -98,16 +110,6 @@ class Corrections:
             self._rows.pop(case, None)
             self._write()
 
-    def _record(self, case: str, **values: Any) -> dict[str, Any]:
-        with self._lock:
-            now = datetime.now(UTC)
-            # No revision occurs twice, even after a removal and a new start: a tab of before cannot overwrite.
-            revision = max(int(now.timestamp() * 1000), self.revision(case) + 1)
-            row = {"case": case, "time": now.isoformat(timespec="seconds"), "revision": revision}
-            self._rows[case] = self.row(case) | values | row
-            self._write()
-            return self._rows[case]
-
     def _write(self) -> None:
         write_csv(self.folder / TABLE, COLUMNS, self._rows.values())
 
@@ -117,8 +119,3 @@ def _read_table(path: Path) -> dict[str, dict[str, Any]]:
         return {}
     with path.open(newline="", encoding="utf-8") as file:
         return {row["case"]: dict(row) for row in csv.DictReader(file)}
-
-
-def is_changed(row: Mapping[str, str], path: Path) -> bool:
-    """Whether a radiograph is not the one that was corrected."""
-    return bool(row) and row["sha256"] != sha256(path)

@@ -9,7 +9,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from lung_seg.errors import UserError
 from lung_seg.files import write_csv
 from lung_seg.page.corrections import Corrections
 from lung_seg.page.network import Network
@@ -83,6 +82,7 @@ class Films:
         self.corrections = corrections
         self.changed = changed
         self.films: dict[str, Film] = {}
+        self.remarks: list[str] = []
         self._lock = threading.Lock()  # of the films and predictions.csv
         self._rows = read_table(output / TABLE)
         write_csv(output / TABLE, COLUMNS, self._rows.values())  # rows are appended to it
@@ -99,6 +99,9 @@ class Films:
             known |= {film.job.name: film.job.stem for film in self.films.values()}
             for job in name_results(new, known) if new else []:
                 film = Film(film_id(job.path), job, looked=film_id(job.path) in self._looked)
+                if self.corrections.is_outdated(film.case, job.path):
+                    self.corrections.remove(film.case)
+                    self.remarks.append(f"{job.name} has changed since it was corrected: its mask is in removed/.")
                 film.corrected = self.corrections.mask_path(film.case).is_file()
                 film.revision = self.corrections.revision(film.case)
                 row = self._rows.get(job.name, {})
@@ -142,8 +145,8 @@ class Films:
     def _predict(self, film: Film) -> None:
         try:
             (row,) = predict_batch([film.job], self.network.predictor, self.network.settings, self.output)
-        except Exception as error:  # e.g. a full disk: the film is shown as refused, the others are predicted
-            row = {"input": film.job.name, "error": f"it could not be predicted: {printable(str(error))}"}
+        except OSError as error:  # e.g. a full disk: the film is shown as refused, the others are predicted
+            row = {"input": film.job.name, "error": f"its mask could not be written: {error.strerror or error}."}
         row = row | self.network.origin
         with self._lock:
             film.row = row
@@ -172,18 +175,6 @@ def paths_of(text: str | None, output: Path) -> tuple[list[Path], list[str]]:
         return uploaded, []
     inputs = find_inputs(text, output)
     return [*inputs.paths, *uploaded], inputs.remarks
-
-
-def find_film(films: Films, film_id: str) -> Film:
-    """A film by its id.
-
-    Raises:
-        UserError: there is none.
-    """
-    try:
-        return films.films[film_id]
-    except KeyError as error:
-        raise UserError("There is no such film.\nReload the page: it may have been removed.") from error
 
 
 def _review_order(film: Film) -> tuple[int, float, str]:

@@ -33,9 +33,10 @@ def to_labels(right: Mask, left: Mask) -> Labels:
 
 def label_lungs(mask: Mask, mirrored: bool) -> Labels:
     """The label map of a mask of both lungs (H, W): each pixel belongs to the nearest lung."""
+    height_px, width_px = mask.shape
     upright = mirror(mask) if mirrored else mask
     small = to_network_input(upright.view(np.uint8) * np.uint8(255), SIDES_AT_PX, "stretch") >= 128
-    sides = to_original_size(nearest_lung_map(small), *mask.shape, "stretch", cv2.INTER_NEAREST)
+    sides = to_original_size(nearest_lung_map(small), height_px, width_px, "stretch", cv2.INTER_NEAREST)
     labels: Labels = (mirror(sides) if mirrored else sides) * mask
     return labels
 
@@ -87,7 +88,7 @@ def run_lengths(labels: Labels) -> list[int]:
     flat = labels.ravel()
     starts = np.concatenate([[0], np.flatnonzero(np.diff(flat)) + 1])
     lengths = np.diff(np.append(starts, flat.size))
-    return np.stack([flat[starts].astype(np.int64), lengths], axis=1).ravel().tolist()  # type: ignore[no-any-return]
+    return np.stack([flat[starts].astype(np.int64), lengths], axis=1).ravel().tolist()
 
 
 def dice(first: Labels, second: Labels) -> float:

@@ -18,7 +18,7 @@ MAX_WAITING = 256  # radiographs of POST /predict that may wait; more are refuse
 ResultT = TypeVar("ResultT")
 
 
-class Busy(Exception):
+class BusyError(Exception):
     """More radiographs wait than the server accepts."""
 
 
@@ -72,21 +72,17 @@ class Network:
         """Run a prediction in the pool, as soon as a thread is free.
 
         Raises:
-            Busy: too many are waiting already.
+            BusyError: too many are waiting already.
         """
         with self._lock:
             if self._waiting >= MAX_WAITING:
-                raise Busy
+                raise BusyError(f"{MAX_WAITING} radiographs are waiting already.\nTry again in a few seconds.")
             self._waiting += 1
         try:
             return await asyncio.get_running_loop().run_in_executor(self._pool, function, *arguments)
         finally:
             with self._lock:
                 self._waiting -= 1
-
-    async def aside(self, function: Callable[..., ResultT], *arguments: Any) -> ResultT:
-        """Run something that is no prediction in a thread of its own, so that other requests are answered."""
-        return await asyncio.to_thread(function, *arguments)
 
     def close(self) -> None:
         """Stop the threads; what is being predicted is finished."""

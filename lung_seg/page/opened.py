@@ -3,6 +3,7 @@
 import threading
 from collections import OrderedDict
 from functools import cached_property
+from pathlib import Path
 
 import numpy as np
 from PIL import Image
@@ -10,8 +11,10 @@ from PIL import Image
 from lung_seg.draw import fit_within
 from lung_seg.page.films import Film, Films
 from lung_seg.page.label_map import Labels, label_lungs
+from lung_seg.prediction.inputs import EVIDENCE
 from lung_seg.prediction.predictor import Prediction
 from lung_seg.raw.image_file import Grey, png_bytes
+from lung_seg.raw.radiograph import FullDepth, open_full_depth
 
 KEPT = 3  # the film in view, the one before and the next one; a full Montgomery film takes 20 MB as 8-bit grey
 THUMBNAIL_PX = 160
@@ -22,8 +25,15 @@ class OpenedFilm:
 
     def __init__(self, film: Film, films: Films):
         self.film = film
+        self.row = film.row  # by another one its mask was made anew
         self._films = films
         self.radiograph = films.network.open(film.job.path)
+
+    @property
+    def full_depth(self) -> FullDepth:
+        """The grey values of the file's own depth."""
+        settings = self._films.network.settings
+        return open_full_depth(self.film.job.path, self.radiograph.pixels, settings.inverted, settings.max_megapixels)
 
     @cached_property
     def network_mask(self) -> Labels:
@@ -42,6 +52,11 @@ class OpenedFilm:
         """The corrected mask, or that of the network."""
         corrected = self._films.corrections.read(self.film.case, self.radiograph.mirrored)
         return self.network_mask if corrected is None else corrected
+
+    @property
+    def evidence_path(self) -> Path:
+        """Where the picture of the second step's evidence is, if there is one."""
+        return self._films.output / f"{self.film.job.stem}{EVIDENCE}"
 
     @property
     def thumbnail(self) -> bytes:
@@ -67,7 +82,7 @@ class OpenedFilms:
         """The opened film; a UserError if its file cannot be read."""
         with self._lock:
             opened = self._kept.get(film.id)
-        if opened is None:
+        if opened is None or opened.row is not film.row:
             opened = OpenedFilm(film, self._films)
         with self._lock:
             self._kept[film.id] = opened
@@ -81,8 +96,3 @@ class OpenedFilms:
         if film.id not in self._thumbnails:
             self._thumbnails[film.id] = OpenedFilm(film, self._films).thumbnail
         return self._thumbnails[film.id]
-
-    def forget(self, film: Film) -> None:
-        """Open a film anew next time: its mask was made by another network."""
-        with self._lock:
-            self._kept.pop(film.id, None)

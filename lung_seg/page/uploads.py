@@ -7,13 +7,17 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
-from typing import IO
+from typing import IO, Annotated
+
+from fastapi import UploadFile
+from pydantic import Field
 
 from lung_seg.files import atomic_path
 from lung_seg.prediction.inputs import printable
 
 MAX_FILES = 200  # of a request
 MAX_NAME = 100
+Uploads = Annotated[list[UploadFile], Field(max_length=MAX_FILES)]
 UNSAFE = re.compile(r"[^\w .()+=@,-]")
 RESERVED = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(\.|$)", re.IGNORECASE)  # of Windows
 

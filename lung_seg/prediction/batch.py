@@ -260,19 +260,23 @@ def _write_files(
 
 def _result_row(job: Job, prediction: Prediction, measured: Measurements, warning: str) -> Row:
     height_px, width_px = prediction.right.shape
-    numbers = dataclasses.asdict(measured)
-    box: Box | None = numbers.pop("box")
     return {
         "input": job.name,
         "mask": Path(f"{job.stem}{MASK}").as_posix(),
         "width_px": width_px,
         "height_px": height_px,
-        **numbers,
-        **({f"box_{name}": value for name, value in box._asdict().items()} if box else {}),
+        **measurement_columns(measured),
         "quality": round(prediction.quality, 4),
         "warning": printable(warning),
         **(_finding_columns(prediction.finding) if prediction.finding else {}),
     }
+
+
+def measurement_columns(measured: Measurements) -> Row:
+    """The columns of a mask's measurements."""
+    numbers = dataclasses.asdict(measured)
+    box: Box | None = numbers.pop("box")
+    return numbers | ({f"box_{name}": value for name, value in box._asdict().items()} if box else {})
 
 
 def _finding_columns(finding: Finding) -> Row:
