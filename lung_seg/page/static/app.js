@@ -216,7 +216,7 @@ const actions = {
   swap: () => changeMask(swapSides, "Right and left are exchanged."),
   fill: () => changeMask(fillHoles, "Holes are filled."),
   smooth: () => changeMask((mask) => smooth(mask, Math.max(1, Math.round(Math.min(mask.width, mask.height) * SMOOTHING))), "The outlines are smoother."),
-  networkMask: () => review.opened && attempt(() => review.useNetworkMask()),
+  networkMask: () => review.opened && attempt(() => review.useNetworkMask().then(() => announce("The network’s mask is back."))),
   save: () => review.opened?.saver.changed(),
   zoomIn: () => viewer.zoomBy(1.25),
   zoomOut: () => viewer.zoomBy(0.8),

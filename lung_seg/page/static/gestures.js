@@ -41,9 +41,10 @@ export class Gestures {
   }
 
   #dragOf(event) {
-    if (event.button === 1 || this.isSpaceHeld || this.options.tool === "move") return "move";
-    if (event.button === 2 || this.options.tool === "window") return "window";
-    return event.pointerType === "touch" && this.hasPen ? "move" : "tool";
+    if (event.button === 2) return "window";
+    if (event.button === 1 || this.isSpaceHeld || (event.pointerType === "touch" && this.hasPen)) return "move";
+    const { tool } = this.options;
+    return tool === "move" || tool === "window" ? tool : "tool";
   }
 
   #move(event) {
