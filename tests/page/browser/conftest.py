@@ -134,6 +134,18 @@ class Reviewer:
         """Diameter of the brush in pixels of the film."""
         return int(self.page.locator("#size-text").inner_text().split()[0])
 
+    @property
+    def picture(self) -> str:
+        """The film as it is painted, when nothing is left to paint."""
+        return str(
+            self.page.evaluate(
+                """async () => {
+                    await new Promise((resolve) => requestAnimationFrame(() => requestAnimationFrame(resolve)));
+                    return document.querySelector("#film").toDataURL();
+                }"""
+            )
+        )
+
     def wait_until_saved(self) -> None:
         expect(self.page.locator("#saving")).to_have_attribute("data-state", "saved", timeout=WAIT_MS)
 
