@@ -104,7 +104,7 @@ class Access:
         origin, method = headers.get("origin"), scope["method"]
         is_page = method == "GET" and scope["path"] == "/"
         other_site = headers.get("sec-fetch-site") == "cross-site" and not is_page
-        if other_site or (origin is not None and urlsplit(origin).netloc.lower() != host.lower()):
+        if other_site or (origin is not None and origin.partition("://")[2].lower() != host.lower()):
             return 403, "Other sites may not use this server.\nOpen its own page."
         if int(headers.get("content-length") or 0) > MAX_REQUEST_MB * 1_000_000:
             return 413, too_large()

@@ -171,15 +171,26 @@ class Learning:
             self._announce()
             # evaluate.py refuses the image size: a network is scored at the size that it was trained at.
             data = [text for text in settings if text.startswith("data.") and not text.startswith(TRAINING_ONLY)]
-            scoring = ["data=corrections", "split=test", setting("checkpoint", before), *data]
+            scoring = [
+                "data=corrections",
+                "data.synthetic_per_epoch=0",
+                "split=test",
+                setting("checkpoint", before),
+                *data,
+            ]
             self._execute("evaluate", [*scoring, setting("hydra.run.dir", run_dir / "before")], run_dir)
             self.progress.comparison = compare(run_dir / "before", run_dir)
             self.progress.weights = str((run_dir / "checkpoints" / "best.ckpt").absolute())
             self.progress.state, self.progress.message = FINISHED, self.progress.comparison.text
         except UserError as error:
-            if self.progress.state == RUNNING:
-                self.progress.state, self.progress.message = FAILED, str(error)
-        self._announce()
+            self._fail(str(error))
+        finally:  # e.g. a full disk
+            self._fail(f"The training ended unexpectedly.\nLook at {run_dir}.")
+            self._announce()
+
+    def _fail(self, message: str) -> None:
+        if self.progress.state == RUNNING:
+            self.progress.state, self.progress.message = FAILED, message
 
     def _execute(self, command: str, arguments: list[str], run_dir: Path) -> None:
         """Run a command of this package; a UserError with its last lines if it fails."""
