@@ -164,7 +164,7 @@ class Learning:
         try:
             before = self.network.predictor.backends[0].path
             settings = self.command(mix, epochs)
-            _remove_outdated(self.folder / "data", self.corrections)
+            remove_outdated(self.folder / "data", self.corrections)
             options = ["trainer.enable_progress_bar=false", setting("hydra.run.dir", run_dir)]
             self._execute("train", [*settings, *options], run_dir)
             self.progress.message = "Comparing the networks on the films put aside …"
@@ -251,7 +251,7 @@ def _set_name(mix: str) -> str:
     return "corrections" if mix == PHANTOMS else f"corrections-{hashlib.sha256(mix.encode()).hexdigest()[:8]}"
 
 
-def _remove_outdated(folder: Path, corrections: Corrections) -> None:
+def remove_outdated(folder: Path, corrections: Corrections) -> None:
     """Remove prepared sets with corrections that were taken back; preparing would refuse to go on with them."""
     for manifest in folder.glob("corrections*/manifest.csv"):
         cases = {row.case_id for row in read_manifest(manifest) if row.source == CORRECTED}
