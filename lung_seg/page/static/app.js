@@ -65,7 +65,7 @@ function showFilm() {
   document.body.toggleAttribute("data-film", Boolean(opened));
   byId("probability").setAttribute("aria-pressed", "false");
   byId("viewer").setAttribute("aria-label", film ? `Radiograph ${film.name}` : "No film is open");
-  messages.showNotice(film, Boolean(opened), queue.films.size);
+  messages.showNotice(film, Boolean(opened));
   showDetail();
   showHistory();
 }
@@ -78,6 +78,7 @@ function showDetail() {
 async function showHeader() {
   review.detail = await api.json("GET", `/api/films/${review.film.id}?header=true`);
   showDetail();
+  byId("facts").lastElementChild.scrollIntoView({ block: "end" });
 }
 
 function showChange(rect) {
@@ -169,7 +170,10 @@ async function toggleProbability() {
   const { opened } = review;
   const isShown = Boolean(viewer.probability);
   if (!opened) return;
-  const bytes = isShown ? null : await api.probability(opened.id);
+  const button = byId("probability");
+  button.ariaBusy = true; // the network predicts the film again
+  const bytes = isShown ? null : await api.probability(opened.id).finally(() => (button.ariaBusy = false));
+  button.ariaBusy = false;
   if (review.opened !== opened) return;
   viewer.showProbability(bytes);
   press("probability", !isShown);
@@ -215,7 +219,7 @@ const actions = {
   },
   swap: () => changeMask(swapSides, "Right and left are exchanged."),
   fill: () => changeMask(fillHoles, "Holes are filled."),
-  smooth: () => changeMask((mask) => smooth(mask, Math.max(1, Math.round(Math.min(mask.width, mask.height) * SMOOTHING))), "The outlines are smoother."),
+  smooth: () => changeMask((mask) => smooth(mask, Math.max(1, Math.round(Math.min(mask.width, mask.height) * SMOOTHING))), "The contours are smoother."),
   networkMask: () => review.opened && attempt(() => review.useNetworkMask().then(() => announce("The network’s mask is back."))),
   save: () => review.opened?.saver.changed(),
   zoomIn: () => viewer.zoomBy(1.25),
@@ -300,14 +304,14 @@ async function start() {
   api.listen({
     film: filmChanged,
     learning: (state) => learning.update(state),
-    message: ({ text }) => messages.showAlert(text),
+    message: ({ text }) => byId("export-result")?.replaceChildren(text),
     connected: (isConnected) => {
       messages.showConnection(isConnected);
       if (isConnected && !wasConnected) attempt(() => api.begin().then(reloadFilms));
       wasConnected = isConnected;
     },
   });
-  if (session.learning) attempt(async () => learning.update(await api.json("GET", "/api/learning")));
+  attempt(async () => learning.update(await api.json("GET", "/api/learning")));
 }
 
 for (const [id, action] of Object.entries(BUTTONS)) byId(id).addEventListener("click", () => actions[action]());

@@ -7,7 +7,7 @@ import { fillPolygon } from "./polygon.js";
 
 export const TOOLS = [
   { id: "move", name: "Move", key: "V", hint: "Drag moves the film, the wheel zooms." },
-  { id: "window", name: "Light", key: "W", hint: "Drag up for brighter, to the right for less contrast. The right mouse button does so with any tool." },
+  { id: "window", name: "Window", key: "W", hint: "Drag up for brighter, right for less contrast. So does the right mouse button with any tool." },
   { id: "brush", name: "Brush", key: "B", hint: "" },
   { id: "eraser", name: "Eraser", key: "E", hint: "Takes away what it touches." },
   { id: "polygon", name: "Polygon", key: "P", hint: "Click corners; Enter or the first corner closes." },

@@ -5,7 +5,7 @@ import { byId, element, showDialog } from "./dom.js";
 export function listenToExport(api, { output }, attempt) {
   byId("open-export").addEventListener("click", () => {
     const dicom = element("input", { type: "checkbox" });
-    const result = element("p", { attributes: { role: "status" } });
+    const result = element("p", { id: "export-result", attributes: { role: "status" } });
     const start = element("button", { type: "button", className: "primary", textContent: "Write masks" });
     start.onclick = () =>
       attempt(async () => {

@@ -14,7 +14,10 @@ export function showFacts(film, detail) {
 function parts(film, detail) {
   const content = [title(film)];
   if (film.error) content.push(card("error", "This file is refused", film.error));
-  if (film.warning) content.push(card("warning", "Check this mask", sentence(film.warning)));
+  const isSettled = film.state === "looked" || film.state === "corrected";
+  if (film.warning) {
+    content.push(card(isSettled ? "remark" : "warning", isSettled ? "The network’s mask was doubtful" : "Check this mask", sentence(film.warning)));
+  }
   if (!detail) return content;
   for (const remark of detail.remarks) content.push(card("remark", "Note", sentence(remark)));
   content.push(measurements(detail));
@@ -92,10 +95,15 @@ function showEvidence({ id, name }, text) {
 
 function patient(header) {
   const rows = Object.entries(header).map(([name, value]) =>
-    element("tr", {}, element("th", { scope: "row", textContent: name }), element("td", { textContent: value })),
+    element("tr", {}, element("th", { scope: "row", textContent: spaced(name) }), element("td", { textContent: value })),
   );
   const nothing = element("p", { className: "muted", textContent: "The file says nothing of the patient." });
   return element("section", {}, element("h3", { textContent: "Patient data" }), rows.length ? element("table", {}, ...rows) : nothing);
+}
+
+/** "PatientBirthDate" as "Patient birth date". */
+function spaced(name) {
+  return name.replace(/(?<=[a-z])[A-Z](?=[a-z])/g, (letter) => ` ${letter.toLowerCase()}`).replace(/(?<=[a-z])(?=[A-Z])/g, " ");
 }
 
 function sentence(text) {

@@ -26,7 +26,7 @@ const GROUPS = {
   "Whole mask": [
     ["swap right and left", ["S"], "swap"],
     ["fill holes", ["F"], "fill"],
-    ["smooth the outlines", ["M"], "smooth"],
+    ["smooth the contours", ["M"], "smooth"],
     ["back to the network's mask", ["N"], "networkMask"],
     ["save now", ["Ctrl+S"], "save"],
   ],
@@ -35,8 +35,8 @@ const GROUPS = {
     ["", ["-"], "zoomOut"],
     ["whole film", ["0"], "fit"],
     ["a pixel for a pixel", ["9"], "actual"],
-    ["outlines on or off", ["O"], "contour"],
-    ["less, more tint", [","], "lessTint"],
+    ["contours on or off", ["O"], "contour"],
+    ["less, more opacity", [","], "lessTint"],
     ["", ["."], "moreTint"],
     ["hide the mask while held", ["H"], "hideMask"],
     ["probability", ["Q"], "probability"],
@@ -45,7 +45,7 @@ const GROUPS = {
     ["", ["Shift+ArrowUp"], "brighter"],
     ["less, more contrast", ["Shift+ArrowLeft"], "lessContrast"],
     ["", ["Shift+ArrowRight"], "moreContrast"],
-    ["brightness and contrast of before", ["C"], "resetWindow"],
+    ["window and level of the beginning", ["C"], "resetWindow"],
     ["this list", ["?"], "help"],
   ],
 };
@@ -53,7 +53,7 @@ const GROUPS = {
 const MOUSE = [
   ["wheel", "zoom to the pointer"],
   ["Shift + wheel", "size of brush and eraser"],
-  ["right button", "drag for brightness and contrast"],
+  ["right button", "drag for window and level"],
   ["middle button, or Space held", "drag moves the film"],
   ["Alt + stroke", "brush takes away, eraser adds"],
   ["two fingers", "zoom and move"],
@@ -113,19 +113,27 @@ export function showHelp() {
   showDialog("help", "Keys and help", element("p", { textContent: words }), element("div", { className: "keys" }, ...tables));
 }
 
-/** Rows without words of their own join the one before: "J / K". */
+/** Rows without words of their own join the one before. */
 function merged(rows) {
   const lines = [];
   for (const [words, keys] of rows) {
-    if (words) lines.push([keys.filter((key) => key !== "=").join(" or "), words]);
-    else lines.at(-1)[0] += ` / ${keys.join(" or ")}`;
+    const texts = keys.filter((key) => key !== "=").map(shown);
+    if (words) lines.push([texts, words]);
+    else lines.at(-1)[0].push(...texts);
   }
   return lines;
 }
 
+const NAMES = { ArrowUp: "↑", ArrowDown: "↓", ArrowLeft: "←", ArrowRight: "→", PageUp: "Page up", PageDown: "Page down" };
+
+function shown(key) {
+  return key.replace(/Arrow\w+|Page\w+/, (name) => NAMES[name]);
+}
+
 function table(title, rows) {
-  const body = rows.map(([keys, words]) =>
-    element("tr", {}, element("th", { scope: "row" }, element("kbd", { textContent: keys })), element("td", { textContent: words })),
-  );
+  const body = rows.map(([keys, words]) => {
+    const names = typeof keys === "string" ? [keys] : keys.map((key) => element("kbd", { textContent: key }));
+    return element("tr", {}, element("th", { scope: "row" }, ...names), element("td", { textContent: words }));
+  });
   return element("table", {}, element("caption", { textContent: title }), ...body);
 }

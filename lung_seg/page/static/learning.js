@@ -1,7 +1,8 @@
 /** The dialog of learning from corrections: start, progress, the curve, old and new network side by side. */
 
-import { byId, element, showDialog } from "./dom.js";
 import { chart } from "./chart.js";
+import { byId, element, showDialog } from "./dom.js";
+import { showNetwork } from "./messages.js";
 
 export class Learning {
   constructor(api, session, countCorrected) {
@@ -39,14 +40,14 @@ export class Learning {
         ` ${text}`,
       );
     const folder = element("input", {
-      type: "text", placeholder: "folder of your own set", value: this.folder, attributes: { "aria-label": "Folder of your own set" },
+      type: "text", placeholder: "folder with images/ and masks/", value: this.folder, attributes: { "aria-label": "Folder of your own set" },
       oninput: ({ target }) => {
         [this.folder, this.mix] = [target.value, "folder"];
         byId("learning").querySelector("[value=folder]").checked = true;
       },
     });
     const epochs = element("input", {
-      type: "number", min: 1, max: 1000, value: this.epochs, placeholder: "as many as it needs", oninput: ({ target }) => (this.epochs = target.value),
+      type: "number", min: 1, max: 1000, value: this.epochs, placeholder: "default", oninput: ({ target }) => (this.epochs = target.value),
     });
     const start = element("button", { type: "submit", className: "primary", textContent: "Start learning", disabled: !count });
     return element(
@@ -58,7 +59,7 @@ export class Learning {
         {},
         element("legend", { textContent: "So that it does not forget, mix them with" }),
         choice("phantom", "generated radiographs"),
-        element("div", { className: "row" }, choice("folder", ""), folder),
+        element("div", { className: "row" }, choice("folder", "your own set:"), folder),
       ),
       element("label", { className: "row" }, "Epochs ", epochs),
       start,
@@ -68,15 +69,29 @@ export class Learning {
   async #start(event) {
     event.preventDefault();
     const mix = this.mix === "folder" ? this.folder : this.mix;
-    await this.#send("POST", "/api/learning", { mix, epochs: this.epochs ? Number(this.epochs) : null });
+    const started = await this.#send("POST", "/api/learning", { mix, epochs: this.epochs ? Number(this.epochs) : null });
+    if (started) this.update(started);
+  }
+
+  async #use(path) {
+    const answer = await this.#send("POST", path);
+    if (answer) showNetwork(answer.network);
+    if (answer) this.#say("good", `The network ${answer.network.name} (${answer.network.hash.slice(0, 8)}) is used from now on. Films that nobody corrected get new masks.`);
   }
 
   async #send(method, path, body) {
     try {
-      this.update(await this.api.json(method, path, { body }));
+      return await this.api.json(method, path, { body });
     } catch (error) {
-      byId("learning").querySelector(".content").prepend(element("p", { className: "card error", role: "alert", textContent: error.message }));
+      this.#say("error", error.message);
+      return null;
     }
+  }
+
+  #say(kind, text) {
+    const content = byId("learning").querySelector(".content");
+    content.querySelector("[role=alert]")?.remove();
+    content.prepend(element("p", { className: `card ${kind}`, role: "alert", textContent: text }));
   }
 
   #progress() {
@@ -112,8 +127,8 @@ export class Learning {
         element("td", { className: "muted", textContent: ci ? `${ci[0].toFixed(4)} to ${ci[1].toFixed(4)}` : "" }),
       );
     const caption = `Mean Dice on ${comparison.films} corrected ${comparison.films === 1 ? "film" : "films"} put aside, 95 % interval`;
-    const use = element("button", { type: "button", className: comparison.helps ? "primary" : "", textContent: "Use the new network", onclick: () => this.#send("POST", "/api/learning/use") });
-    const back = element("button", { type: "button", textContent: "Use the old network", onclick: () => this.#send("POST", "/api/learning/use?back=true") });
+    const use = element("button", { type: "button", className: comparison.helps ? "primary" : "", textContent: "Use the new network", onclick: () => this.#use("/api/learning/use") });
+    const back = element("button", { type: "button", textContent: "Use the old network", onclick: () => this.#use("/api/learning/use?back=true") });
     return [
       element("div", { className: `card ${comparison.helps ? "good" : "warning"}` }, element("b", { textContent: comparison.helps ? "It helps" : "It does not help" }), element("p", { textContent: comparison.text })),
       element("table", { className: "comparison" }, element("caption", { textContent: caption }), row("Old network", comparison.old), row("New network", comparison.new)),

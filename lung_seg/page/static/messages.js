@@ -40,8 +40,12 @@ export function showConnection(isConnected) {
 }
 
 export function showSession({ network, remarks = [] }) {
-  byId("network").textContent = `Network ${network.name}, ${network.hash.slice(0, 8)}`;
+  showNetwork(network);
   if (remarks.length) showAlert(remarks.join(" "));
+}
+
+export function showNetwork({ name, hash }) {
+  byId("network").textContent = `Network ${name}, ${hash.slice(0, 8)}`;
 }
 
 export function showProgress(text) {
@@ -53,11 +57,12 @@ export function showFinished(isFinished) {
 }
 
 /** What stands in the place of a film. */
-export function showNotice(film, isOpened, count) {
+export function showNotice(film, isOpened) {
   const place = byId("notice");
   place.hidden = isOpened;
+  document.body.toggleAttribute("data-empty", !film);
   if (isOpened) return;
-  place.replaceChildren(...(film ? noticeOf(film) : emptyNotice(count)));
+  place.replaceChildren(...(film ? noticeOf(film) : emptyNotice()));
 }
 
 function noticeOf({ name, state, error }) {

@@ -9,7 +9,7 @@ import { LEFT, RIGHT } from "./mask.js";
 // Blue-green and orange differ in every common form of colour blindness; the reports use the same two.
 export const COLOURS = { [RIGHT]: [45, 212, 191], [LEFT]: [255, 146, 43] };
 const PROBABILITY_COLOUR = [196, 132, 252];
-const PROBABILITY_OPACITY = 0.75; // of a probability of 1
+const PROBABILITY_OPACITY = 0.55; // of a probability of 1
 const SOLID = new Uint32Array([0, rgba(...COLOURS[RIGHT]), rgba(...COLOURS[LEFT])]);
 
 /** Grey values of the view, interpolated between pixels; `out` has a value for each pixel of the screen. */
