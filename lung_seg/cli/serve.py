@@ -18,7 +18,7 @@ def main(config: ServeConfig, output: Path) -> None:
     try:
         import uvicorn
 
-        from lung_seg.page.access import address, is_loopback
+        from lung_seg.page.access import addresses, is_loopback
         from lung_seg.page.app import create_app, new_token
         from lung_seg.page.review import Review
     except ModuleNotFoundError as error:
@@ -29,8 +29,10 @@ def main(config: ServeConfig, output: Path) -> None:
     with exclusive(output), _listening(config) as listener:
         review = Review(config, find_second_step(config.prediction))
         app = create_app(review, token)
-        url = address(config.host, listener.getsockname()[1], token)
-        print(f"\nThe page is at {url}\nNothing leaves this machine. Ctrl-C stops the server; what was saved is kept.")
+        url, *others = addresses(config.host, listener.getsockname()[1], token)
+        print(
+            f"\nThe page is at {' or '.join([url, *others])}\nNothing leaves this machine. Ctrl-C stops the server; what was saved is kept."
+        )
         sys.stdout.flush()
         if config.browser:
             webbrowser.open(url)

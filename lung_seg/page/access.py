@@ -19,6 +19,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 MAX_REQUEST_MB = 512
 MAX_SESSIONS = 1000  # page loads that are remembered
 COOKIE = "lung_seg_token"
+ALL_ADDRESSES = ("0.0.0.0", "::")  # noqa: S104 - with a token only
 SAFE_METHODS = ("GET", "HEAD", "OPTIONS")
 HEADERS = {
     "Content-Security-Policy": (
@@ -160,8 +161,8 @@ def _bounded(receive: Receive) -> Receive:
     return bounded_receive
 
 
-def address(host: str, port: int, token: str | None) -> str:
-    """The page's address as a browser takes it."""
-    name = {"0.0.0.0": socket.gethostname(), "::": socket.gethostname()}.get(host, host)  # noqa: S104
-    name = f"[{name}]" if ":" in name else name
-    return f"http://{name}:{port}/" + (f"?{urlencode({'token': token})}" if token else "")
+def addresses(host: str, port: int, token: str | None) -> list[str]:
+    """The page's addresses as a browser takes them, on this machine first."""
+    names = ["localhost", socket.gethostname()] if host in ALL_ADDRESSES else [f"[{host}]" if ":" in host else host]
+    query = f"?{urlencode({'token': token})}" if token else ""
+    return [f"http://{name}:{port}/{query}" for name in names]

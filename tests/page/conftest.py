@@ -1,6 +1,10 @@
 """A page on generated radiographs, with the small network that all tests share."""
 
 import gzip
+import os
+import signal
+import socket
+import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -12,9 +16,11 @@ import numpy as np
 import pytest
 from fastapi.testclient import TestClient
 
+from lung_seg.cli import serve
 from lung_seg.config import ServeConfig
 from lung_seg.page.app import create_app
 from lung_seg.page.review import Review
+from tests.conftest import fork
 from tests.layouts import draw_chest, write_image
 
 ADDRESS = "http://127.0.0.1:8765"
@@ -86,6 +92,27 @@ def serving(token: str | None = None, **changed: Any) -> Iterator[TestClient]:
     app = create_app(Review(settings(**changed)), token)
     with TestClient(app, ADDRESS, headers={"Accept-Encoding": "gzip"}) as client:
         yield client
+
+
+@contextmanager
+def server(port: int, end: signal.Signals) -> Iterator[Page]:
+    """serve.py in a process of its own, ended by a signal; Ctrl-C has the exit code of all commands."""
+    with pytest.MonkeyPatch.context() as patch, httpx2.Client(base_url=f"http://127.0.0.1:{port}") as client:
+        arguments = ["films", "output=out", f"checkpoint={NETWORK}", f"port={port}", "browser=false"]
+        patch.setattr(sys, "argv", ["serve.py", *arguments])
+        process = fork(serve.main)
+        try:
+            yield Page(client, wait_s=30)
+        finally:
+            os.kill(process, end)
+            status = os.waitpid(process, 0)[1]
+        assert end == signal.SIGKILL or os.waitstatus_to_exitcode(status) == 130
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
 
 
 @pytest.fixture

@@ -1,6 +1,7 @@
 """Learning from corrections: the settings of the training, both networks side by side, and what is said of few."""
 
 import csv
+import re
 import time
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,7 @@ from tests.layouts import draw_chest, write_folder, write_image
 from tests.page.conftest import NETWORK, OpenPage, Page
 
 ROOT = Path(__file__).parents[2]
+PAGE = (ROOT / "docs" / "page.md").read_text(encoding="utf-8")
 
 
 def correct(folder: Path | str, count: int) -> None:
@@ -119,6 +121,18 @@ def test_corrections_are_a_data_set_like_any_folder(films: Path, run: Run) -> No
     prepared = np.asarray(Image.open("data/segmentation/x-32/original_masks/a.png"))
     _, right, left = draw_chest(700, 96, 80)
     assert ((prepared > 0) == (right | left)).all()
+
+
+def test_the_command_of_the_docs_trains_on_corrections(films: Path, run: Run) -> None:
+    command = re.findall(r"^python train\.py (experiment=corrections .*)", PAGE, re.MULTILINE)[0].split()
+    correct("runs/serve/corrections", 6)
+    weights = str(ROOT / "lung_seg" / "weights" / "lungs.safetensors")
+    words = [word.replace("lung_seg/weights/lungs.safetensors", weights) for word in command]
+    small = ("data.image_size_px=32", "data.synthetic_per_epoch=0", "data.batch_size=2", "trainer.max_epochs=1")
+    done = run("train", *words, *small, "trainer=cpu", "trainer.enable_progress_bar=false", "hydra.run.dir=runs/new")
+    assert done.code == 0, done.err
+    assert "on 3 radiographs, 1 epochs" in done.out
+    assert Path("runs/new/checkpoints/best.ckpt").is_file()
 
 
 def test_a_correction_that_is_taken_back_does_not_stop_the_next_training(films: Path, run: Run) -> None:

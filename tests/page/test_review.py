@@ -3,22 +3,16 @@
 import csv
 import os
 import signal
-import socket
-import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
-import httpx2
 import numpy as np
 import pytest
 from PIL import Image
 
-from lung_seg.cli import serve
-from tests.conftest import Run, fork
+from tests.conftest import Run
 from tests.layouts import draw_chest, write_deep_png, write_dicom, write_image
-from tests.page.conftest import NETWORK, OpenPage, Page
+from tests.page.conftest import NETWORK, OpenPage, Page, free_port, server
 
 
 def table(path: Path | str) -> list[dict[str, str]]:
@@ -218,27 +212,6 @@ def test_a_film_that_was_replaced_does_not_keep_the_mask_of_the_other_one(page: 
     assert again.mask(again.film("a.png"))[0].shape == (64, 64)
     assert len(list(Path("out/corrections/removed").iterdir())) == 1
     assert "films/a.png has changed" in again.load()["remarks"][0]
-
-
-@contextmanager
-def server(port: int, end: signal.Signals) -> Iterator[Page]:
-    """serve.py in a process of its own, ended by a signal; Ctrl-C has the exit code of all commands."""
-    with pytest.MonkeyPatch.context() as patch, httpx2.Client(base_url=f"http://127.0.0.1:{port}") as client:
-        arguments = ["films", "output=out", f"checkpoint={NETWORK}", f"port={port}", "browser=false"]
-        patch.setattr(sys, "argv", ["serve.py", *arguments])
-        process = fork(serve.main)
-        try:
-            yield Page(client, wait_s=30)
-        finally:
-            os.kill(process, end)
-            status = os.waitpid(process, 0)[1]
-        assert end == signal.SIGKILL or os.waitstatus_to_exitcode(status) == 130
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def test_a_killed_server_has_every_mask_that_it_said_was_saved(films: Path) -> None:

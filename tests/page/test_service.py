@@ -4,6 +4,9 @@ import asyncio
 import base64
 import io
 import re
+import signal
+import subprocess
+import sys
 import threading
 from pathlib import Path
 
@@ -18,8 +21,9 @@ from lung_seg.page import network
 from lung_seg.page.app import create_app
 from lung_seg.page.review import Review
 from tests.layouts import draw_chest, write_dicom
-from tests.page.conftest import ADDRESS, NETWORK, Page, settings
+from tests.page.conftest import ADDRESS, NETWORK, Page, free_port, server, settings
 
+ROOT = Path(__file__).parents[2]
 CHECKPOINT = Path(NETWORK, "checkpoints", "best.ckpt")
 
 
@@ -65,6 +69,23 @@ def test_the_description_needs_no_other_host(page: Page) -> None:
     assert "POST /predict" in text
     assert not re.findall(r"https?://|<script|//cdn", text)
     assert page.client.get("/openapi.json").json()["paths"]["/predict"]["post"]["requestBody"]
+
+
+def test_the_client_of_the_docs_reads_the_answer(films: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    (client,) = re.findall(r"```py\n(.*?)```", (ROOT / "docs" / "page.md").read_text(encoding="utf-8"), re.DOTALL)
+    assert len(client.splitlines()) <= 25
+    port = free_port()
+    with server(port, signal.SIGINT):
+        done = subprocess.run(
+            [sys.executable, "-c", client.replace("8765", str(port)), "films/a.png", "films/corrupt.png"],
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+    first, second = done.stdout.splitlines()
+    lungs = Predictor(NETWORK).predict("films/a.png")
+    assert first.startswith(f"a.png {lungs.right.sum()} {lungs.left.sum()} {lungs.quality:.2}")
+    assert second.startswith("corrupt.png cannot be read as an image")
 
 
 async def post_at_once(count: int) -> list[httpx2.Response]:
