@@ -275,16 +275,8 @@ def test_every_room_says_what_enters_and_what_leaves() -> None:
 
 
 def test_the_scripts_are_thin() -> None:
-    for script in (
-        "train.py",
-        "evaluate.py",
-        "prepare_data.py",
-        "predict.py",
-        "export.py",
-        "tuberculosis.py",
-        "serve.py",
-    ):
-        assert len((ROOT / script).read_text().splitlines()) <= 10
+    for script in ("train", "evaluate", "prepare_data", "predict", "export", "tuberculosis", "serve"):
+        assert len((ROOT / f"{script}.py").read_text().splitlines()) <= 10
 
 
 def test_files_are_short_and_named_after_what_they_hold() -> None:

@@ -74,10 +74,9 @@ BENCHMARK = "python benchmarks/throughput.py"
 # The two lines of set-up, .ci/run; the wheel, tests/test_package.py; the image, tests/test_docker.py.
 NOT_SCRIPTS = ("pip install ", "docker ", "tensorboard ", "[ $? -eq 130 ]", BENCHMARK)
 
+ELSEWHERE = (TWO_PROCESSES, CORRECTIONS)
 TRAININGS = [
-    line
-    for line in scripts("train")
-    if "<time>" not in line and "search=" not in line and line not in (TWO_PROCESSES, CORRECTIONS)
+    line for line in scripts("train") if "<time>" not in line and "search=" not in line and line not in ELSEWHERE
 ]
 SEARCHES = [line for line in scripts("train") if "search=" in line]
 
@@ -250,7 +249,7 @@ def test_serving() -> None:
     for command in scripts("serve"):  # tests/page runs the command
         register()
         with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
-            assert settings(compose("serve", composed("serve", command)), ServeConfig).port == 8765
+            assert settings(compose("serve", composed("serve", f"{command} ")), ServeConfig).port == 8765
 
 
 def test_the_benchmark_is_shown() -> None:

@@ -1,7 +1,6 @@
 """A local page to look at radiographs and correct them: ``python serve.py --help`` lists the settings."""
 
 import socket
-import sys
 import webbrowser
 from pathlib import Path
 
@@ -29,13 +28,11 @@ def main(config: ServeConfig, output: Path) -> None:
     with exclusive(output), _listening(config) as listener:
         review = Review(config, find_second_step(config.prediction))
         app = create_app(review, token)
-        url, *others = addresses(config.host, listener.getsockname()[1], token)
-        print(
-            f"\nThe page is at {' or '.join([url, *others])}\nNothing leaves this machine. Ctrl-C stops the server; what was saved is kept."
-        )
-        sys.stdout.flush()
+        urls = addresses(config.host, listener.getsockname()[1], token)
+        print(f"\nThe page is at {' or '.join(urls)}")
+        print("Nothing leaves this machine. Ctrl-C stops the server; what was saved is kept.", flush=True)
         if config.browser:
-            webbrowser.open(url)
+            webbrowser.open(urls[0])
         server = uvicorn.Server(uvicorn.Config(app, log_level="warning", timeout_graceful_shutdown=2))
         server.run(sockets=[listener])
 
