@@ -18,10 +18,10 @@ import { Overlay } from "./overlay.js";
 import { Queue } from "./queue.js";
 import { Review } from "./review.js";
 import { listenToTheme } from "./theme.js";
+import { ViewControls } from "./view_controls.js";
 import { Viewer } from "./viewer.js";
 
 const SMOOTHING = 1 / 200; // radius, of the shorter side
-const LIGHT_STEP = 0.05; // of the window, for each key press
 
 let hover = null; // the pointer, or the keyboard's cursor: { point, isKeyboard, isReversed }
 let reload = null;
@@ -44,6 +44,7 @@ const gestures = new Gestures(byId("viewer"), viewer, drawing, options, {
 });
 const review = new Review(api, clock, { opened: showFilm, detail: showDetail, changed: showChange, saving: showSaving, error: messages.showAlert });
 const queue = new Queue(openFilm);
+const viewControls = new ViewControls(viewer, () => attempt(toggleProbability));
 
 function openFilm(id) {
   cursor.hide();
@@ -63,7 +64,7 @@ function showFilm() {
     viewer.show(null, null);
   }
   document.body.toggleAttribute("data-film", Boolean(opened));
-  byId("probability").setAttribute("aria-pressed", "false");
+  viewControls.showFilm();
   byId("viewer").setAttribute("aria-label", film ? `Radiograph ${film.name}` : "No film is open");
   messages.showNotice(film, Boolean(opened));
   showDetail();
@@ -131,6 +132,13 @@ function showPointer() {
   byId("readout").textContent = messages.describePoint(review.opened, point);
 }
 
+async function toggleProbability() {
+  const { opened } = review;
+  if (!opened) return;
+  const bytes = viewer.probability ? null : await viewControls.busy("probability", api.probability(opened.id));
+  if (review.opened === opened) viewControls.showProbability(bytes);
+}
+
 /** Run what asks the server, and show what goes wrong. */
 async function attempt(action) {
   try {
@@ -146,39 +154,6 @@ function changeMask(operation, words) {
   announce(review.change(operation) ? words : "Nothing changed.");
 }
 
-function changeLight(contrast, brightness) {
-  const width = (viewer.high - viewer.low) * (1 + contrast);
-  const centre = (viewer.low + viewer.high) / 2 - brightness * (viewer.high - viewer.low);
-  viewer.setWindow(centre - width / 2, centre + width / 2);
-}
-
-function press(id, isPressed) {
-  byId(id).setAttribute("aria-pressed", isPressed);
-}
-
-function toggleStyle(id, name) {
-  viewer.set({ [name]: !viewer[name] });
-  press(id, viewer[name]);
-}
-
-function setOpacity(percent) {
-  byId("opacity").value = percent;
-  viewer.set({ opacity: byId("opacity").value / 100 });
-}
-
-async function toggleProbability() {
-  const { opened } = review;
-  const isShown = Boolean(viewer.probability);
-  if (!opened) return;
-  const button = byId("probability");
-  button.ariaBusy = true; // the network predicts the film again
-  const bytes = isShown ? null : await api.probability(opened.id).finally(() => (button.ariaBusy = false));
-  button.ariaBusy = false;
-  if (review.opened !== opened) return;
-  viewer.showProbability(bytes);
-  press("probability", !isShown);
-}
-
 async function accept() {
   const { film } = review;
   if (!film || !review.opened) return;
@@ -192,10 +167,6 @@ async function accept() {
 function goBy(step) {
   const id = queue.neighbour(step);
   if (id) openFilm(id);
-}
-
-function withFilm(action) {
-  return (...given) => viewer.film && action(...given);
 }
 
 const actions = {
@@ -222,37 +193,21 @@ const actions = {
   smooth: () => changeMask((mask) => smooth(mask, Math.max(1, Math.round(Math.min(mask.width, mask.height) * SMOOTHING))), "The contours are smoother."),
   networkMask: () => review.opened && attempt(() => review.useNetworkMask().then(() => announce("The network’s mask is back."))),
   save: () => review.opened?.saver.changed(),
-  zoomIn: () => viewer.zoomBy(1.25),
-  zoomOut: () => viewer.zoomBy(0.8),
-  fit: withFilm(() => viewer.fit()),
-  actual: withFilm(() => viewer.actualSize()),
-  contour: () => toggleStyle("contour", "isContour"),
-  lessTint: () => setOpacity(Number(byId("opacity").value) - 10),
-  moreTint: () => setOpacity(Number(byId("opacity").value) + 10),
-  hideMask: () => viewer.set({ isMaskHidden: true }),
-  showMask: () => viewer.set({ isMaskHidden: false }),
-  probability: () => attempt(toggleProbability),
-  invert: () => toggleStyle("invert", "isInverted"),
-  darker: withFilm(() => changeLight(0, -LIGHT_STEP)),
-  brighter: withFilm(() => changeLight(0, LIGHT_STEP)),
-  lessContrast: withFilm(() => changeLight(LIGHT_STEP, 0)),
-  moreContrast: withFilm(() => changeLight(-LIGHT_STEP, 0)),
-  resetWindow: withFilm(() => viewer.resetWindow()),
+  ...viewControls.actions,
   header: () => attempt(showHeader),
   help: showHelp,
 };
 
 const BUTTONS = {
-  undo: "undo", redo: "redo", "zoom-in": "zoomIn", "zoom-out": "zoomOut", fit: "fit", actual: "actual", contour: "contour",
-  probability: "probability", invert: "invert", "reset-window": "resetWindow", swap: "swap", fill: "fill", smooth: "smooth",
-  "network-mask": "networkMask", accept: "accept", previous: "previous", next: "next", "open-help": "help", "show-header": "header",
+  undo: "undo", redo: "redo", swap: "swap", fill: "fill", smooth: "smooth", "network-mask": "networkMask", accept: "accept",
+  previous: "previous", next: "next", "open-help": "help", "show-header": "header", ...viewControls.buttons,
 };
 
 const ARROWS = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] };
 
-/** Keys while the film has the focus: true if the key is used up. */
+/** Keys while the film, or nothing, has the focus: true if the key is used up. */
 function useKeyOnFilm(event) {
-  if (event.target !== byId("viewer") || !review.opened || event.ctrlKey || event.metaKey) return false;
+  if (![byId("viewer"), document.body].includes(event.target) || !review.opened || event.ctrlKey || event.metaKey) return false;
   const arrow = !event.shiftKey && ARROWS[event.key];
   clock.touch();
   if (arrow && options.tool === "move") viewer.panBy(-40 * arrow[0], -40 * arrow[1]);
@@ -265,6 +220,8 @@ function useKeyOnFilm(event) {
 }
 
 async function reloadFilms() {
+  clearTimeout(reload);
+  reload = null;
   const { films } = await api.json("GET", "/api/films");
   queue.show(films);
   const isGone = review.film && !queue.films.has(review.film.id);
@@ -277,8 +234,7 @@ function filmChanged(film) {
   if (review.isOutdated(film)) attempt(() => review.useTheirs().then(() => messages.showAlert("This film was saved elsewhere meanwhile: its new mask is shown. Undo brings yours back.")));
   if (before?.state === "waiting" && film.state !== "waiting") {
     if (review.film?.id === film.id) openFilm(film.id);
-    clearTimeout(reload);
-    reload = setTimeout(() => attempt(reloadFilms), 500); // its place in the review is known now
+    reload ??= setTimeout(() => attempt(reloadFilms), 1000); // its place in the review is known now
   } else if (review.film?.id === film.id) {
     review.film = queue.films.get(film.id);
     showDetail();
@@ -315,7 +271,6 @@ async function start() {
 }
 
 for (const [id, action] of Object.entries(BUTTONS)) byId(id).addEventListener("click", () => actions[action]());
-byId("opacity").addEventListener("input", () => setOpacity(byId("opacity").value));
 addEventListener("keyup", (event) => event.key === " " && (gestures.isSpaceHeld = false));
 addEventListener("beforeunload", (event) => review.hasUnsaved && event.preventDefault());
 listenToKeys(actions, useKeyOnFilm);

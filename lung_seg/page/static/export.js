@@ -22,7 +22,7 @@ export function listenToExport(api, { output }, attempt) {
     showDialog(
       "export",
       "Export masks",
-      element("p", { textContent: `Writes the masks as they are now, overlays and predictions.csv to ${output}, as predict.py does.` }),
+      element("p", { textContent: `Writes the masks as they are now, overlays and predictions.csv to a folder in ${output}, as predict.py does.` }),
       element("label", {}, dicom, " DICOM Segmentations too, for films that are DICOM"),
       start,
       result,

@@ -36,8 +36,8 @@ const GROUPS = {
     ["whole film", ["0"], "fit"],
     ["a pixel for a pixel", ["9"], "actual"],
     ["contours on or off", ["O"], "contour"],
-    ["less, more opacity", [","], "lessTint"],
-    ["", ["."], "moreTint"],
+    ["less, more opacity", [","], "lessOpacity"],
+    ["", ["."], "moreOpacity"],
     ["hide the mask while held", ["H"], "hideMask"],
     ["probability", ["Q"], "probability"],
     ["invert", ["I"], "invert"],
@@ -89,7 +89,7 @@ export function listenToKeys(actions, onFilm) {
 }
 
 const REPEATING = new Set([
-  "next", "previous", "smaller", "larger", "undo", "redo", "zoomIn", "zoomOut", "lessTint", "moreTint",
+  "next", "previous", "smaller", "larger", "undo", "redo", "zoomIn", "zoomOut", "lessOpacity", "moreOpacity",
   "darker", "brighter", "lessContrast", "moreContrast",
 ]);
 

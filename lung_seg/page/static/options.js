@@ -50,14 +50,13 @@ export class Options {
     use.setAttribute("href", `#i-${id}`);
     const button = element("button", { type: "button", title: `${name} (${key})` }, icon, element("span", { textContent: name }));
     button.dataset.tool = id;
-    button.setAttribute("role", "radio");
     button.addEventListener("click", () => this.set({ tool: id }));
     return button;
   }
 
   #show() {
     for (const button of byId("tools").children) {
-      button.setAttribute("aria-checked", button.dataset.tool === this.tool);
+      button.setAttribute("aria-pressed", button.dataset.tool === this.tool);
     }
     for (const control of document.querySelectorAll("#options [data-for]")) {
       control.hidden = !control.dataset.for.split(" ").includes(this.tool);

@@ -21,33 +21,46 @@ export class Queue {
   /** All films, in the order of review. */
   show(films) {
     this.films = new Map(films.map((film) => [film.id, film]));
-    this.items.clear();
-    this.list.replaceChildren(...films.map((film) => this.#item(film)));
-    this.choose(this.current);
+    const items = new Map(films.map((film) => [film.id, this.#fill(this.items.get(film.id) ?? this.#item(film), film)]));
+    this.items = items;
+    const isSame = this.list.childElementCount === films.length && [...items.values()].every((item, at) => item === this.list.children[at]);
+    if (!isSame) this.#place([...items.values()]);
+    this.#mark();
     this.#showProgress();
   }
 
   /** A film has changed, or is new. */
   update(film) {
-    const isNew = !this.films.has(film.id);
-    this.films.set(film.id, { ...this.films.get(film.id), ...film });
-    const old = this.items.get(film.id);
-    const item = this.#item(this.films.get(film.id));
-    if (isNew) this.list.append(item);
-    else old.replaceWith(item);
-    if (film.id === this.current) this.choose(film.id);
+    const whole = { ...this.films.get(film.id), ...film };
+    this.films.set(film.id, whole);
+    if (!this.items.has(film.id)) {
+      this.items.set(film.id, this.#item(whole));
+      this.list.append(this.items.get(film.id));
+    }
+    this.#fill(this.items.get(film.id), whole);
     this.#showProgress();
   }
 
   choose(id) {
     this.current = id;
-    for (const [each, item] of this.items) {
-      item.firstChild.toggleAttribute("aria-current", each === id);
-      if (each === id) {
-        item.firstChild.setAttribute("aria-current", "true");
-        item.scrollIntoView({ block: "nearest" });
-      }
+    this.#mark();
+    this.items.get(id)?.scrollIntoView({ block: "nearest" });
+  }
+
+  #mark() {
+    for (const [id, item] of this.items) {
+      if (id === this.current) item.firstChild.setAttribute("aria-current", "true");
+      else item.firstChild.removeAttribute("aria-current");
     }
+  }
+
+  /** Put items in their order; the focus and the place that is scrolled to stay. */
+  #place(items) {
+    const focused = this.list.contains(document.activeElement) ? document.activeElement : null;
+    const { scrollTop } = this.list.parentElement;
+    this.list.replaceChildren(...items);
+    this.list.parentElement.scrollTop = scrollTop;
+    focused?.focus({ preventScroll: true });
   }
 
   /** Id of the film `step` places after the current one, null beyond the ends. */
@@ -64,21 +77,22 @@ export class Queue {
     return rest.find(({ id, state }) => ["new", "warned"].includes(state) && id !== this.current)?.id ?? null;
   }
 
-  #item(film) {
-    const { id, name, state, quality } = film;
+  #item({ id }) {
+    const button = element("button", { type: "button", onclick: () => this.onChoose(id) }, element("span"), element("span"));
+    return element("li", {}, button);
+  }
+
+  /** Show a film in its item; the picture is loaded again only when there is another one to show. */
+  #fill(item, { id, name, state, quality }) {
+    const [picture, text] = item.firstChild.children;
     const words = [element("b", { textContent: name, title: name }), element("span", { className: "state", textContent: STATES[state] })];
     if (quality !== null && quality !== undefined) {
       words.push(element("span", { className: "quality", textContent: quality.toFixed(2), title: "Quality, of 1" }));
     }
-    const picture =
-      state === "refused"
-        ? element("span", { className: "nothing", textContent: "✕", attributes: { "aria-hidden": "true" } })
-        : element("img", { loading: "lazy", alt: "", src: `/api/films/${id}/thumbnail` });
-    const button = element("button", { type: "button", onclick: () => this.onChoose(id) }, picture, element("span", {}, ...words));
-    const item = element("li", {}, button);
+    text.replaceChildren(...words);
+    const isKnown = item.dataset.state && item.dataset.state !== "waiting";
+    if (!isKnown && item.dataset.state !== state) picture.replaceWith(pictureOf(id, state));
     item.dataset.state = state;
-    item.dataset.id = id;
-    this.items.set(id, item);
     return item;
   }
 
@@ -90,4 +104,9 @@ export class Queue {
     if (waiting) parts.push(`${waiting} waiting`);
     byId("progress").textContent = parts.join(" · ");
   }
+}
+
+function pictureOf(id, state) {
+  if (state === "refused") return element("span", { className: "nothing", textContent: "✕", attributes: { "aria-hidden": "true" } });
+  return element("img", { loading: "lazy", alt: "", src: `/api/films/${id}/thumbnail` });
 }

@@ -38,7 +38,8 @@ export class Saver {
   /** Save the mask as it is now. */
   changed() {
     this.isChanged = true;
-    if (this.state !== "saving" && this.state !== "conflict") this.#save();
+    if (this.state === "conflict") this.onState(this, this.message); // asked again, if the question was put off
+    else if (this.state !== "saving") this.#save();
   }
 
   /** After a conflict: replace what was saved elsewhere. */
@@ -88,7 +89,7 @@ export class Saver {
   }
 
   #enter(state, message = "") {
-    this.state = state;
+    Object.assign(this, { state, message });
     this.onState(this, message);
   }
 }

@@ -111,7 +111,7 @@ class Reviewer:
         self.left, self.top = x - int(column), y - int(row)
 
     def tool(self, name: str) -> None:
-        self.page.get_by_role("radio", name=name, exact=True).click()
+        self.page.locator("#tools").get_by_role("button", name=name, exact=True).click()
 
     def choose(self, name: str) -> None:
         """Choose one of the tool's options: a lung, or to add or take away."""
