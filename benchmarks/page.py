@@ -11,12 +11,13 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
+from math import isqrt
 from pathlib import Path
 from statistics import median
 from tempfile import TemporaryDirectory
-from typing import Any
 
 import cv2
 import numpy as np
@@ -82,7 +83,7 @@ def drop(page: Page, name: str, content: bytes) -> float:
         """async ([name, text]) => {
             const transfer = new DataTransfer();
             transfer.items.add(new File([Uint8Array.from(atob(text), (letter) => letter.charCodeAt(0))], name));
-            document.body.dispatchEvent(new DragEvent("drop", { dataTransfer: transfer, bubbles: true, cancelable: true }));
+            document.body.dispatchEvent(new DragEvent("drop", { dataTransfer: transfer, bubbles: true }));
         }""",
         [name, base64.b64encode(content).decode()],
     )
@@ -94,7 +95,7 @@ def drop(page: Page, name: str, content: bytes) -> float:
 
 
 def measure_drawing(page: Page, seconds: float = 6.0) -> dict[str, float]:
-    """Draw spirals with a brush of 80 screen pixels on the film that is open: intervals between frames, and the work for each."""
+    """Draw spirals with a wide brush on the film that is open: intervals between frames, and the work for each."""
     box = page.locator("#viewer").bounding_box()
     assert box
     middle = box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
@@ -143,10 +144,22 @@ def spoil(labels: np.ndarray, seed: int) -> np.ndarray:
 
 
 def iou(one: np.ndarray, other: np.ndarray) -> float:
-    return float(np.mean([np.sum((one == side) & (other == side)) / np.sum((one == side) | (other == side)) for side in (1, 2)]))
+    """Mean IoU of the two lungs of label maps."""
+    pairs = [(one == side, other == side) for side in (1, 2)]
+    return float(np.mean([np.sum(a & b) / np.sum(a | b) for a, b in pairs]))
 
 
-def correct(page: Page, shown: Any, truth: np.ndarray) -> tuple[int, float]:
+def wrong_areas(labels: np.ndarray, truth: np.ndarray) -> list[tuple[np.ndarray, int]]:
+    """Contours of what has the wrong label, each with its true one."""
+    areas = [((truth == side) & (labels != side), side) for side in (1, 2)] + [((truth == 0) & (labels > 0), 0)]
+    return [
+        (contour, side)
+        for area, side in areas
+        for contour in cv2.findContours(area.astype(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)[0]
+    ]
+
+
+def correct(page: Page, shown: Callable[[], np.ndarray], truth: np.ndarray) -> tuple[int, float]:
     """Go around the largest wrong area with the lasso until the mask is good; strokes and seconds."""
     box = page.locator("#viewer").bounding_box()
     assert box
@@ -155,10 +168,7 @@ def correct(page: Page, shown: Any, truth: np.ndarray) -> tuple[int, float]:
     strokes, start = 0, time.perf_counter()
     page.keyboard.press("l")
     while iou(labels := shown(), truth) < GOAL_IOU and strokes < 12:
-        areas = [(np.where(truth == side, labels != side, False).astype(np.uint8), side) for side in (1, 2)]
-        areas.append((((truth == 0) & (labels > 0)).astype(np.uint8), 0))
-        contours = [(c, side) for area, side in areas for c in cv2.findContours(area, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)[0]]
-        contour, side = max(contours, key=lambda found: cv2.contourArea(found[0]))
+        contour, side = max(wrong_areas(labels, truth), key=lambda found: cv2.contourArea(found[0]))
         if (page.locator("[name=mode][value=add]").is_checked()) != (side > 0):
             page.keyboard.press("x")
         if side:
@@ -176,10 +186,11 @@ def correct(page: Page, shown: Any, truth: np.ndarray) -> tuple[int, float]:
 
 
 def measure_corrections(page: Page, url: str) -> None:
+    """Give generated films bad masks, and correct them."""
     for seed in range(BAD_MASKS):
         image, truth = labels_of(100 + seed)
         name = f"bad{seed}.png"
-        drop(page, name, bytes(cv2.imencode(".png", image)[1]))
+        drop(page, name, png(image))
         film = next(each for each in page.request.get(f"{url}api/films").json()["films"] if each["name"] == name)
         place = f"{url}api/films/{film['id']}/mask"
         session = page.request.get(f"{url}api/session").json()["session"]
@@ -188,25 +199,42 @@ def measure_corrections(page: Page, url: str) -> None:
         page.reload()
         page.locator("#queue button", has_text=name).click()
         page.locator("body[data-film]").wait_for()
-        strokes, seconds = correct(page, lambda: np.frombuffer(page.request.get(place).body(), np.uint8).reshape(truth.shape), truth)
-        after = np.frombuffer(page.request.get(place).body(), np.uint8).reshape(truth.shape)
-        print(f"{name}: IoU {iou(bad, truth):.3f} to {iou(after, truth):.3f}, {strokes} strokes, {seconds:.1f} s")
+        strokes, seconds = correct(page, partial(mask_of, page, place), truth)
+        before, after = iou(bad, truth), iou(mask_of(page, place), truth)
+        report(f"{name}: IoU {before:.3f} to {after:.3f}, {strokes} strokes, {seconds:.1f} s")
+
+
+def mask_of(page: Page, place: str) -> np.ndarray:
+    """The label map that the server has of a square film."""
+    labels = np.frombuffer(page.request.get(place).body(), np.uint8)
+    return labels.reshape(isqrt(labels.size), -1)
+
+
+def png(image: np.ndarray) -> bytes:
+    """The image as a PNG file."""
+    return bytes(cv2.imencode(".png", image, [cv2.IMWRITE_PNG_COMPRESSION, 1])[1])
+
+
+def report(line: str) -> None:
+    """Print a line at once."""
+    sys.stdout.write(f"{line}\n")
+    sys.stdout.flush()
 
 
 def main() -> None:
     """Print all measurements."""
     chromium = shutil.which("chromium") or shutil.which("google-chrome")
     small = draw_phantom(7, LARGE_PX[0] // 8, LARGE_PX[1] // 8).image
-    large = cv2.imencode(".png", cv2.resize(small, LARGE_PX[::-1]), [cv2.IMWRITE_PNG_COMPRESSION, 1])[1].tobytes()
+    large = cv2.resize(small, LARGE_PX[::-1])
     with TemporaryDirectory() as folder, served(Path(folder)) as url, sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=chromium, args=ARGUMENTS)
         page = browser.new_page(viewport={"width": 1280, "height": 800})
         page.add_init_script(PROBE)
         page.goto(url)
-        print(f"drop to contour, 1024 x 1024: {drop(page, 'small.png', bytes(cv2.imencode('.png', labels_of(6)[0])[1])):.2f} s")
-        print(f"drop to contour, {LARGE_PX[1]} x {LARGE_PX[0]}: {drop(page, 'large.png', large):.2f} s")
+        for name, image in (("small.png", labels_of(6)[0]), ("large.png", large)):
+            report(f"drop to contour, {image.shape[1]} x {image.shape[0]}: {drop(page, name, png(image)):.2f} s")
         for name, value in measure_drawing(page).items():
-            print(f"drawing, {name}: {value:.1f}")
+            report(f"drawing, {name}: {value:.1f}")
         measure_corrections(page, url)
         browser.close()
 

@@ -93,7 +93,7 @@ class Reviewer:
         page.set_default_timeout(WAIT_MS)
 
     def open(self, name: str) -> None:
-        """Open a film at a screen pixel for each of its pixels; sets ``left`` and ``top``: the screen's place of its corner."""
+        """Open a film at one screen pixel to a pixel; ``left`` and ``top`` are then its corner on the screen."""
         self.page.locator("#queue button", has_text=name).click()
         expect(self.page.locator("#viewer")).to_have_attribute("aria-label", f"Radiograph {name}")
         expect(self.page.locator("body")).to_have_attribute("data-film", "", timeout=WAIT_MS)
@@ -154,8 +154,10 @@ class Reviewer:
         self.page.evaluate(
             """(files) => {
                 const transfer = new DataTransfer();
-                for (const [name, bytes] of Object.entries(files)) transfer.items.add(new File([new Uint8Array(bytes)], name));
-                document.body.dispatchEvent(new DragEvent("drop", { dataTransfer: transfer, bubbles: true, cancelable: true }));
+                for (const [name, bytes] of Object.entries(files)) {
+                    transfer.items.add(new File([new Uint8Array(bytes)], name));
+                }
+                document.body.dispatchEvent(new DragEvent("drop", { dataTransfer: transfer, bubbles: true }));
             }""",
             {name: list(content) for name, content in files.items()},
         )
@@ -195,7 +197,8 @@ def open_tab(server: Server, browser: Browser) -> Iterator[Callable[[], Reviewer
     context = browser.new_context(viewport={"width": 1280, "height": 800})
     problems: list[str] = []
     context.on("weberror", lambda error: problems.append(str(error.error)))
-    context.on("request", lambda request: request.url.startswith((server.url, "blob:", "data:")) or problems.append(request.url))
+    own = (server.url, "blob:", "data:")
+    context.on("request", lambda request: request.url.startswith(own) or problems.append(request.url))
 
     def open_one() -> Reviewer:
         page = context.new_page()

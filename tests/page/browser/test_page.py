@@ -153,14 +153,17 @@ def test_every_control_has_a_name_and_a_place_on_the_screen(tab: Reviewer) -> No
         tab.page.set_viewport_size({"width": width, "height": height})
         nameless, outside = tab.page.evaluate(
             """() => {
-                const shown = [...document.querySelectorAll("button, input, [tabindex]")].filter((each) => each.checkVisibility());
-                const nameOf = (each) => each.ariaLabel || each.textContent.trim() || each.labels?.[0]?.textContent.trim();
+                const all = [...document.querySelectorAll("button, input, [tabindex]")];
+                const shown = all.filter((each) => each.checkVisibility());
+                const textOf = (each) => each?.textContent.trim();
+                const nameOf = (each) => each.ariaLabel || textOf(each) || textOf(each.labels?.[0]);
                 const isOutside = (each) => {
-                    const box = each.getBoundingClientRect();
-                    return box.left < 0 || box.top < 0 || box.right > innerWidth || box.bottom > innerHeight || each.scrollWidth > each.clientWidth + 1;
+                    const { left, top, right, bottom } = each.getBoundingClientRect();
+                    const isCut = each.scrollWidth > each.clientWidth + 1;
+                    return isCut || left < 0 || top < 0 || right > innerWidth || bottom > innerHeight;
                 };
-                const name = (each) => nameOf(each) || each.outerHTML;
-                return [shown.filter((each) => !nameOf(each)).map(name), shown.filter((each) => !each.closest("nav") && isOutside(each)).map(name)];
+                const outside = shown.filter((each) => !each.closest("nav") && isOutside(each));
+                return [shown.filter((each) => !nameOf(each)).map((each) => each.outerHTML), outside.map(nameOf)];
             }"""
         )
         assert nameless == []

@@ -175,20 +175,19 @@ def test_strokes_survive_a_server_that_is_killed(tab: Reviewer, server: Server) 
     server.start()
     tab.wait_until_saved()
     expect(tab.page.locator("#alert")).to_be_hidden()
-    assert np.array_equal(server.corrected("killed.png"), drawn_right(before, brush_stroke(before.shape, STROKE, tab.size)))
+    drawn = drawn_right(before, brush_stroke(before.shape, STROKE, tab.size))
+    assert np.array_equal(server.corrected("killed.png"), drawn)
 
 
 def test_the_second_of_two_tabs_is_asked(open_tab: Callable[[], Reviewer], server: Server) -> None:
     first, second = open_tab(), open_tab()
-    before = None
     for tab in (first, second):
         tab.page.bring_to_front()
         tab.open("tabs.png")
         tab.tool("Brush")
         tab.choose("Right")
     before = server.mask("tabs.png")
-    # The second tab hears nothing of the first one's save: as if both had saved at the same moment.
-    second.page.evaluate("window.dispatchEvent(new Event('offline'))")
+    # The second tab cannot save until the first one has: as if both had drawn at the same moment.
     second.page.route("**/mask?seconds=*", lambda route: route.abort())
     second.draw([(200, 60), (220, 60)])
     first.page.bring_to_front()
@@ -229,7 +228,8 @@ def test_keyboard_alone_reviews_and_corrects(tab: Reviewer, server: Server) -> N
     page.keyboard.press("Space")
     tab.wait_until_saved()
     points = [(middle[0], middle[1] + step) for step in range(4)]
-    assert np.array_equal(server.corrected("keys.png"), drawn_right(before, brush_stroke(before.shape, points, tab.size)))
+    drawn = drawn_right(before, brush_stroke(before.shape, points, tab.size))
+    assert np.array_equal(server.corrected("keys.png"), drawn)
     page.keyboard.press("?")
     expect(page.get_by_role("dialog", name="Keys and help")).to_be_visible()
     page.keyboard.press("Escape")
