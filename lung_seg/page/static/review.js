@@ -24,14 +24,16 @@ export class Review {
     if (!film || film.state === "waiting" || film.state === "refused") return;
     const { signal } = this.loading;
     try {
-      const kept = this.unsaved.get(film.id);
-      const [opened] = await Promise.all([kept ?? this.#load(film.id, signal), this.refreshDetail(signal)]);
+      const facts = this.refreshDetail(signal); // shown when they come; the film does not wait for them
+      facts.catch(() => {}); // awaited below, unless the film itself fails first
+      const opened = this.unsaved.get(film.id) ?? (await this.#load(film.id, signal));
       if (signal.aborted) return;
       this.opened = opened;
       this.clock.touch();
       this.clock.take();
       this.on.opened();
       this.on.saving(opened.saver, "");
+      await facts;
     } catch (error) {
       if (error.name !== "AbortError") this.on.error(error.message);
     }
@@ -42,6 +44,7 @@ export class Review {
     const { film } = this;
     const detail = await this.api.film(film.id, { signal });
     if (this.film !== film) return;
+    detail.header ??= this.detail?.header; // what was asked for stays until another film is opened
     this.detail = detail;
     this.on.detail();
   }
