@@ -17,7 +17,7 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
-from playwright.sync_api import Browser, Page, expect, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
 
 from lung_seg.raw.phantom.draw_phantom import draw_phantom
 
@@ -189,22 +189,27 @@ def browser() -> Iterator[Browser]:
         browser.close()
 
 
+@pytest.fixture(scope="session")
+def context(browser: Browser) -> BrowserContext:
+    return browser.new_context(viewport={"width": 1280, "height": 800})
+
+
 @pytest.fixture
-def open_tab(server: Server, browser: Browser) -> Iterator[Callable[[], Reviewer]]:
+def open_tab(server: Server, context: BrowserContext) -> Iterator[Callable[[], Reviewer]]:
     """Opens tabs; afterwards no script of theirs has failed, and none has asked another host."""
-    context = browser.new_context(viewport={"width": 1280, "height": 800})
     problems: list[str] = []
-    context.on("weberror", lambda error: problems.append(str(error.error)))
     own = (server.url, "blob:", "data:")
-    context.on("request", lambda request: request.url.startswith(own) or problems.append(request.url))
 
     def open_one() -> Reviewer:
         page = context.new_page()
+        page.on("pageerror", lambda error: problems.append(str(error)))
+        page.on("request", lambda request: request.url.startswith(own) or problems.append(request.url))
         page.goto(server.url)
         return Reviewer(page, server)
 
     yield open_one
-    context.close()
+    for page in context.pages:
+        page.close()
     assert not problems
 
 

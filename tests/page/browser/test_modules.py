@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from playwright.sync_api import Browser, Page
+from playwright.sync_api import BrowserContext, Page
 from scipy import ndimage
 
 from tests.page.browser.conftest import Server
@@ -14,10 +14,10 @@ from tests.page.browser.geometry import brush_stroke, inside_polygon
 SHAPE = (90, 110)
 
 
-@pytest.fixture(scope="module")
-def page(server: Server, browser: Browser) -> Iterator[Page]:
+@pytest.fixture
+def page(server: Server, context: BrowserContext) -> Iterator[Page]:
     """A page of the server that runs no script of its own: modules are imported by the tests."""
-    page = browser.new_page()
+    page = context.new_page()
     page.goto(f"{server.url}static/icon.svg")
     yield page
     page.close()
