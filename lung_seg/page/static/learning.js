@@ -124,9 +124,11 @@ export class Learning {
         {},
         element("th", { scope: "row", textContent: name }),
         element("td", { textContent: dice.toFixed(4) }),
-        element("td", { className: "muted", textContent: ci ? `${ci[0].toFixed(4)} to ${ci[1].toFixed(4)}` : "" }),
+        element("td", { className: "muted", textContent: isInterval(ci) ? `${ci[0].toFixed(4)} to ${ci[1].toFixed(4)}` : "" }),
       );
-    const caption = `Mean Dice on ${comparison.films} corrected ${comparison.films === 1 ? "film" : "films"} put aside, 95 % interval`;
+    const films = comparison.films === 1 ? "film" : "films";
+    const interval = isInterval(comparison.new.ci) ? ", 95 % interval" : "";
+    const caption = `Mean Dice on ${comparison.films} corrected ${films} put aside${interval}`;
     const use = element("button", { type: "button", className: comparison.helps ? "primary" : "", textContent: "Use the new network", onclick: () => this.#use("/api/learning/use") });
     const back = element("button", { type: "button", textContent: "Use the old network", onclick: () => this.#use("/api/learning/use?back=true") });
     return [
@@ -137,6 +139,11 @@ export class Learning {
       element("hr"),
     ];
   }
+}
+
+/** One film has no interval. */
+function isInterval(ci) {
+  return ci !== null && ci[0] < ci[1];
 }
 
 function duration(seconds) {

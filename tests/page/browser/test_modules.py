@@ -50,8 +50,9 @@ def random_mask(seed: int) -> np.ndarray:
 
 def test_brush_sets_the_pixels_of_a_line_with_round_ends(page: Page) -> None:
     rng = np.random.default_rng(0)
-    for radius in (0.5, 1, 3.5, 12, 40):
-        points = [tuple(point) for point in rng.integers(-20, 130, (5, 2)).tolist()]
+    strokes = [(radius, rng.integers(-20, 130, (5, 2)).tolist()) for radius in (0.5, 1, 3.5, 12, 40)]
+    strokes.append((5, [[30.5, 30.5], [60.5, 30.5]]))  # centres of pixels at exactly this distance belong to it
+    for radius, points in strokes:
         body = """given.points.slice(1).forEach(([x, y], index) => {
             const [fromX, fromY] = given.points[index];
             drawSegment(mask, { x: fromX, y: fromY }, { x, y }, given.radius, 2);
@@ -87,8 +88,10 @@ def test_undo_and_redo_return_to_every_mask_there_was(page: Page) -> None:
             if (!isState(index)) throw new Error(`redo to ${index}`);
         }
         history.undo();
-        history.record(drawSegment(mask, { x: 5, y: 5 }, { x: 5, y: 5 }, 3, 1, true));
-        if (history.redo() !== null) throw new Error("redo after a new stroke");"""
+        history.record(drawSegment(mask, { x: 30, y: 30 }, { x: 30, y: 30 }, 3, 1, true));
+        if (history.redo() !== null) throw new Error("redo after a new stroke");
+        history.undo();
+        if (!isState(states.length - 2)) throw new Error("undo of a stroke after an undo");"""
     dabs = [[20, 30, 1], [40, 60, 2], [70, 30, 0], [30, 30, 2]]
     run(page, body, random_mask(2), dabs=dabs)
 

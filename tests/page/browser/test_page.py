@@ -122,6 +122,7 @@ def test_two_fingers_zoom_and_draw_nothing(tab: Reviewer, server: Server) -> Non
     tab.open("tools.png")
     before = server.mask("tools.png")
     tab.tool("Brush")
+    tab.choose("Left")
     touch = tab.page.context.new_cdp_session(tab.page)
 
     def send(kind: str, *points: tuple[int, int]) -> None:
@@ -135,6 +136,7 @@ def test_two_fingers_zoom_and_draw_nothing(tab: Reviewer, server: Server) -> Non
     send("touchEnd")
     expect(tab.page.locator("#zoom-text")).to_have_text("200 %")
     expect(tab.page.locator("#undo")).to_be_disabled()
+    tab.page.keyboard.press("Control+s")
     tab.wait_until_saved()
     assert np.array_equal(server.mask("tools.png"), before)
 

@@ -136,7 +136,10 @@ def test_view_changes_neither_film_nor_mask(tab: Reviewer, server: Server) -> No
     assert tab.picture == picture
     page.mouse.wheel(0, -400)
     expect(page.locator("#zoom-text")).not_to_have_text("100 %")
-    assert page.locator("#readout").inner_text() == shown  # zoomed to the pointer: the same pixel is under it
+    page.mouse.move(x, y + 200)
+    expect(page.locator("#readout")).not_to_have_text(shown)
+    page.mouse.move(x, y)
+    expect(page.locator("#readout")).to_have_text(shown)  # zoomed to the pointer: the same pixel is under it
     assert np.array_equal(server.mask("tools.png"), before)
 
 
