@@ -29,7 +29,7 @@ class OpenedFilm:
         self._films = films
         self.radiograph = films.network.open(film.job.path)
 
-    @property
+    @cached_property
     def full_depth(self) -> FullDepth:
         """The grey values of the file's own depth."""
         settings = self._films.network.settings
@@ -80,10 +80,10 @@ class OpenedFilms:
 
     def open(self, film: Film) -> OpenedFilm:
         """The opened film; a UserError if its file cannot be read."""
-        with self._lock:
+        with film.lock:  # a page asks for pixels, mask and facts at once: the file is decoded for the first of them
             opened = self._kept.get(film.id)
-        if opened is None or opened.row is not film.row:
-            opened = OpenedFilm(film, self._films)
+            if opened is None or opened.row is not film.row:
+                opened = OpenedFilm(film, self._films)
         with self._lock:
             self._kept[film.id] = opened
             self._kept.move_to_end(film.id)
@@ -94,5 +94,6 @@ class OpenedFilms:
     def thumbnail(self, film: Film) -> bytes:
         """The film's thumbnail, kept after the first time without the film itself."""
         if film.id not in self._thumbnails:
-            self._thumbnails[film.id] = OpenedFilm(film, self._films).thumbnail
+            opened = self._kept.get(film.id) or OpenedFilm(film, self._films)
+            self._thumbnails[film.id] = opened.thumbnail
         return self._thumbnails[film.id]

@@ -4,12 +4,15 @@ import csv
 import os
 import signal
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from lung_seg.page.network import Network
+from lung_seg.raw.radiograph import Radiograph
 from tests.conftest import Run
 from tests.layouts import draw_chest, write_deep_png, write_dicom, write_image
 from tests.page.conftest import NETWORK, OpenPage, Page, free_port, server
@@ -212,6 +215,24 @@ def test_a_film_that_was_replaced_does_not_keep_the_mask_of_the_other_one(page: 
     assert again.mask(again.film("a.png"))[0].shape == (64, 64)
     assert len(list(Path("out/corrections/removed").iterdir())) == 1
     assert "films/a.png has changed" in again.load()["remarks"][0]
+
+
+def test_a_film_is_decoded_once_for_all_that_the_page_asks_for_at_once(
+    page: Page, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = f"/api/films/{page.film('a.png')['id']}"
+    decode, decoded = Network.open, []
+
+    def slow(network: Network, film: Path) -> Radiograph:
+        decoded.append(film)
+        time.sleep(0.2)
+        return decode(network, film)
+
+    monkeypatch.setattr(Network, "open", slow)
+    with ThreadPoolExecutor(3) as pool:
+        answers = list(pool.map(lambda part: page.client.get(path + part), ("", "/pixels", "/mask")))
+    assert [answer.status_code for answer in answers] == [200, 200, 200]
+    assert len(decoded) == 1
 
 
 def test_a_killed_server_has_every_mask_that_it_said_was_saved(films: Path) -> None:
