@@ -17,8 +17,8 @@ export function showSaving(state, message) {
   place.dataset.state = state;
   place.textContent = SAVING[state];
   place.title = message;
+  hideAlertAbout("server");
   if (state === "retrying" || state === "failed") showAlert(message);
-  if (state === "saved") hideAlertAbout("server");
 }
 
 /** Something the person must know, until it is dismissed or has ended. */

@@ -28,7 +28,7 @@ export function compress(bytes) {
  */
 export class Saver {
   constructor(api, filmId, mask, revision, takeSeconds, onState) {
-    Object.assign(this, { api, filmId, mask, revision, takeSeconds, onState, state: "saved", isChanged: false, seconds: 0 });
+    Object.assign(this, { api, filmId, mask, revision, takeSeconds, onState, state: "saved", isChanged: false, isBusy: false, seconds: 0 });
   }
 
   get isSaved() {
@@ -39,7 +39,7 @@ export class Saver {
   changed() {
     this.isChanged = true;
     if (this.state === "conflict") this.onState(this, this.message); // asked again, if the question was put off
-    else if (this.state !== "saving") this.#save();
+    else if (!this.isBusy) this.#save();
   }
 
   /** After a conflict: replace what was saved elsewhere. */
@@ -57,8 +57,8 @@ export class Saver {
 
   async #save() {
     clearTimeout(this.timer);
-    this.isChanged = true;
-    this.#enter("saving");
+    Object.assign(this, { isChanged: true, isBusy: true });
+    if (this.state !== "retrying") this.#enter("saving");
     try {
       while (this.isChanged) {
         this.isChanged = false; // the bytes are copied here; what changes from now on is saved next
@@ -69,9 +69,10 @@ export class Saver {
         this.revision = String(film.revision);
         this.film = film;
       }
+      this.isBusy = false;
       this.#enter("saved");
     } catch (error) {
-      this.isChanged = true;
+      Object.assign(this, { isChanged: true, isBusy: false });
       this.#fail(error);
     }
   }
@@ -79,7 +80,7 @@ export class Saver {
   #fail(error) {
     if (error instanceof Unreachable) {
       this.timer = setTimeout(() => this.#save(), RETRY_MS);
-      this.#enter("retrying", error.message);
+      if (this.state !== "retrying") this.#enter("retrying", error.message);
     } else if (error.status === 409) {
       this.theirs = String(error.body.revision);
       this.#enter("conflict", error.message);
