@@ -56,6 +56,8 @@ class FolderConfig(ConfigGroup, prefix="data.folder."):
         "", "Folder of masks that contain the lungs: outside is background, inside lung or not known."
     )
 
+    add_dir: str | None = config_field(None, "Another folder with images/ and masks/, whose cases are added.")
+
     def __post_init__(self) -> None:
         super().__post_init__()
         self.lung_labels = list(self.lung_labels)
@@ -309,6 +311,45 @@ class PredictConfig(ConfigGroup):
     def classifier(self) -> str | None:
         """The classifier of the second step: a name or a path; None without a second step."""
         return {"true": "unet", "false": None, "none": None}.get(str(self.tuberculosis).lower(), str(self.tuberculosis))
+
+
+@dataclass
+class ServeConfig(ConfigGroup):
+    """serve.py: a local page to look at radiographs, correct their masks, and learn from the corrections."""
+
+    input: str | None = config_field(
+        None, "File, folder, pattern such as films/*.png, or .txt list; null: what is dropped on the page."
+    )
+    output: str = config_field("runs/serve", "Folder of the masks, of dropped radiographs and of trainings.")
+    corrections: str = config_field("${output}/corrections", "Folder of the corrections, as data=folder reads it.")
+    checkpoint: Any = config_field(
+        None, "Checkpoint, run directory, .safetensors or .onnx, or an ensemble [a,b]; null: shipped weights."
+    )
+    tuberculosis: Any = config_field(
+        False, "Look for signs of tuberculosis: true, efficientnet, or a run directory of tuberculosis.py."
+    )
+    inverted: bool = config_field(False, "The files show air bright and bone dark.")
+    max_megapixels: int = config_field(MAX_MEGAPIXELS, "Largest file to decode, in megapixels.", at_least=1)
+    window: str = config_field("auto", "Grey levels of DICOM: by its own window, or none.", choices=WINDOWS)
+    device: str = config_field("auto", "Where the network runs.", choices=("auto", "cpu", "cuda", "mps"))
+    host: str = config_field("127.0.0.1", "Address to listen on; any but this machine's own needs the printed token.")
+    port: int = config_field(8765, "Port to listen on; 0: any free one.", at_least=0, at_most=65535)
+    browser: bool = config_field(True, "Open the page in a browser.")
+
+    @property
+    def prediction(self) -> PredictConfig:
+        """The settings of predict.py that give the same masks."""
+        return PredictConfig(
+            input=self.input or "",
+            output=self.output,
+            checkpoint=self.checkpoint,
+            tuberculosis=self.tuberculosis,
+            inverted=self.inverted,
+            window=self.window,
+            max_megapixels=self.max_megapixels,
+            device=self.device,
+            overlay=False,
+        )
 
 
 @dataclass

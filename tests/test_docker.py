@@ -59,9 +59,10 @@ def pip_commands() -> list[list[str]]:
 def installed() -> set[str]:
     """Names of the distributions that the pip commands install, those that the package requires included."""
     named = {word for _, _, *words in pip_commands() for word in words if not word.startswith("-")}
-    assert ".[dicom]" in named
-    requirements = PROJECT["dependencies"] + PROJECT["optional-dependencies"]["dicom"]
-    return named - {".[dicom]"} | {distribution(requirement) for requirement in requirements}
+    assert ".[dicom,page]" in named
+    extras = (PROJECT["optional-dependencies"][extra] for extra in ("dicom", "page"))
+    requirements = PROJECT["dependencies"] + [requirement for extra in extras for requirement in extra]
+    return named - {".[dicom,page]"} | {distribution(requirement) for requirement in requirements}
 
 
 def is_ignored(path: str) -> bool:
@@ -106,7 +107,7 @@ def test_what_is_installed_has_a_version() -> None:
     for command in pip_commands():
         assert {"install", "--no-cache-dir", "--constraint=pins.txt"} < set(command)
     assert installed() < PINS.keys()
-    assert {"torch", "pydicom"} < installed()
+    assert {"torch", "pydicom", "fastapi", "uvicorn"} < installed()
 
 
 def test_predicting_needs_no_more_than_is_installed(tmp_path: Path) -> None:

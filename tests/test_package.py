@@ -17,7 +17,7 @@ from tests.test_docker import PINS, PROJECT, ROOT, WITHOUT, distribution
 
 BASE = {distribution(requirement) for requirement in PROJECT["dependencies"]}
 MISSING = " ".join(name.lower() for name in PINS.keys() - BASE)
-COMMANDS = ("train", "evaluate", "prepare_data", "predict", "tuberculosis", "export")
+COMMANDS = ("train", "evaluate", "prepare_data", "predict", "tuberculosis", "export", "serve")
 
 
 @pytest.fixture(scope="module")
@@ -96,6 +96,14 @@ def test_a_base_install_predicts(site: Path, tmp_path: Path) -> None:
     done = python(site, tmp_path, "-c", WITHOUT, MISSING, "predict", "xray.png", "output=masks")
     assert done.returncode == 0, done.stderr
     assert (tmp_path / "masks" / "xray_mask.png").is_file()
+
+
+def test_a_base_install_names_the_extra_that_the_page_needs(site: Path, tmp_path: Path) -> None:
+    done = python(site, tmp_path, "-c", WITHOUT, MISSING, "serve", "browser=false")
+    assert done.returncode == 2, done.stderr
+    needed, remedy = done.stderr.splitlines()
+    assert needed == "serve.py needs uvicorn, which is not installed."
+    assert remedy == 'Install it: pip install "lung_seg[page]"'
 
 
 @pytest.mark.parametrize("arguments", [["train"], ["evaluate", "runs/a"], ["export"]], ids=" ".join)

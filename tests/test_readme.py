@@ -12,7 +12,7 @@ from hydra import compose, initialize_config_dir
 from omegaconf import open_dict
 
 from lung_seg.cli.schema import register, settings
-from lung_seg.config import PredictConfig, TrainConfig, TuberculosisConfig
+from lung_seg.config import PredictConfig, ServeConfig, TrainConfig, TuberculosisConfig
 from lung_seg.prediction.predictor import Prediction
 from lung_seg.raw.radiograph import read_radiograph
 from tests.conftest import Run
@@ -22,7 +22,7 @@ ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 PAGES = {path.name: path.read_text(encoding="utf-8") for path in [ROOT / "README.md", *(ROOT / "docs").glob("*.md")]}
 TEXT = "\n".join(PAGES.values())
-SCRIPTS = ("train", "evaluate", "prepare_data", "predict", "export", "tuberculosis")
+SCRIPTS = ("train", "evaluate", "prepare_data", "predict", "export", "tuberculosis", "serve")
 
 
 def blocks(language: str) -> list[str]:
@@ -66,13 +66,17 @@ def scripts(name: str) -> list[str]:
 
 
 TWO_PROCESSES = "python train.py trainer=ddp_cpu trainer.devices=2"  # tests/test_pipeline.py runs these
+CORRECTIONS = (  # tests/page/test_learning.py runs it
+    "python train.py experiment=corrections data.raw_dir=runs/serve/corrections init=lung_seg/weights/lungs.safetensors"
+)
 ALL_FOLDS = "python evaluate.py checkpoints=runs/multirun/<time>"
 BENCHMARK = "python benchmarks/throughput.py"
 # The two lines of set-up, .ci/run; the wheel, tests/test_package.py; the image, tests/test_docker.py.
 NOT_SCRIPTS = ("pip install ", "docker ", "tensorboard ", "[ $? -eq 130 ]", BENCHMARK)
 
+ELSEWHERE = (TWO_PROCESSES, CORRECTIONS)
 TRAININGS = [
-    line for line in scripts("train") if "<time>" not in line and "search=" not in line and line != TWO_PROCESSES
+    line for line in scripts("train") if "<time>" not in line and "search=" not in line and line not in ELSEWHERE
 ]
 SEARCHES = [line for line in scripts("train") if "search=" in line]
 
@@ -131,6 +135,7 @@ def test_every_extra_that_is_named_exists() -> None:
 
 def test_the_commands_that_other_tests_run_are_still_there() -> None:
     assert TWO_PROCESSES in scripts("train")
+    assert CORRECTIONS in scripts("train")
     assert ALL_FOLDS in scripts("evaluate")
 
 
@@ -238,6 +243,13 @@ def test_looking_for_tuberculosis() -> None:
         overrides = composed("tuberculosis", command)
         with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
             assert settings(compose("tuberculosis", overrides), TuberculosisConfig).second_step.encoder in command
+
+
+def test_serving() -> None:
+    for command in scripts("serve"):  # tests/page runs the command
+        register()
+        with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
+            assert settings(compose("serve", composed("serve", f"{command} ")), ServeConfig).port == 8765
 
 
 def test_the_benchmark_is_shown() -> None:

@@ -11,6 +11,7 @@ COMMANDS = {
     "evaluate": "Score checkpoints on one split of a prepared set.",
     "prepare_data": "Write raw radiographs as a prepared set.",
     "predict": "Segment the lungs of radiographs.",
+    "serve": "Look at radiographs in a browser, correct their masks, learn from them.",
     "tuberculosis": "Look for signs of tuberculosis inside the lungs.",
     "export": "Write a network for other runtimes.",
 }

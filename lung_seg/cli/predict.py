@@ -20,7 +20,7 @@ def main(config: PredictConfig, output: Path) -> None:
     from lung_seg.prediction.inputs import TABLE, printable
 
     keep_freed_memory()
-    outcome = predict(config, output, _second_step(config))
+    outcome = predict(config, output, find_second_step(config))
     predicted = _count(outcome.predicted, "radiograph")
     print(f"\nPredicted {predicted}: masks, overlays and {TABLE} are in {printable(output)}.")
     if outcome.skipped:
@@ -37,7 +37,8 @@ def main(config: PredictConfig, output: Path) -> None:
         )
 
 
-def _second_step(config: PredictConfig) -> "Assessor | None":
+def find_second_step(config: PredictConfig) -> "Assessor | None":
+    """The second step that the settings ask for; None without one."""
     if config.classifier is None:
         return None
     try:

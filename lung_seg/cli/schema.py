@@ -11,7 +11,15 @@ from typing import Any, TypeVar
 from hydra.core.config_store import ConfigStore
 from omegaconf import MISSING, DictConfig, OmegaConf
 
-from lung_seg.config import EvaluateConfig, ExportConfig, PredictConfig, PrepareConfig, TrainConfig, TuberculosisConfig
+from lung_seg.config import (
+    EvaluateConfig,
+    ExportConfig,
+    PredictConfig,
+    PrepareConfig,
+    ServeConfig,
+    TrainConfig,
+    TuberculosisConfig,
+)
 from lung_seg.config_field import ConfigGroup, rule_text
 from lung_seg.errors import UserError
 
@@ -24,6 +32,7 @@ SCHEMAS: dict[str, type[ConfigGroup]] = {
     "prepare_data": PrepareConfig,
     "predict": PredictConfig,
     "tuberculosis": TuberculosisConfig,
+    "serve": ServeConfig,
 }
 GROUPS_HELP = """
 == Groups: choose a file of conf/ (data=montgomery, trainer=gpu), which holds its values ==

@@ -110,8 +110,10 @@ def write_safetensors(network: UNet, description: dict[str, Any], path: Path, ha
     path.write_bytes(save(weights, {DESCRIPTION_KEY: json.dumps(description)}))
 
 
-def start_from(path: Path, arguments: dict[str, Any]) -> tuple[UNet, list[str] | None]:
-    """A network to train further, and the identities of the radiographs it has seen, None if they are not known.
+def start_from(path: Path, arguments: dict[str, Any]) -> tuple[UNet, list[str] | None, dict[str, tuple[float, float]]]:
+    """A network to train further, what it has seen, and the ranges of the features of the lungs it was trained on.
+
+    What it has seen are identities of radiographs, None if they are not known.
 
     Raises:
         UserError: there is no such network, or it differs from the requested arguments of ``UNet``.
@@ -123,7 +125,8 @@ def start_from(path: Path, arguments: dict[str, Any]) -> tuple[UNet, list[str] |
         remedy = f"To start from it add: {' '.join(differing)}"
         raise UserError(f"init={path} is a network of another shape than model.\n{remedy}")
     seen = description["seen"]
-    return network.train(), seen and sorted({*seen["training"], *seen["validation"]})
+    ranges = {name: (low, high) for name, (low, high) in description["ranges"].items()}
+    return network.train(), seen and sorted({*seen["training"], *seen["validation"]}), ranges
 
 
 def _as_float32(weight: torch.Tensor) -> torch.Tensor:

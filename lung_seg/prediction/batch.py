@@ -101,7 +101,7 @@ def _predict_into(config: PredictConfig, inputs: Inputs, output: Path, second_st
         second_step=second_step,
         threads=cores // workers,  # one radiograph per core is faster than two cores sharing a network's operations
     )
-    origin = _origin(predictor, config)
+    origin = made_by(predictor, config)
     existing = [job for job in jobs if config.skip_existing and _is_done(job, rows, config, output)]
     skipped = {job for job in existing if all(rows[job.name][column] == value for column, value in origin.items())}
     todo = [job for job in jobs if job not in skipped]
@@ -119,7 +119,7 @@ def _predict_into(config: PredictConfig, inputs: Inputs, output: Path, second_st
     return Outcome(len(new) - failed, len(skipped), len(existing) - len(skipped), warned, failed, inputs.remarks)
 
 
-def _origin(predictor: Predictor, config: PredictConfig) -> Row:
+def made_by(predictor: Predictor, config: PredictConfig) -> Row:
     """The columns that say what makes a row: the weights, in any order, and the settings that change it."""
     settings = {
         "lung_seg": __version__,
@@ -200,7 +200,7 @@ def _predict_all(
     with ThreadPoolExecutor(workers) as pool:
         try:
             for start in range(0, len(jobs), size):
-                pending.append(pool.submit(_predict_batch, jobs[start : start + size], predictor, config, output))
+                pending.append(pool.submit(predict_batch, jobs[start : start + size], predictor, config, output))
                 if len(pending) >= BATCHES_AHEAD * workers:
                     yield from pending.popleft().result()
             while pending:
@@ -209,7 +209,7 @@ def _predict_all(
             pool.shutdown(cancel_futures=True)
 
 
-def _predict_batch(jobs: list[Job], predictor: Predictor, config: PredictConfig, output: Path) -> list[Row]:
+def predict_batch(jobs: list[Job], predictor: Predictor, config: PredictConfig, output: Path) -> list[Row]:
     """Predict a batch and write its files; a radiograph that fails gets a row with its error."""
     rows: dict[Job, Row] = {}
     loaded: list[tuple[Job, Radiograph, Grey]] = []
@@ -260,19 +260,23 @@ def _write_files(
 
 def _result_row(job: Job, prediction: Prediction, measured: Measurements, warning: str) -> Row:
     height_px, width_px = prediction.right.shape
-    numbers = dataclasses.asdict(measured)
-    box: Box | None = numbers.pop("box")
     return {
         "input": job.name,
         "mask": Path(f"{job.stem}{MASK}").as_posix(),
         "width_px": width_px,
         "height_px": height_px,
-        **numbers,
-        **({f"box_{name}": value for name, value in box._asdict().items()} if box else {}),
+        **measurement_columns(measured),
         "quality": round(prediction.quality, 4),
         "warning": printable(warning),
         **(_finding_columns(prediction.finding) if prediction.finding else {}),
     }
+
+
+def measurement_columns(measured: Measurements) -> Row:
+    """The columns of a mask's measurements."""
+    numbers = dataclasses.asdict(measured)
+    box: Box | None = numbers.pop("box")
+    return numbers | ({f"box_{name}": value for name, value in box._asdict().items()} if box else {})
 
 
 def _finding_columns(finding: Finding) -> Row:

@@ -26,8 +26,10 @@ MAY_BE_EMPTY = (
 )
 
 
-def write_dicom_seg(path: Path, radiograph_path: Path, right: Mask, left: Mask) -> None:
+def write_dicom_seg(path: Path, radiograph_path: Path, right: Mask, left: Mask, corrected: bool = False) -> None:
     """Write the lungs (H, W) of a DICOM radiograph as two binary segments of a Segmentation that references it.
+
+    The segments say whether a person ``corrected`` them.
 
     Raises:
         UserError: the radiograph is not DICOM, cannot be referenced or has another size, or highdicom is missing.
@@ -41,12 +43,12 @@ def write_dicom_seg(path: Path, radiograph_path: Path, right: Mask, left: Mask) 
             if not right.shape == left.shape == (radiograph.Rows, radiograph.Columns):
                 sizes = f"{size_text(right)} and {size_text(left)}"
                 raise UnusableFileError(f"it is {radiograph.Columns}x{radiograph.Rows}, but its masks are {sizes}")
-            segmentation = _segmentation(radiograph, right, left)
+            segmentation = _segmentation(radiograph, right, left, corrected)
         with atomic_path(path) as temporary:
             segmentation.save_as(temporary)
 
 
-def _segmentation(radiograph: "Dataset", right: Mask, left: Mask) -> "Segmentation":
+def _segmentation(radiograph: "Dataset", right: Mask, left: Mask, corrected: bool) -> "Segmentation":
     from highdicom import UID, AlgorithmIdentificationSequence
     from highdicom.seg import Segmentation, SegmentDescription
     from highdicom.sr import CodedConcept
@@ -60,7 +62,7 @@ def _segmentation(radiograph: "Dataset", right: Mask, left: Mask) -> "Segmentati
             segment_label=label,
             segmented_property_category=CodedConcept(*ANATOMICAL_STRUCTURE),
             segmented_property_type=CodedConcept(code, "SCT", label),
-            algorithm_type="AUTOMATIC",
+            algorithm_type="SEMIAUTOMATIC" if corrected else "AUTOMATIC",
             algorithm_identification=AlgorithmIdentificationSequence(
                 name="lung_seg", version=__version__, family=CodedConcept(*ARTIFICIAL_INTELLIGENCE)
             ),

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from lung_seg.config import MAX_MEGAPIXELS
 from lung_seg.errors import UnusableFileError, UserError
 from lung_seg.raw.dicom_header import MONOCHROME, check_header, is_mirrored, spacing_mm
-from lung_seg.raw.displayed_grey import displayed_grey
+from lung_seg.raw.displayed_grey import displayed_grey, stored_grey
 from lung_seg.raw.image_file import DAMAGED, IMAGE_SUFFIXES, Grey, Spacing, pillow_pixel_limit
 from lung_seg.raw.signatures import IMAGE_SIGNATURES, SIGNATURE_BYTES, content_kind
 from lung_seg.raw.stretch import stretch_to_8_bits
@@ -39,6 +39,10 @@ FIRST_TYPES = frozenset((b"UL", b"CS", b"UI", b"OB", b"DA", b"SH"))  # of the fi
 COLOUR_TOLERANCE = 8  # of 255: how far the channels of a grey radiograph may differ after lossy compression
 MAX_COLOURED_SHARE = 0.01  # a coloured marker
 MAX_REASON_CHARS = 200  # in a broken file a string may extend to the end of the file
+SHOWN_KEYWORDS = (
+    *("PatientName", "PatientID", "PatientBirthDate", "PatientSex", "PatientAge"),
+    *("StudyDate", "InstitutionName", "Modality", "ViewPosition"),
+)
 
 _warning_filters_lock = threading.Lock()
 
@@ -84,6 +88,22 @@ def read_dicom(
             grey, remarks = displayed_grey(decoded, dataset, window)
         spacing, spacing_remarks = spacing_mm(dataset)
         return grey, spacing, mirrored, (*remarks, *spacing_remarks)
+
+
+def read_dicom_values(path: Path, max_megapixels: int = MAX_MEGAPIXELS) -> NDArray[np.uint16] | None:
+    """The stored values of a radiograph of more than 8 bits from 0 on, air dark, no window applied; None for others."""
+    with quiet_pydicom(), reading_dicom(path), pillow_pixel_limit(max_megapixels):
+        dataset = open_dicom(path)
+        check_header(dataset, max_megapixels)
+        decoded = _decode(dataset)
+        return None if decoded.ndim == 3 or dataset.BitsStored <= 8 else stored_grey(decoded, dataset)
+
+
+def read_patient(path: Path) -> dict[str, str]:
+    """What a DICOM header says of the patient and the exposure, by keyword; the pixels are not read."""
+    with quiet_pydicom(), reading_dicom(path):
+        dataset = open_dicom(path)
+        return {keyword: str(dataset[keyword].value) for keyword in SHOWN_KEYWORDS if dataset.get(keyword)}
 
 
 def read_patient_id(path: Path) -> str:

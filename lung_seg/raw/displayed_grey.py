@@ -33,12 +33,33 @@ def displayed_grey(decoded: NDArray[Any], dataset: "Dataset", window: str) -> tu
     padding, remarks = _find_padding(occurring, stored, counts[occurring], dataset)
     shown = occurring[~padding]
     grey, voi_remarks = _apply_voi(_modality_values(stored[~padding], dataset), counts[shown], dataset, window)
-    # By the standard both elements agree, some files have only one.
-    if dataset.PhotometricInterpretation == "MONOCHROME1" or text(dataset, "PresentationLUTShape") == "INVERSE":
+    if _is_inverse(dataset):
         grey = np.uint8(255) - grey
     table = np.zeros(counts.size, np.uint8)  # padding is black
     table[shown] = grey
     return look_up(table, words), (*remarks, *voi_remarks)
+
+
+def stored_grey(decoded: NDArray[Any], dataset: "Dataset") -> NDArray[np.uint16]:
+    """Stored values of decoded words (H, W) from 0 on, air dark; padding is 0. No window is applied."""
+    words = decoded.view(f"u{decoded.dtype.itemsize}")
+    counts = histogram(words)
+    occurring = np.flatnonzero(counts)
+    stored = _stored_values(occurring, dataset)
+    padding, _ = _find_padding(occurring, stored, counts[occurring], dataset)
+    values = stored[~padding]
+    descending = _is_inverse(dataset) != (_rescaling(dataset)[0] < 0)
+    table = np.zeros(counts.size, np.uint16)
+    table[occurring[~padding]] = values.max() - values if descending else values - values.min()
+    values16: NDArray[np.uint16] = table[words]
+    return values16
+
+
+def _is_inverse(dataset: "Dataset") -> bool:
+    """Whether low values are to be shown bright; by the standard both elements agree, some files have only one."""
+    return bool(
+        dataset.PhotometricInterpretation == "MONOCHROME1" or text(dataset, "PresentationLUTShape") == "INVERSE"
+    )
 
 
 def _stored_values(words: NDArray[np.int64], dataset: "Dataset") -> NDArray[np.int64]:

@@ -95,6 +95,20 @@ def read_grey(path: Path, max_megapixels: int = MAX_MEGAPIXELS) -> tuple[Grey, b
         return grey, turned, remarks
 
 
+def read_deep_grey(path: Path, max_megapixels: int = MAX_MEGAPIXELS) -> NDArray[np.uint16] | None:
+    """The values of a grey image of 9 to 16 bits, (H, W), upright; None for any other."""
+    with _opened(path, max_megapixels) as image:
+        _prepare_page(image, max_megapixels)
+        tags = dict(image.tag_v2) if isinstance(image, TiffImagePlugin.TiffImageFile) else {}
+        if not image.mode.startswith("I"):
+            return None
+        values = np.asarray(_load_upright(image))
+    if values.dtype != np.uint16 and (values.min() < 0 or values.max() > 0xFFFF):
+        return None
+    values = values.astype(np.uint16)
+    return np.uint16(0xFFFF) - values if tags.get(PHOTOMETRIC) == 0 else values
+
+
 def check_pixel_count(count: int, max_megapixels: int) -> None:
     """Raise UnusableFileError for more pixels than allowed; to be called before they are decoded."""
     if count > max_megapixels * 1_000_000:

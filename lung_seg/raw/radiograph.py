@@ -2,18 +2,20 @@
 
 import math
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
+from numpy.typing import NDArray
 
 from lung_seg.config import MAX_MEGAPIXELS
 from lung_seg.errors import UnusableFileError, UserError
-from lung_seg.raw.dicom import is_dicom, read_dicom
+from lung_seg.raw.dicom import is_dicom, read_dicom, read_dicom_values
 from lung_seg.raw.image_file import (
     Grey,
     Spacing,
     check_pixel_count,
+    read_deep_grey,
     read_grey,
     translate_image_errors,
 )
@@ -22,6 +24,14 @@ from lung_seg.raw.signatures import IMAGE_SIGNATURES, SIGNATURE_BYTES
 JSRT_BITS = 12  # JSRT's raw files: big-endian words of 12 bits, square, without a header (Shiraishi et al. 2000)
 JSRT_SIDE_MM = 2048 * 0.175
 BLANK = "the image is blank: all its pixels have the same value"  # a remark
+
+
+class FullDepth(NamedTuple):
+    """Grey values of a file's own depth."""
+
+    values: NDArray[Any]  # (H, W) uint8 or uint16, air dark and bone bright
+    low: int  # this value and lower ones are black in 8-bit grey
+    high: int  # this value and higher ones are white
 
 
 class Radiograph(NamedTuple):
@@ -74,6 +84,25 @@ def open_radiograph(
     return radiograph._replace(pixels=pixels, remarks=remarks)
 
 
+def open_full_depth(path: Path, grey: Grey, inverted: bool = False, max_megapixels: int = MAX_MEGAPIXELS) -> FullDepth:
+    """A radiograph that ``open_radiograph`` reads as ``grey`` in its own depth, for viewers with a window.
+
+    Files of eight bits, in colour or with values that 16 bits do not hold have no more than ``grey``.
+    """
+    values: NDArray[np.uint16] | None
+    if is_dicom(path):
+        values = read_dicom_values(path, max_megapixels)
+    elif _is_jsrt_raw(path):
+        values = np.uint16(2**JSRT_BITS - 1) - _read_jsrt_words(path, max_megapixels)
+    else:
+        values = read_deep_grey(path, max_megapixels)
+    if values is None:
+        return FullDepth(grey, 0, 255)
+    if inverted:
+        values = values.max() - values
+    return FullDepth(values, int(values[grey > 0].min(initial=0xFFFF)), int(values[grey < 255].max(initial=0)))
+
+
 def _is_jsrt_raw(path: Path) -> bool:
     """Whether a file is raw by its suffix, and no image by its content, whose first word has more than 12 bits."""
     if path.suffix.lower() != ".img" or not path.is_file():
@@ -83,6 +112,13 @@ def _is_jsrt_raw(path: Path) -> bool:
 
 
 def _read_jsrt_raw(path: Path, max_megapixels: int) -> Radiograph:
+    words = _read_jsrt_words(path, max_megapixels)
+    bright_air = (words >> (JSRT_BITS - 8)).astype(np.uint8)
+    return Radiograph(np.uint8(255) - bright_air, (JSRT_SIDE_MM / len(words), JSRT_SIDE_MM / len(words)))
+
+
+def _read_jsrt_words(path: Path, max_megapixels: int) -> NDArray[np.uint16]:
+    """The words of a raw file as a square, air bright."""
     with translate_image_errors(path, max_megapixels):
         count = path.stat().st_size // 2
         side = math.isqrt(count)
@@ -92,5 +128,4 @@ def _read_jsrt_raw(path: Path, max_megapixels: int) -> Radiograph:
         words = np.fromfile(path, dtype=">u2", count=count)
         if words.max() >= 2**JSRT_BITS:
             raise UnusableFileError(f"its words exceed the {JSRT_BITS} bits of a JSRT film")
-    bright_air = (words.reshape(side, side) >> (JSRT_BITS - 8)).astype(np.uint8)
-    return Radiograph(np.uint8(255) - bright_air, (JSRT_SIDE_MM / side, JSRT_SIDE_MM / side))
+    return words.reshape(side, side).astype(np.uint16)

@@ -13,7 +13,7 @@ from lung_seg.config import LUNG, SPLITS, AugmentationConfig, DataConfig
 from lung_seg.environment import usable_cores
 from lung_seg.errors import UserError
 from lung_seg.files import open_in_use
-from lung_seg.prediction.quality import ReferenceRanges, reference_ranges
+from lung_seg.prediction.quality import ReferenceRanges, combine_ranges, reference_ranges
 from lung_seg.prepared.manifest import Row
 from lung_seg.prepared.pixel_cache import PixelCache, build_cache
 from lung_seg.prepared.prepare import prepare
@@ -56,6 +56,7 @@ class LungDataModule(pl.LightningDataModule):
         self.test_splits: tuple[str, ...] = ("test",)  # an evaluation may score others
         self.test_augment: Augment | None = None  # and augment them, to measure a network's robustness
         self.expected_cases: dict[str, list[str]] = {}  # that splits must have, as in a checkpoint's state
+        self.earlier_ranges: ReferenceRanges = {}  # of the network that the training starts from
 
     @property
     def folder(self) -> Path:
@@ -98,10 +99,12 @@ class LungDataModule(pl.LightningDataModule):
         prediction detect what is no chest.
         """
         identities = {split: self._identities(split) for split in SPLITS}
-        return self._hashes() | {"identities": identities, "ranges": self._ranges}
+        ranges = combine_ranges([self.earlier_ranges, self._ranges])
+        return self._hashes() | {"identities": identities, "ranges": ranges}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Refuse to resume with other cases."""
+        self.earlier_ranges = state_dict["ranges"]
         expected = {split: state_dict[split] for split in SPLITS}
         self._refuse_other_cases(expected, "Resume it with the same data, split and fold, or start a new run.")
 

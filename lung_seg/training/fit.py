@@ -81,7 +81,7 @@ def fit(config: TrainConfig, run_dir: Path, extra_callbacks: Sequence[Callback] 
     data = LungDataModule(config.data, config.augmentation, config.seed)
     arguments = dataclasses.asdict(config.model)
     if config.init and not resume:  # a resumed network comes from its own checkpoint
-        network, seen_before = start_from(Path(config.init), arguments)
+        network, seen_before, data.earlier_ranges = start_from(Path(config.init), arguments)
     else:
         network = UNet(**arguments)
     segmenter = make_segmenter(config, network, seen_before)

@@ -10,7 +10,15 @@ from hydra.utils import get_class
 from omegaconf import OmegaConf
 
 from lung_seg.cli.schema import key_names, register, settings
-from lung_seg.config import EvaluateConfig, ExportConfig, PredictConfig, PrepareConfig, TrainConfig, TuberculosisConfig
+from lung_seg.config import (
+    EvaluateConfig,
+    ExportConfig,
+    PredictConfig,
+    PrepareConfig,
+    ServeConfig,
+    TrainConfig,
+    TuberculosisConfig,
+)
 from lung_seg.environment import CONF_DIR
 
 GROUPS = sorted(path for path in CONF_DIR.glob("*/*.yaml"))
@@ -47,6 +55,7 @@ def test_every_file_begins_with_a_comment(path: Path) -> None:
         ("prepare_data", PrepareConfig, []),
         ("predict", PredictConfig, ["input=xray.png"]),
         ("tuberculosis", TuberculosisConfig, []),
+        ("serve", ServeConfig, []),
     ],
 )
 def test_every_script_has_its_configuration(name: str, schema: Any, needed: list[str]) -> None:

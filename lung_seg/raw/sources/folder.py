@@ -3,6 +3,7 @@
 Among others: COVID-QU-Ex (``images`` and ``lung masks`` with the same names), exports of V7 Darwin, a user's own files.
 """
 
+import dataclasses
 import re
 from pathlib import Path
 
@@ -13,9 +14,28 @@ from lung_seg.raw.dicom import is_image_or_dicom
 from lung_seg.raw.sources.layout import Layout, by_stem, files_below, listing, stem
 from lung_seg.raw.sources.patients import find_patients
 
+ADDED = "added"  # source of the cases of another folder
+
 
 def find_cases(raw_dir: Path, folder: FolderConfig) -> Listing:
-    """Cases of the two folders and the folders in them; files without the configured suffix are ignored."""
+    """Cases of the two folders and the folders in them; files without the configured suffix are ignored.
+
+    Those of ``folder.add_dir`` are a source of their own, so that each split has its part of them.
+    """
+    found = _find_cases(raw_dir, folder)
+    if folder.add_dir is None:
+        return found
+    added = _find_cases(Path(folder.add_dir), FolderConfig(inverted=folder.inverted))
+    cases = [dataclasses.replace(case, case_id=f"{ADDED}_{case.case_id}", source=ADDED) for case in added.cases]
+    _refuse_equal_ids([*found.cases, *cases])
+    return Listing(
+        sorted([*found.cases, *cases], key=lambda case: case.case_id),
+        [*found.without_mask, *added.without_mask],
+        [*found.remarks, *added.remarks],
+    )
+
+
+def _find_cases(raw_dir: Path, folder: FolderConfig) -> Listing:
     image_dir, mask_dir = raw_dir / folder.image_dir, raw_dir / folder.mask_dir
     layout = Layout(
         radiographs=f"{folder.image_dir}/*{folder.image_suffix}.png (or another image format)",
