@@ -29,7 +29,7 @@ IDLE, RUNNING, FINISHED, FAILED, STOPPED = "idle", "running", "finished", "faile
 POLL_S = 1.0
 NETWORK_KEYS = ("base_channels", "max_channels", "depth", "normalization")
 TRAINING_ONLY = ("data.image_size_px=", "data.resize=", "data.synthetic_per_epoch=")
-EPOCHS = 12  # of conf/data/corrections.yaml
+EPOCHS = 8  # of conf/data/corrections.yaml
 IN_USE = "in_use.txt"  # path of the learned network that the server uses
 
 
