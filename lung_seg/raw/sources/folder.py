@@ -13,6 +13,10 @@ from lung_seg.raw.dicom import is_image_or_dicom
 from lung_seg.raw.sources.layout import Layout, by_stem, files_below, listing, stem
 from lung_seg.raw.sources.patients import find_patients
 
+# In names of cases, which become file names and cells of tables: separators, control characters, bytes that are not
+# UTF-8, and a beginning that spreadsheets take for a formula.
+UNSAFE = re.compile(r"^[=+@-]|[/\\\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
+
 
 def find_cases(raw_dir: Path, folder: FolderConfig) -> Listing:
     """Cases of the two folders and the folders in them; files without the configured suffix are ignored."""
@@ -34,7 +38,7 @@ def find_cases(raw_dir: Path, folder: FolderConfig) -> Listing:
         patients, remark = find_patients(radiographs)
     cases = [
         Case(
-            case_id=name.replace("/", "_"),
+            case_id=UNSAFE.sub("_", name),
             source="folder",
             patient_id=patients[name],
             image_path=path,
