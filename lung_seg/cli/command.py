@@ -173,10 +173,11 @@ def _read_overrides(path: Path) -> list[str]:
     try:
         lines = []
         for event in yaml.parse(path.read_text(encoding="utf-8"), yaml.SafeLoader):
-            if isinstance(event, yaml.ScalarEvent) and not (event.anchor or event.tag):
-                lines.append(event.value)
-            elif not isinstance(event, LIST_EVENTS) or getattr(event, "anchor", None):
+            is_plain = not getattr(event, "anchor", None) and not getattr(event, "tag", None)
+            if not is_plain or not isinstance(event, (yaml.ScalarEvent, *LIST_EVENTS)):
                 raise ValueError(f"a {type(event).__name__}")
+            if isinstance(event, yaml.ScalarEvent):
+                lines.append(event.value)
         return lines
     except (yaml.YAMLError, ValueError) as error:
         raise UserError(
@@ -246,7 +247,8 @@ def _report_error(error: BaseException, schema: type[ConfigT], job_name: str = "
     if expected is None:
         raise error
     code, message = expected
-    rank = next((os.environ[name] for name in RANK_VARIABLES if name in os.environ), "0")
+    is_distributed = "trainer.devices" in key_names(schema)  # others may have been started within such a job
+    rank = next((os.environ[name] for name in RANK_VARIABLES if is_distributed and name in os.environ), "0")
     if rank == "0":
         sys.stderr.write(f"{job_name}{message}\n")
     elif code == FAILURE:

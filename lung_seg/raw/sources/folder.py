@@ -13,8 +13,8 @@ from lung_seg.raw.dicom import is_image_or_dicom
 from lung_seg.raw.sources.layout import Layout, by_stem, files_below, listing, stem
 from lung_seg.raw.sources.patients import find_patients
 
-# In names of cases, which become file names and cells of tables: separators, control characters, bytes that are not
-# UTF-8, and a beginning that spreadsheets take for a formula.
+# In names of cases and patients, which become file names and cells of tables: separators, control characters, bytes
+# that are not UTF-8, and a beginning that spreadsheets take for a formula.
 UNSAFE = re.compile(r"^[=+@-]|[/\\\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
 
 
@@ -40,7 +40,7 @@ def find_cases(raw_dir: Path, folder: FolderConfig) -> Listing:
         Case(
             case_id=UNSAFE.sub("_", name),
             source="folder",
-            patient_id=patients[name],
+            patient_id=UNSAFE.sub("_", patients[name]),
             image_path=path,
             mask_paths=(masks[name],) if name in masks else (),
             inverted=folder.inverted,
