@@ -3,7 +3,6 @@
 import csv
 import dataclasses
 import errno
-import logging
 from collections import deque
 from collections.abc import Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -55,8 +54,6 @@ COLUMNS = (
 CROP_MARGIN = 0.05  # around the box of the lungs, as a fraction of its longer side
 HASH_DIGITS = 12  # of the SHA-256 of weights
 BATCHES_AHEAD = 8  # per worker: finished batches that may wait for a slower one before them
-
-log = logging.getLogger(__name__)
 
 Row = dict[str, Any]  # by column; columns left out are empty
 
@@ -252,7 +249,6 @@ def _failures_in(rows: dict[Job, Row], job: Job) -> Iterator[None]:
             raise
         rows[job] = _error_row(job, UserError(f"{job.path} has a name too long for those of its results."))
     except Exception as error:
-        log.debug("%s", job.path, exc_info=True)
         rows[job] = _error_row(job, UserError(f"{job.path} cannot be predicted: {type(error).__name__}."))
 
 

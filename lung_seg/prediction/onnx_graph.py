@@ -13,7 +13,8 @@ from lung_seg.errors import UnusableFileError
 # graph of its own, as Loop and If do, and none makes a constant of any size, as ConstantOfShape does.
 OPERATORS = frozenset((
     "Add", "BatchNormalization", "Cast", "Clip", "Concat", "Constant", "Conv", "ConvTranspose", "Div", "Expand",
-    "Gather", "Identity", "MaxPool", "Mul", "ReduceMean", "ReduceProd", "ReduceSum", "Relu", "Reshape", "Shape",
+    "Gather", "GroupNormalization", "Identity", "InstanceNormalization",
+    "MaxPool", "Mul", "ReduceMean", "ReduceProd", "ReduceSum", "Relu", "Reshape", "Shape",
     "Slice", "Sqrt", "Squeeze", "Sub", "Unsqueeze",
 ))  # fmt: skip
 
