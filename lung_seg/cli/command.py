@@ -13,6 +13,7 @@ from itertools import pairwise
 from pathlib import Path
 
 import hydra
+import yaml
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException
@@ -31,6 +32,16 @@ from lung_seg.files import write_text
 RANK_VARIABLES = ("RANK", "SLURM_PROCID", "LOCAL_RANK")  # set by torchrun, SLURM and Lightning
 OVERRIDES = Path(".hydra") / "overrides.yaml"  # in the run directory of a training, as Hydra writes it
 FLAGS = ("-m", "--multirun")  # options of Hydra without a value
+CLASS_GROUPS = ("optimizer", "scheduler")  # whose values may name a class
+# Saved overrides besides those of typed keys: a choice of a group, and a plain argument of a class of torch.optim.
+HARMLESS = re.compile(
+    r"[+~]{0,2}(?!hydra)[a-z_]+=(null|[\w-]+|\[[\w,-]*\])"
+    r"|[+~]{0,2}(optimizer|scheduler)\.(_target_=torch\.optim\.\w+(\.\w+)?|[a-zA-Z]\w*(=[\w.,+\[\]() -]*)?)"
+)
+LIST_EVENTS = (
+    yaml.StreamStartEvent, yaml.StreamEndEvent, yaml.DocumentStartEvent, yaml.DocumentEndEvent,
+    yaml.SequenceStartEvent, yaml.SequenceEndEvent,
+)  # fmt: skip
 
 Function = Callable[[ConfigT, Path], float | None]
 
@@ -132,7 +143,7 @@ def _saved_overrides(run_dir: Path) -> dict[str, str]:
     saved: dict[str, str] = {}
     names = set(key_names(TrainConfig))
     checked = {name.partition(".")[0] for name in names if "." in name}
-    for key, line in _by_key([str(line) for line in OmegaConf.load(run_dir / OVERRIDES)]).items():
+    for key, line in _by_key(_read_overrides(run_dir / OVERRIDES)).items():
         group, _, name = key.partition(".")
         if group == "search":
             continue
@@ -144,8 +155,34 @@ def _saved_overrides(run_dir: Path) -> dict[str, str]:
                 f"{run_dir} began with {line}, a key that this version of lung_seg no longer has.\n"
                 f"Resume it with the version that began it, or start a new training from its weights: init={run_dir}"
             )
+        if key not in names - set(CLASS_GROUPS) and not HARMLESS.fullmatch(line):
+            raise UserError(
+                f"{run_dir / OVERRIDES} has {line!r:.100}, which could run code.\n"
+                "If you trust it, delete that line and give it with the command."
+            )
         saved[key] = line
     return saved
+
+
+def _read_overrides(path: Path) -> list[str]:
+    """The lines of overrides.yaml, a list of texts; nothing else is made of it, as somebody else may have written it.
+
+    Raises:
+        UserError: it is no such list.
+    """
+    try:
+        lines = []
+        for event in yaml.parse(path.read_text(encoding="utf-8"), yaml.SafeLoader):
+            is_plain = not getattr(event, "anchor", None) and not getattr(event, "tag", None)
+            if not is_plain or not isinstance(event, (yaml.ScalarEvent, *LIST_EVENTS)):
+                raise ValueError(f"a {type(event).__name__}")
+            if isinstance(event, yaml.ScalarEvent):
+                lines.append(event.value)
+        return lines
+    except (yaml.YAMLError, ValueError) as error:
+        raise UserError(
+            f"{path} is no list of settings.\nRestore it, or start a new training from its weights."
+        ) from error
 
 
 def save_settings(config: ConfigGroup, run_dir: Path) -> None:
@@ -210,7 +247,8 @@ def _report_error(error: BaseException, schema: type[ConfigT], job_name: str = "
     if expected is None:
         raise error
     code, message = expected
-    rank = next((os.environ[name] for name in RANK_VARIABLES if name in os.environ), "0")
+    is_distributed = "trainer.devices" in key_names(schema)  # others may have been started within such a job
+    rank = next((os.environ[name] for name in RANK_VARIABLES if is_distributed and name in os.environ), "0")
     if rank == "0":
         sys.stderr.write(f"{job_name}{message}\n")
     elif code == FAILURE:

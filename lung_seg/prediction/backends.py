@@ -12,9 +12,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lung_seg.errors import UserError
+from lung_seg.errors import UnusableFileError, UserError
 from lung_seg.model import DESCRIPTION_KEY
 from lung_seg.model.description import check_description
+from lung_seg.prediction.onnx_graph import check_graph
 
 Batch = NDArray[np.uint8]
 Logits = NDArray[np.float32]
@@ -82,11 +83,17 @@ class OnnxBackend:
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads or 0
         try:
+            check_graph(path)
             providers = available if device == "auto" else [PROVIDERS[device]]
             self.session = onnxruntime.InferenceSession(path, options, providers)
             metadata = self.session.get_modelmeta().custom_metadata_map
             self.description: dict[str, Any] = json.loads(metadata[DESCRIPTION_KEY])
             check_description(self.description)
+        except UnusableFileError as error:
+            raise UserError(
+                f"checkpoint={path} is not used: {error}, which no export of this project does.\n"
+                "Export it again from its checkpoint: python export.py format=onnx"
+            ) from error
         except Exception as error:  # the errors of onnxruntime have no narrower common class
             raise UserError(
                 f"checkpoint={path} does not exist or is not an ONNX file of this project.\n"

@@ -6,6 +6,7 @@ import errno
 from collections import deque
 from collections.abc import Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path, PurePath
 from typing import Any
@@ -34,6 +35,7 @@ from lung_seg.prediction.inputs import (
     find_inputs,
     name_results,
     printable,
+    safe_cell,
 )
 from lung_seg.prediction.measurements import Box, Measurements, measure, soft_masked, spacing_warning, with_margin
 from lung_seg.prediction.predictor import Prediction, Predictor, SecondStep
@@ -88,7 +90,7 @@ def predict(config: PredictConfig, output: Path, second_step: SecondStep | None 
 def _predict_into(config: PredictConfig, inputs: Inputs, output: Path, second_step: SecondStep | None) -> Outcome:
     table = output / TABLE
     rows = read_table(table)
-    stems = {name: row["mask"].removesuffix(MASK) for name, row in rows.items() if row["mask"]}
+    stems = {name: row["mask"].removeprefix("./").removesuffix(MASK) for name, row in rows.items() if row["mask"]}
     jobs = name_results(inputs.paths, known=stems)
     cores = usable_cores()
     workers = max(1, min(cores, len(jobs)))
@@ -214,28 +216,40 @@ def predict_batch(jobs: list[Job], predictor: Predictor, config: PredictConfig, 
     rows: dict[Job, Row] = {}
     loaded: list[tuple[Job, Radiograph, Grey]] = []
     for job in jobs:
-        try:
+        with _failures_in(rows, job):
             radiograph = open_radiograph(job.path, config.inverted, config.max_megapixels, config.window)
             loaded.append((job, radiograph, predictor.to_network_input(radiograph.pixels, radiograph.mirrored)))
-        except UserError as error:
-            rows[job] = _error_row(job, error)
     probabilities = predictor.probabilities([network_input for *_, network_input in loaded])
     for (job, radiograph, network_input), probability in zip(loaded, probabilities, strict=True):
-        prediction = predictor.finish(radiograph, network_input, probability)
-        spacing_mm = (config.spacing_mm, config.spacing_mm) if config.spacing_mm else radiograph.spacing_mm
-        measured = measure(prediction.right, prediction.left, spacing_mm)
-        implausible = spacing_warning(measured, radiograph.pixels.shape, spacing_mm, not config.spacing_mm)
-        warning = "; ".join(filter(None, [prediction.warning, implausible]))
-        rows[job] = _result_row(job, prediction, measured, warning)
-        try:
+        with _failures_in(rows, job):
+            prediction = predictor.finish(radiograph, network_input, probability)
+            spacing_mm = (config.spacing_mm, config.spacing_mm) if config.spacing_mm else radiograph.spacing_mm
+            measured = measure(prediction.right, prediction.left, spacing_mm)
+            implausible = spacing_warning(measured, radiograph.pixels.shape, spacing_mm, not config.spacing_mm)
+            warning = "; ".join(filter(None, [prediction.warning, implausible]))
             _write_files(job, radiograph.pixels, prediction, measured.box, config, output)
-        except UserError as error:
-            rows[job] = _error_row(job, error)
-        except OSError as error:
-            if error.errno != errno.ENAMETOOLONG:
-                raise
-            rows[job] = _error_row(job, UserError(f"{job.path} has a name too long for those of its results."))
+            rows[job] = _result_row(job, prediction, measured, warning)
     return [rows[job] for job in jobs]
+
+
+@contextmanager
+def _failures_in(rows: dict[Job, Row], job: Job) -> Iterator[None]:
+    """Turn whatever a radiograph raises into its row, so that the others are predicted.
+
+    Errors of the machine, such as a full disk, are raised: they would meet every radiograph.
+    """
+    try:
+        yield
+    except UserError as error:
+        rows[job] = _error_row(job, error)
+    except MemoryError:
+        rows[job] = _error_row(job, UserError(f"{job.path} needs more memory than this machine has free."))
+    except OSError as error:
+        if error.errno != errno.ENAMETOOLONG:
+            raise
+        rows[job] = _error_row(job, UserError(f"{job.path} has a name too long for those of its results."))
+    except Exception as error:
+        rows[job] = _error_row(job, UserError(f"{job.path} cannot be predicted: {type(error).__name__}."))
 
 
 def _write_files(
@@ -262,7 +276,7 @@ def _result_row(job: Job, prediction: Prediction, measured: Measurements, warnin
     height_px, width_px = prediction.right.shape
     return {
         "input": job.name,
-        "mask": Path(f"{job.stem}{MASK}").as_posix(),
+        "mask": safe_cell(Path(f"{job.stem}{MASK}").as_posix()),
         "width_px": width_px,
         "height_px": height_px,
         **measurement_columns(measured),

@@ -41,8 +41,8 @@ class Job:
 
     @property
     def name(self) -> str:
-        """The path as predictions.csv has it."""
-        return printable(self.path)
+        """The path as predictions.csv has it: a spreadsheet would take one that begins with = for a formula."""
+        return safe_cell(printable(self.path))
 
 
 def find_inputs(text: str, output: Path) -> Inputs:
@@ -95,7 +95,9 @@ def name_results(paths: Sequence[Path], known: Mapping[str, str]) -> list[Job]:
         is_unique = stems[_fold_case(name.with_suffix(""))] == 1
         stem = str(name.with_suffix("")) if is_unique else str(name).replace(".", "_")
         candidates = chain([stem], (f"{stem}_{number}" for number in count(2)))
-        stem = known.get(printable(path)) or next(free for free in candidates if _fold_case(free) not in used)
+        stem = known.get(safe_cell(printable(path))) or next(
+            free for free in candidates if _fold_case(free) not in used
+        )
         used.add(_fold_case(stem))
         jobs.append(Job(path, stem))
     return jobs
@@ -113,6 +115,11 @@ def _absolute(path: Path) -> Path:
 def printable(name: Path | str) -> str:
     """A name for messages, tables and new files: one line of text, whatever its bytes are."""
     return UNPRINTABLE.sub(lambda found: found[0].encode("unicode_escape").decode(), str(name))
+
+
+def safe_cell(path: str) -> str:
+    """A relative path that spreadsheets take for text: -x.png is ./-x.png."""
+    return f"./{path}" if path.startswith(("=", "+", "-", "@")) else path
 
 
 def _without_results(files: Iterable[Path], root: Path, output: Path) -> tuple[list[Path], list[str]]:

@@ -2,6 +2,8 @@
 
 import csv
 import dataclasses
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -56,6 +58,7 @@ class Row:
 COLUMNS = [field.name for field in dataclasses.fields(Row)]
 WHOLE_NUMBERS = ("tb_label", "width_px", "height_px", "age_years")
 LENGTHS = ("spacing_row_mm", "spacing_column_mm")
+MAX_DIGITS = 9  # of a whole number
 
 
 def write_manifest(path: Path, rows: list[Row]) -> None:
@@ -64,24 +67,48 @@ def write_manifest(path: Path, rows: list[Row]) -> None:
 
 
 def read_manifest(path: Path) -> list[Row]:
-    """Read manifest.csv; a missing file and invalid columns or cells raise a UserError."""
+    """Read manifest.csv, which somebody else may have written.
+
+    Raises:
+        UserError: the file is missing, or has an encoding, columns or cells that ``write_manifest`` would not write.
+    """
     if not path.is_file():
         raise UserError(f"{path} is not there.\nPrepare the set first: python prepare_data.py data=…")
-    with path.open(newline="", encoding="utf-8-sig") as file:  # spreadsheets add a byte order mark
-        lines = csv.DictReader(file)
+    with _table(path) as lines:
         if lines.fieldnames != COLUMNS:
             raise UserError(f"{path} has the columns {lines.fieldnames}, not {COLUMNS}.\nPrepare the set again.")
         return [_row(line, f"{path}, line {lines.line_num},") for line in lines]
 
 
+@contextmanager
+def _table(path: Path) -> Iterator["csv.DictReader[str]"]:
+    """The lines of a CSV file; a UserError if it is none."""
+    try:
+        with path.open(newline="", encoding="utf-8-sig") as file:  # spreadsheets add a byte order mark
+            yield csv.DictReader(file)
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise UserError(
+            f"{path} is no table in UTF-8; a spreadsheet may have saved it in another encoding.\n"
+            "Save it as CSV UTF-8, restore it, or delete its folder and prepare the set again."
+        ) from error
+
+
 def _row(line: dict[str, str], place: str) -> Row:
+    if None in line or None in line.values():
+        raise UserError(f"{place} has more or fewer than {len(COLUMNS)} cells.\nRestore it, or prepare the set again.")
+    case_id = line["case_id"]
+    if case_id in ("", ".", "..") or set(case_id) & set("/\\\0"):
+        raise UserError(f"{place} has case_id={case_id!r}.\nIt must be a file name, not a path.")
     if line["split"] not in SPLITS:
         raise UserError(f"{place} has the split {line['split']!r}.\nIt must be one of: {', '.join(SPLITS)}.")
     values: dict[str, Any] = line | {"sex": line["sex"] or None}
     for name in WHOLE_NUMBERS:
-        if line[name] and not line[name].isdecimal():
+        if line[name] and not (line[name].isdecimal() and len(line[name]) <= MAX_DIGITS):
             raise UserError(f"{place} has {name}={line[name]}.\nIt must be a whole number or empty.")
         values[name] = int(line[name]) if line[name] else None
+    for name in ("width_px", "height_px"):
+        if not values[name]:
+            raise UserError(f"{place} has {name}={line[name]}.\nIt must be a whole number above 0.")
     for name in LENGTHS:
         try:
             values[name] = float(line[name]) if line[name] else None
@@ -94,5 +121,5 @@ def read_splits(path: Path) -> dict[str, str]:
     """The split of each case in a manifest of any version of the format; empty if there is none."""
     if not path.is_file():
         return {}
-    with path.open(newline="", encoding="utf-8-sig") as file:
-        return {line["case_id"]: line["split"] for line in csv.DictReader(file) if {"case_id", "split"} <= line.keys()}
+    with _table(path) as lines:
+        return {line["case_id"]: line["split"] for line in lines if {"case_id", "split"} <= line.keys()}

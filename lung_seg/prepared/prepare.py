@@ -158,8 +158,12 @@ def _prepare_cases(
         for case_id, future in tqdm(futures.items(), "Preparing", unit="case", disable=None if todo else True):
             try:
                 row, appearance, remarks = future.result()
-            except UserError as error:
-                reason = str(error).replace("\n", " ")
+            except OSError:  # of the machine, such as a full disk: it would meet every case
+                raise
+            except Exception as error:  # whatever a case raises, the others can be prepared
+                is_expected = isinstance(error, UserError)
+                text = str(error) if is_expected else f"{case_id} cannot be prepared: {type(error).__name__}."
+                reason = text.replace("\n", " ")
                 if data.on_error == "stop":
                     raise UserError(f"{reason}\n{STOP_REMEDY}") from error
                 skipped[case_id] = reason

@@ -24,6 +24,7 @@ MANIFEST = "manifest.csv"
 IMAGES, MASKS, ORIGINAL_MASKS = SUBFOLDERS = ("images", "masks", "original_masks")
 FORMAT_VERSION = 2  # to be raised by every change of the files or of their pixels
 PROGRESS_LOG = "journal.jsonl"
+RECORD_TYPES = {"skipped": dict, "raw": dict, "appearance": dict, "remarks": dict, "warnings": list}  # in dataset.json
 
 
 class PreparedCase(NamedTuple):
@@ -68,12 +69,25 @@ def write_case_png(folder: Path, subfolder: str, case_id: str, pixels: Grey | Ma
 
 
 def read_record(folder: Path) -> dict[str, Any]:
-    """dataset.json: how the set was made; empty if no set is finished. A broken file raises a UserError."""
+    """dataset.json: how the set was made; empty if no set is finished.
+
+    Raises:
+        UserError: the file is broken, or lacks an entry of the present version of the format.
+    """
     path = folder / "dataset.json"
+    if not path.is_file():
+        return {}
     try:
-        return dict(json.loads(path.read_text(encoding="utf-8"))) if path.is_file() else {}
-    except (ValueError, TypeError) as error:
+        record = json.loads(path.read_text(encoding="utf-8"))
+        if not isinstance(record, dict):
+            raise TypeError("it holds no object")
+        if record.get("version") == FORMAT_VERSION:
+            for key, kind in RECORD_TYPES.items():
+                if not isinstance(record.get(key), kind):
+                    raise TypeError(f"{key!r} is missing or of another type")
+    except (ValueError, TypeError, RecursionError) as error:
         raise UserError(f"{path} is broken: {error}.\nDelete {folder} to prepare it again.") from error
+    return record
 
 
 def write_record(folder: Path, record: dict[str, Any]) -> None:
@@ -101,19 +115,31 @@ def load_progress(folder: Path) -> dict[str, PreparedCase]:
     rows = read_manifest(folder / MANIFEST) if record.get("version") == FORMAT_VERSION else []
     cases = {}
     for row in rows:
-        appearance = Appearance(*record["appearance"][row.case_id])
-        remarks = tuple(record["remarks"].get(row.case_id, ()))
+        try:
+            appearance = Appearance(*record["appearance"][row.case_id])
+            remarks = tuple(record["remarks"].get(row.case_id, ()))
+        except (LookupError, TypeError) as error:
+            raise UserError(
+                f"{folder / 'dataset.json'} does not describe {row.case_id}, which {MANIFEST} has.\n"
+                f"Delete {folder} to prepare it again."
+            ) from error
         cases[row.case_id] = PreparedCase(row, record["raw"].get(row.case_id, ""), appearance, remarks)
     for path in progress_logs(folder):
-        for text in path.read_text(encoding="utf-8").splitlines():
-            with suppress(json.JSONDecodeError):  # an empty or truncated line
-                line = json.loads(text)
-                if line.get("version") == FORMAT_VERSION:
-                    case = PreparedCase(
-                        Row(**line["row"]), line["fingerprint"], Appearance(*line["appearance"]), tuple(line["remarks"])
-                    )
-                    cases[case.row.case_id] = case
+        for text in path.read_bytes().split(b"\n"):
+            case = _logged_case(text)
+            if case:
+                cases[case.row.case_id] = case
     return cases
+
+
+def _logged_case(text: bytes) -> PreparedCase | None:
+    """The case of a line of a progress log; None if it is empty, truncated, or of another version of the format."""
+    with suppress(ValueError, LookupError, TypeError, RecursionError):
+        line = json.loads(text)
+        if line["version"] == FORMAT_VERSION:
+            appearance, remarks = Appearance(*line["appearance"]), tuple(line["remarks"])
+            return PreparedCase(Row(**line["row"]), line["fingerprint"], appearance, remarks)
+    return None
 
 
 def refuse_other_version(folder: Path) -> None:

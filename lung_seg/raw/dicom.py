@@ -1,6 +1,8 @@
 """DICOM radiographs: detection, reading and decoding; pydicom is optional."""
 
 import logging
+import re
+import struct
 import threading
 import warnings
 from collections.abc import Iterator
@@ -151,6 +153,11 @@ def open_dicom(path: Path) -> "Dataset":
     return dataset
 
 
+JPEG_2000 = tuple(f"1.2.840.10008.1.2.4.{number}" for number in (90, 91, 201, 202, 203))
+# Markers SOC and SIZ, then its length, its capabilities and what struct.unpack takes apart (ISO/IEC 15444-1, A.5.1).
+JPEG_2000_SIZE = re.compile(rb"\xff\x4f\xff\x51.{4}(.{34})", re.DOTALL)
+
+
 @contextmanager
 def quiet_pydicom() -> Iterator[None]:
     """Silence warnings and logs of pydicom and highdicom: broken files raise an error, sound ones often break a rule.
@@ -198,12 +205,23 @@ def _has_no_preamble(content: bytes) -> bool:
     return content[:3] == b"\0\x08\0" and explicit
 
 
+def _check_stream_size(dataset: "Dataset") -> None:
+    """Refuse JPEG 2000 whose own size is not the header's, which is all that has been compared with the limit."""
+    stated = (dataset.Columns, dataset.Rows, dataset.SamplesPerPixel)
+    for found in JPEG_2000_SIZE.finditer(dataset.PixelData):
+        right, bottom, left, top, channels = struct.unpack(">4I16xH", found[1])
+        if (right - left, bottom - top, channels) != stated:
+            raise UnusableFileError(DAMAGED)
+
+
 def _decode(dataset: "Dataset") -> NDArray[Any]:
     """Decoded pixels, (H, W) or in colour (H, W, 3), in the byte order of this machine."""
     from pydicom.pixels.processing import apply_color_lut
     from pydicom.pixels.utils import pixel_array
 
     syntax = dataset.file_meta.TransferSyntaxUID
+    if syntax in JPEG_2000:
+        _check_stream_size(dataset)
 
     def decode() -> NDArray[Any]:
         # index=0: a file may hold more frames than its header states. Unused bits: see _stored_values.

@@ -28,6 +28,7 @@ log = logging.getLogger(__name__)
 BASE_URL = "https://openi.nlm.nih.gov/imgs/collections"
 TIMEOUT_S = 30
 CHUNK_BYTES = 2**16
+MAX_FILES = 10_000  # the larger set, Shenzhen, has 662 radiographs with a mask and a reading each
 MAX_EXPANSION = 20  # radiographs and masks are PNG files, which zip hardly compresses
 
 
@@ -80,7 +81,7 @@ def download(source: str, raw_dir: Path) -> None:
 def _download(archive: Archive, raw_dir: Path, record: Path) -> Path:
     """Path of the archive, checked against its published or recorded SHA-256."""
     url = f"{BASE_URL}/{archive.name}"
-    expected = archive.sha256 or (record.read_text().split()[0] if record.is_file() else None)
+    expected = archive.sha256 or _recorded(record)
     resume = partial(_resume, raw_dir / f"{archive.name}.part")
     pooch.get_logger().setLevel(logging.WARNING)  # its messages would bypass ours
     try:
@@ -97,13 +98,25 @@ def _download(archive: Archive, raw_dir: Path, record: Path) -> Path:
         ) from error
 
 
+def _recorded(record: Path) -> str | None:
+    """The SHA-256 that an earlier download recorded; None if there is no record or it is empty."""
+    words = record.read_text(encoding="utf-8", errors="replace").split() if record.is_file() else []
+    return words[0] if words else None
+
+
 def _resume(part: Path, url: str, output_file: str, _: object) -> None:
     """Downloader for pooch that keeps a partial file after an interruption."""
+    if part.is_symlink():  # of somebody who may write here; its target is not ours to overwrite
+        part.unlink()
     done = part.stat().st_size if part.exists() else 0
     headers = {"Accept-Encoding": "identity"} | ({"Range": f"bytes={done}-"} if done else {})
     with requests.get(url, headers=headers, stream=True, timeout=TIMEOUT_S) as response:
         if response.status_code != HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE:  # else the partial file is complete
             response.raise_for_status()
+            if (
+                response.headers.get("Content-Encoding", "identity") != "identity"
+            ):  # not asked for; may grow a thousandfold
+                raise OSError("the server compressed it")
             _save(response, part, done if response.status_code == HTTPStatus.PARTIAL_CONTENT else 0)
     part.replace(output_file)
 
@@ -131,13 +144,15 @@ def _unpack(path: Path, archive: Archive, raw_dir: Path) -> None:
             if size_bytes > MAX_EXPANSION * path.stat().st_size:
                 reason = f"unpacks to {size_bytes} bytes, over {MAX_EXPANSION} times its own size: nothing is unpacked"
                 raise UserError(f"{path} {reason}.\nDelete the archive.")
+            if len(content.infolist()) > MAX_FILES:
+                raise UserError(f"{path} holds over {MAX_FILES} files: nothing is unpacked.\nDelete the archive.")
             for member in tqdm(content.infolist(), f"Unpacking {path.name}", unit=" files", disable=None):
                 content.extract(member, staging)  # checks the CRC
             _move(Path(staging) / archive.folder, raw_dir / archive.folder)
     except (zipfile.BadZipFile, zlib.error, EOFError) as error:
         path.unlink()
         raise UserError(f"{path} was corrupt and has been removed: {error}.\nRun the same command again.") from error
-    except OSError as error:
+    except (OSError, RuntimeError) as error:  # encrypted, or of an unknown method (NotImplementedError)
         raise UserError(f"{path} cannot be unpacked: {error}.\nUnpack it by hand to {raw_dir}.") from error
 
 

@@ -31,7 +31,7 @@ def open_study(settings: SearchConfig, folder: Path) -> optuna.Study:
         return optuna.create_study(
             storage=storage, study_name=settings.name, direction="maximize", pruner=pruner, load_if_exists=True
         )
-    except (SQLAlchemyError, StorageInternalError, ImportError, OSError) as error:
+    except (SQLAlchemyError, StorageInternalError, ImportError, OSError, LookupError) as error:
         raise UserError(
             f"search.storage={storage} cannot be reached: {str(error).splitlines()[0]}\n"
             "Give an SQL URL such as sqlite:///search.db or postgresql://user@host/name, or leave it at null."

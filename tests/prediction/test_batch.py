@@ -267,3 +267,30 @@ def test_an_ensembles_warnings_do_not_depend_on_the_order_of_its_networks(traine
     assert "of the image wide" in strange
     assert "of the image wide" not in one
     assert one == other
+
+
+def test_names_like_formulas_are_text_in_a_spreadsheet(trained: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    names = ("=1+1.png", "-a.png", "@b.png", "+c.png")
+    write_films("films", *names)
+    monkeypatch.chdir("films")
+    assert predicted(".", "../out", checkpoint="../runs/first").failed == 0
+    rows = rows_of("../out")
+    assert set(rows) == {f"./{name}" for name in names}
+    assert all((Path("../out") / row["mask"]).is_file() and row["mask"].startswith("./") for row in rows.values())
+    assert predicted(".", "../out", checkpoint="../runs/first", skip_existing=True).skipped == len(names)
+
+
+@pytest.mark.parametrize("error", [MemoryError(), ValueError("x"), ZeroDivisionError()])
+def test_whatever_a_film_raises_is_its_row(trained: Path, monkeypatch: pytest.MonkeyPatch, error: Exception) -> None:
+    write_films("films", "a.png", "b.png", "c.png")
+    to_network_input = Predictor.to_network_input
+
+    def fail_at_b(self: Predictor, pixels: np.ndarray, mirrored: bool = False) -> np.ndarray:
+        if np.array_equal(pixels, open_radiograph(Path("films/b.png")).pixels):
+            raise error
+        return to_network_input(self, pixels, mirrored)
+
+    monkeypatch.setattr(Predictor, "to_network_input", fail_at_b)
+    assert predicted("films").failed == 1
+    assert rows_of("out")["films/b.png"]["error"].startswith("films/b.png ")
+    assert all(rows_of("out")[f"films/{name}.png"]["mask"] for name in "ac")

@@ -287,3 +287,35 @@ def test_both_sets_are_fetched(server, archive, raw_dir, tmp_path, monkeypatch):
 def test_sources_without_a_public_archive_say_where_to_get_them(raw_dir, source, remedy):
     with pytest.raises(UserError, match=remedy):
         download(source, raw_dir)
+
+
+def test_an_encrypted_archive_is_refused(server, archive, raw_dir, monkeypatch):
+    content = archive.read_bytes().replace(b"PK\x01\x02\x14\x03\x14\x00\x00", b"PK\x01\x02\x14\x03\x14\x00\x01")
+    assert content != archive.read_bytes()
+    archive.write_bytes(content)
+    publish(monkeypatch, None)
+    with pytest.raises(UserError, match="cannot be unpacked"):
+        download("montgomery", raw_dir)
+
+
+def test_an_empty_record_of_a_checksum_is_none(server, archive, raw_dir, monkeypatch):
+    publish(monkeypatch, None)
+    raw_dir.mkdir()
+    (raw_dir / f"{MONTGOMERY.name}.sha256").touch()
+    download("montgomery", raw_dir)
+    assert montgomery_cases(raw_dir)
+
+
+def test_a_partial_file_that_is_a_link_is_not_written_through(server, archive, raw_dir, tmp_path):
+    victim = tmp_path / "victim"
+    victim.write_text("mine")
+    raw_dir.mkdir()
+    (raw_dir / f"{MONTGOMERY.name}.part").symlink_to(victim)
+    download("montgomery", raw_dir)
+    assert victim.read_text() == "mine"
+
+
+def test_too_many_files_are_not_unpacked(server, archive, raw_dir, monkeypatch):
+    monkeypatch.setattr(module, "MAX_FILES", 3)
+    with pytest.raises(UserError, match="over 3 files: nothing is unpacked"):
+        download("montgomery", raw_dir)

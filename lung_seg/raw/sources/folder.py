@@ -15,6 +15,9 @@ from lung_seg.raw.sources.layout import Layout, by_stem, files_below, listing, s
 from lung_seg.raw.sources.patients import find_patients
 
 ADDED = "added"  # source of the cases of another folder
+# In names of cases and patients, which become file names and cells of tables: separators, control characters, bytes
+# that are not UTF-8, and a beginning that spreadsheets take for a formula.
+UNSAFE = re.compile(r"^[=+@-]|[/\\\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
 
 
 def find_cases(raw_dir: Path, folder: FolderConfig) -> Listing:
@@ -55,9 +58,9 @@ def _find_cases(raw_dir: Path, folder: FolderConfig) -> Listing:
         patients, remark = find_patients(radiographs)
     cases = [
         Case(
-            case_id=name.replace("/", "_"),
+            case_id=UNSAFE.sub("_", name),
             source="folder",
-            patient_id=patients[name],
+            patient_id=UNSAFE.sub("_", patients[name]),
             image_path=path,
             mask_paths=(masks[name],) if name in masks else (),
             inverted=folder.inverted,

@@ -1,0 +1,63 @@
+"""ONNX files of strangers: refused before onnxruntime opens them."""
+
+from pathlib import Path
+
+import onnx
+import pytest
+from onnx import TensorProto, helper
+
+import lung_seg
+from lung_seg import Predictor
+from lung_seg.errors import UserError
+
+SHIPPED = Path(lung_seg.__file__).parent / "weights" / "lungs.onnx"
+
+
+def changed(path: Path, *nodes: onnx.NodeProto, external: bool = False, function: bool = False) -> Path:
+    model = onnx.load(SHIPPED)
+    model.graph.node.extend(nodes)
+    if external:
+        tensor = model.graph.initializer.add(name="z", data_type=TensorProto.FLOAT, dims=[1])
+        tensor.data_location = TensorProto.EXTERNAL
+        tensor.external_data.add(key="location", value="/etc/passwd")
+    if function:
+        model.functions.add(name="f", domain="x")
+    path.write_bytes(model.SerializeToString())
+    return path
+
+
+LOOP = helper.make_node(
+    "Loop", ["n", "c"], ["y"], body=helper.make_graph([helper.make_node("Loop", [], [])], "g", [], [])
+)
+
+
+@pytest.mark.parametrize(
+    ("node", "words"),
+    [
+        (LOOP, "'Loop'"),
+        (helper.make_node("ConstantOfShape", ["s"], ["y"]), "'ConstantOfShape'"),
+        (helper.make_node("Relu", ["x"], ["y"], domain="evil"), "not ONNX's own"),
+        (helper.make_node("Relu", ["x"], ["y"], body=helper.make_graph([], "g", [], [])), "another graph"),
+    ],
+)
+def test_operators_that_no_export_writes_are_refused(tmp_path: Path, node: onnx.NodeProto, words: str) -> None:
+    with pytest.raises(UserError, match=f"x.onnx is not used: its graph holds .*{words}"):
+        Predictor(changed(tmp_path / "x.onnx", node))
+
+
+def test_weights_in_other_files_and_functions_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="its weights lie in another file"):
+        Predictor(changed(tmp_path / "x.onnx", external=True))
+    with pytest.raises(UserError, match="its graph holds functions"):
+        Predictor(changed(tmp_path / "x.onnx", function=True))
+
+
+@pytest.mark.parametrize("size", [0, 1, 7, 1000])
+def test_a_truncated_file_is_refused(tmp_path: Path, size: int) -> None:
+    (tmp_path / "x.onnx").write_bytes(SHIPPED.read_bytes()[:size])
+    with pytest.raises(UserError, match="is not an ONNX file of this project"):
+        Predictor(tmp_path / "x.onnx")
+
+
+def test_a_graph_of_the_listed_operators_is_used(tmp_path: Path) -> None:
+    assert Predictor(changed(tmp_path / "x.onnx"))
