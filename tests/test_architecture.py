@@ -291,6 +291,6 @@ def test_help_does_not_import_torch() -> None:
         "import sys; sys.argv = ['train.py', '--help']; import train; train.main(); assert 'torch' not in sys.modules"
     )
     assert finished.returncode == 0, finished.stderr
-    assert "  data.image_size_px=512                 Height and width of the network" in finished.stdout
-    assert "  trainer.max_epochs=data.epochs         Passes over the training cases." in finished.stdout
+    assert "  data.image_size_px=96                 Height and width of the network" in finished.stdout
+    assert "  trainer.max_epochs=6                  Passes over the training cases." in finished.stdout
     assert "model: unet, unet_small, unet_tiny" in finished.stdout

@@ -131,7 +131,7 @@ def test_tensorboard_shows_curves_the_same_cases_each_epoch_and_hyperparameters(
     assert (panels[0].width, panels[0].height) == (3 * 32, 32)
     assert "_hparams_/session_start_info" in log.summary_metadata
     final = json.loads((trained / "runs/first/summary.json").read_text())["scores"]["all"]["dice"]["mean"]
-    assert log.Scalars("final/test_dice")[0].value == pytest.approx(final)
+    assert log.Scalars("result/test_dice")[0].value == pytest.approx(final)
 
 
 def test_the_report_opens_offline_and_names_the_worst_case(trained: Path) -> None:

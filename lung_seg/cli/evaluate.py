@@ -8,6 +8,7 @@ from typing import Any
 from hydra.core.hydra_config import HydraConfig
 
 from lung_seg.cli.command import command
+from lung_seg.cli.latest import latest_training
 from lung_seg.config import EvaluateConfig
 from lung_seg.errors import UserError
 
@@ -25,6 +26,12 @@ def main(config: EvaluateConfig, run_dir: Path) -> float:
             raise UserError(
                 f"{key} has no effect: a network is scored at the size that it was trained at.\nLeave it out."
             )
+    if not (config.checkpoint or config.checkpoints):
+        config.checkpoint = str(latest_training() or "") or None
+        if config.checkpoint is None:
+            remedy = "Give checkpoint=runs/train/<time>, or checkpoints=<directory of a sweep>."
+            config.refuse("checkpoint", "needs a checkpoint to score, and there is no runs/train/latest", remedy)
+        print(f"Scoring {config.checkpoint}, the latest training.")
     summaries = evaluate_several(config, run_dir) if config.checkpoints else {"": evaluate(config, run_dir)}
     if is_main_process():
         for folder, summary in summaries.items():

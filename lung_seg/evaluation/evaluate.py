@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from lung_seg.config import AS_TRAINED, SPLITS, DataConfig, EvaluateConfig, TrainConfig
 from lung_seg.config_field import flatten
 from lung_seg.draw import Rgb, overlay
-from lung_seg.environment import command_line, git_revision, versions
+from lung_seg.environment import as_command, command_line, git_revision, versions
 from lung_seg.errors import UserError
 from lung_seg.evaluation.report import write_report
 from lung_seg.evaluation.statistics import CASE_SCORES, DELIVERED_SCORES, ScoredCase, summarise
@@ -104,7 +104,7 @@ def evaluate(config: EvaluateConfig, run_dir: Path) -> dict[str, Any]:
     """
     member = load_member(Path(str(config.checkpoint)))
     trainer = make_trainer(config.trainer)
-    with translate_errors("nothing was written."):
+    with translate_errors(lambda: "nothing was written."):
         return evaluate_network(member.network, str(member.path), [member], config, trainer, run_dir)
 
 
@@ -142,7 +142,8 @@ def count_seen(
 def evaluate_training(config: TrainConfig, fitted: Fitted) -> dict[str, Any]:
     """Score the best network of a finished training on the test split and write the evaluation to its run directory."""
     run_dir = fitted.run_dir
-    with translate_errors(f"the network is trained; score it with: python evaluate.py checkpoint={run_dir}"):
+    score_again = as_command("evaluate", f"checkpoint={run_dir}")
+    with translate_errors(lambda: f"the network is trained; score it with: {score_again}"):
         cases = score(fitted.network, fitted.data, fitted.trainer)
     facts: dict[str, Any] = {
         "title": f"{config.data.name}: U-Net with {config.model.base_channels} base channels",
@@ -155,11 +156,16 @@ def evaluate_training(config: TrainConfig, fitted: Fitted) -> dict[str, Any]:
     }
     summary = write_evaluation(run_dir, fitted.data, cases, facts)
     scores = summary["scores"]["all"]
-    metrics = {f"final/test_{name}": scores[name]["mean"] for name in ("dice", "accuracy", "bce")}
-    metrics["final/test_pooled_dice"] = scores["pooled_dice"]
-    metrics["final/validation_dice"] = fitted.facts["validation_dice"]
+    # Named so that TensorBoard sorts these single points behind the curve of the loss.
+    metrics = {f"result/test_{name}": scores[name]["mean"] for name in ("dice", "accuracy", "bce")}
+    metrics["result/test_pooled_dice"] = scores["pooled_dice"]
+    metrics["result/validation_dice"] = fitted.facts["validation_dice"]
+    tensorboard, *others = fitted.trainer.loggers
+    tensorboard.log_hyperparams(flatten(facts["config"]), metrics)
+    for logger in others:
+        logger.log_hyperparams(flatten(facts["config"]))
+        logger.log_metrics(metrics)
     for logger in fitted.trainer.loggers:
-        logger.log_hyperparams(flatten(facts["config"]), metrics)
         logger.finalize("success")
     return summary
 

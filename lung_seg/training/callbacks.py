@@ -5,6 +5,7 @@ from typing import Any
 
 import pytorch_lightning as pl
 import torch
+from pytorch_lightning.callbacks import TQDMProgressBar
 from pytorch_lightning.utilities import rank_zero_only
 
 from lung_seg.draw import panel
@@ -43,6 +44,18 @@ class Throughput(pl.Callback):
         """Log the epoch's rate without its validation, and its seconds with it."""
         pl_module.log("train/images_per_s", self.rate, logger=False)
         pl_module.log("train/seconds", time.perf_counter() - self.started, logger=False)
+
+
+class ProgressBar(TQDMProgressBar):
+    """A bar of one line, which leaves nothing behind: EpochTable logs the epochs."""
+
+    def __init__(self) -> None:
+        super().__init__(leave=False)
+
+    def get_metrics(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> Any:
+        """The loss of the last batch and the speed."""
+        metrics = super().get_metrics(trainer, pl_module)
+        return {name: metrics[name] for name in ("loss", "images_per_s") if name in metrics}
 
 
 class ValidationPanels(pl.Callback):
