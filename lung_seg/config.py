@@ -223,6 +223,7 @@ class EvaluateConfig(ConfigGroup):
 
     checkpoint: str | None = config_field(None, "Checkpoint file or run directory (its best); null: runs/train/latest.")
     checkpoints: Any = config_field(None, "[a,b] or the directory of a sweep; folds are scored out of fold.")
+    compare: Any = config_field(None, "[a,b]: compare evaluations that exist, case by case, with the first of them.")
     split: str = config_field("test", "Cases to score.", choices=(*SPLITS, "all"))
     data: DataConfig = nested(DataConfig)
     augmentation: AugmentationConfig = nested(AugmentationConfig)
@@ -232,6 +233,8 @@ class EvaluateConfig(ConfigGroup):
         super().__post_init__()
         if self.checkpoint is not None and self.checkpoints is not None:
             self.refuse("checkpoint", "does not go with checkpoints=", "Give one of the two.")
+        if self.compare is not None and not (isinstance(self.compare, list) and len(self.compare) > 1):
+            self.refuse("compare", "needs two or more evaluations", "Give their folders: compare=[runs/a,runs/b]")
         if self.checkpoints is not None and not (self.checkpoints and isinstance(self.checkpoints, str | list)):
             self.refuse("checkpoints", "names no checkpoint", "Give several, [a,b], or the directory of a sweep.")
 

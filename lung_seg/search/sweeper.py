@@ -225,7 +225,7 @@ def _report_best(study: optuna.Study, fixed: list[str], folder: Path) -> None:
     best = study.best_trial
     overrides = [*fixed, *(f"{key}={value}" for key, value in best.params.items())]
     command = shlex.join(["python", "train.py", *overrides])
-    saved, page = write_best(folder, best, command), write_page(study, folder)
+    saved, page = write_best(folder, best, command), write_page(study, folder, fixed, command)
     count = len(finished_trials(study))
     log.info("\nBest of %d trainings: %s, validation Dice %.4f.", count, folder_name(best), best.value)
     log.info("To repeat it (%s): %s", saved, command)

@@ -15,7 +15,7 @@ from tests.layouts import draw_chest, write_dicom, write_image
 
 def test_the_page_shows_every_radiograph_warned_ones_first(trained: Path, run: Run) -> None:
     write_image(trained / "films/plain <b> #1.png", draw_chest(1, 96, 80)[0])
-    write_dicom(trained / "films/spaced.dcm", draw_chest(3, 96, 80)[0])
+    write_dicom(trained / "films/spaced.dcm", draw_chest(3, 96, 80)[0], PixelSpacing=[4.0, 4.0])
     write_image(trained / "films/noise.png", np.random.default_rng(0).integers(0, 255, (90, 90), dtype=np.uint8))
     (trained / "films/broken.png").write_bytes(b"no image")
     outcome = run("predict", "input=films", "checkpoint=runs/first", "output=out")
