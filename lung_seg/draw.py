@@ -23,6 +23,8 @@ PROBABILITY_OPACITY = 0.35
 
 VIEWED_PX = 1024  # longer side of an overlay at most: it is for viewing, not for measuring
 
+SMALLEST_VIEWED_PX = 512
+
 SHEET_GREY = 18
 CAPTION_COLOUR: Colour = (225, 225, 225)
 
@@ -81,6 +83,19 @@ def fit_within(picture: Rgb, longest_px: int) -> Rgb:
         return picture
     height, width = (max(1, round(side * factor)) for side in picture.shape[:2])
     return cv2.resize(picture, (width, height), interpolation=cv2.INTER_AREA).astype(np.uint8, copy=False)
+
+
+def enlarge(image: Grey, *masks: Mask) -> tuple[Grey, list[Mask]]:
+    """A small square image and its masks, (S, S), at a multiple of their size of at least ``SMALLEST_VIEWED_PX``.
+
+    Contours drawn afterwards are thin and smooth.
+    """
+    factor = -(-SMALLEST_VIEWED_PX // max(image.shape))
+    if factor == 1:
+        return image, list(masks)
+    size = (factor * image.shape[1], factor * image.shape[0])
+    larger = [cv2.resize(mask.astype(np.float32), size, interpolation=cv2.INTER_LINEAR) >= 0.5 for mask in masks]
+    return cv2.resize(image, size, interpolation=cv2.INTER_CUBIC).astype(np.uint8, copy=False), larger
 
 
 def fit_for_viewing(image: Grey, mask: Mask) -> tuple[Grey, Mask]:

@@ -82,6 +82,11 @@ def data(workplace: Path) -> Path:
     write_montgomery(workplace / "data" / "raw", cases=16)
     write_shenzhen(workplace / "data" / "raw", cases=16)
     write_folder(workplace / "my_radiographs", cases=16)
+    write_folder(workplace / "COVID-QU-Ex/Train/Normal", cases=16)
+    covid = workplace / "COVID-QU-Ex/Train/Normal"
+    (covid / "masks").rename(covid / "lung masks")
+    for mask in (covid / "lung masks").iterdir():
+        mask.rename(mask.with_stem(mask.stem.removesuffix("_mask")))
     for mask in (workplace / "my_radiographs" / "masks").iterdir():
         mask.rename(mask.with_stem(f"{mask.stem.removesuffix('_mask')}_mask"))
     return workplace
@@ -202,6 +207,11 @@ def write_inputs(folder: Path) -> None:
     write_image(folder / "radiographs" / "ward" / "1.png", draw_chest(2, 60, 50)[0])
     write_dicom(folder / "scan.dcm", draw_chest(3, 60, 50)[0])
     write_dicom(folder / "studies" / "1.dcm", draw_chest(4, 60, 50)[0])
+    write_image(folder / "NIH/images_001/images/00000001_000.png", draw_chest(5, 60, 50)[0])
+    study = folder / "CheXpert-v1.0-small/train/patient00001/study1"
+    write_image(study / "view1_frontal.jpg", draw_chest(6, 60, 50)[0])
+    write_image(study / "view2_lateral.jpg", draw_chest(7, 60, 50)[0])
+    write_dicom(folder / "vindr/train/0108949daa13dc94634a7d650a05c0bb.dicom", draw_chest(8, 60, 50)[0])
 
 
 def test_predicting(trained: Path, run: Run) -> None:

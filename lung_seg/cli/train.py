@@ -50,7 +50,9 @@ def main(config: TrainConfig, run_dir: Path) -> float:
             _refuse_other_length(config, run_dir)
         if is_main_process() and not resuming:
             save_settings(config, run_dir)
-        if is_main_process() and HydraConfig.get().mode != RunMode.MULTIRUN:
+        context = HydraConfig.get()
+        is_of_sweep = context.mode == RunMode.MULTIRUN or "hydra.mode=RUN" in context.overrides.hydra
+        if is_main_process() and not is_of_sweep:
             link_latest(run_dir)
         if resuming and (run_dir / "summary.json").exists():
             log.info("%s has finished: its best network is scored again.", run_dir)

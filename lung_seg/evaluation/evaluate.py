@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from lung_seg.config import AS_TRAINED, SPLITS, DataConfig, EvaluateConfig, TrainConfig
 from lung_seg.config_field import flatten
-from lung_seg.draw import Rgb, overlay
+from lung_seg.draw import Rgb, enlarge, overlay, with_sides
 from lung_seg.environment import as_command, command_line, git_revision, versions
 from lung_seg.errors import UserError
 from lung_seg.evaluation.report import write_report
@@ -105,7 +105,9 @@ def evaluate(config: EvaluateConfig, run_dir: Path) -> dict[str, Any]:
     member = load_member(Path(str(config.checkpoint)))
     trainer = make_trainer(config.trainer)
     with translate_errors(lambda: "nothing was written."):
-        return evaluate_network(member.network, str(member.path), [member], config, trainer, run_dir)
+        path = member.path  # runs/train/<time>/checkpoints/best.ckpt is called by its run
+        name = path.parent.parent.name if path.parent.name == "checkpoints" else path.stem
+        return evaluate_network(member.network, name, [member], config, trainer, run_dir)
 
 
 def load_member(path: Path) -> Member:
@@ -276,5 +278,6 @@ def _overlays(datamodule: LungDataModule, cases: list[ScoredCase]) -> dict[str, 
         device = next(case.network.parameters()).device
         with torch.no_grad():
             prediction = predict_mask(case.network(sample.image[None].to(device)))[0, 0].cpu().numpy()
-        overlays[case.row.case_id] = overlay(sample.image[0].numpy(), prediction, sample.mask[0].numpy())
+        image, (predicted, truth) = enlarge(sample.image[0].numpy(), prediction, sample.mask[0].numpy() > 0)
+        overlays[case.row.case_id] = with_sides(overlay(image, predicted, truth), right_is_left=True, warning="")
     return overlays

@@ -44,7 +44,7 @@ def write_page(study: optuna.Study, folder: Path, fixed: Sequence[str], command:
     with matplotlib.rc_context(STYLE):
         charts = [
             ("Best so far", _history(study)),
-            ("Validation Dice by epoch; the best training is coloured", _curves(trials)),
+            ("By epoch; the best is coloured", _curves(trials)),
             *((key, _slice(trials, key)) for key in keys),
         ]
     page = template(Path(__file__).parent / "search.html.j2", setting=_setting).render(
@@ -83,8 +83,9 @@ def _axes(label: str) -> tuple[Figure, Any]:
 def _history(study: optuna.Study) -> Markup:
     """Dice of each completed training in the order of their start, and the best until then."""
     trials = study.get_trials(states=(TrialState.COMPLETE,))
-    figure, axes = _axes("training")
-    numbers, values = [trial.number for trial in trials], [float(trial.value or 0) for trial in trials]
+    figure, axes = _axes("completed trainings")
+    values = [float(trial.value or 0) for trial in trials]
+    numbers = range(1, len(values) + 1)
     axes.scatter(numbers, values, color=MUTED, s=14)
     axes.step(numbers, [max(values[: end + 1]) for end in range(len(values))], where="post", color=ACCENT)
     axes.xaxis.set_major_locator(MaxNLocator(nbins=6, integer=True))
