@@ -19,6 +19,7 @@ WINDOWS = (
     "auto",
     "none",
 )  # of DICOM: its own window unless that blanks the radiograph, or the whole range of values
+LOGGERS = ("tensorboard", "csv", "wandb", "mlflow")  # TensorBoard's is always written
 SAMPLERS = ("tpe", "random", "grid")
 ENCODERS = ("unet", "efficientnet", "both")  # the network that finds the lungs, a general one, all levels of both
 OWN_ENCODER = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*")  # or one's own, a function that returns it: module:function
@@ -175,7 +176,7 @@ class TrainerConfig(ConfigGroup, prefix="trainer."):
     benchmark: bool = config_field(False, "Let cuDNN time its algorithms at the start and use the fastest.")
     log_every_n_steps: int = config_field(10, "Optimizer steps between two points of a training curve.", at_least=1)
     check_val_every_n_epoch: int = config_field(1, "Epochs between two validations.", at_least=1)
-    enable_progress_bar: bool = config_field(True, "Show a progress bar.")
+    enable_progress_bar: bool = config_field(True, "Show a progress bar on a terminal.")
 
 
 @dataclass
@@ -208,6 +209,8 @@ class TrainConfig(ConfigGroup):
     trainer: TrainerConfig = nested(TrainerConfig)
     resume: str | None = config_field(None, "Run directory of a training to resume.")
     init: str | None = config_field(None, "Initial weights: checkpoint, run directory or .safetensors; null: random.")
+    logger: str = config_field("tensorboard", "Further curves by Lightning's loggers.", choices=LOGGERS)
+    dry_run: bool = config_field(False, "Report data, steps, time and memory of the training, and write nothing.")
     checkpoint_every_n_steps: int | None = config_field(
         None, "Steps between checkpoints in an epoch; null: none.", at_least=1
     )
@@ -238,8 +241,9 @@ class TrainConfig(ConfigGroup):
 class EvaluateConfig(ConfigGroup):
     """evaluate.py: score a checkpoint on one split of a prepared set."""
 
-    checkpoint: str | None = config_field(None, "Checkpoint file, or run directory (its best checkpoint).")
+    checkpoint: str | None = config_field(None, "Checkpoint file or run directory (its best); null: runs/train/latest.")
     checkpoints: Any = config_field(None, "[a,b] or the directory of a sweep; folds are scored out of fold.")
+    compare: Any = config_field(None, "[a,b]: compare evaluations that exist, case by case, with the first of them.")
     split: str = config_field("test", "Cases to score.", choices=(*SPLITS, "all"))
     robustness: bool = config_field(False, "Also score the cases corrupted, severity by severity; takes minutes.")
     data: DataConfig = nested(DataConfig)
@@ -248,9 +252,10 @@ class EvaluateConfig(ConfigGroup):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if (self.checkpoint is None) == (self.checkpoints is None):
-            rule = "needs a checkpoint to score" if self.checkpoint is None else "does not go with checkpoints="
-            self.refuse("checkpoint", rule, "Give checkpoint=runs/train/<time>, or checkpoints=<directory of a sweep>.")
+        if self.checkpoint is not None and self.checkpoints is not None:
+            self.refuse("checkpoint", "does not go with checkpoints=", "Give one of the two.")
+        if self.compare is not None and not (isinstance(self.compare, list) and len(self.compare) > 1):
+            self.refuse("compare", "needs two or more evaluations", "Give their folders: compare=[runs/a,runs/b]")
         if self.checkpoints is not None and not (self.checkpoints and isinstance(self.checkpoints, str | list)):
             self.refuse("checkpoints", "names no checkpoint", "Give several, [a,b], or the directory of a sweep.")
         if self.robustness and (self.checkpoints is not None or any(vars(self.augmentation).values())):
@@ -264,7 +269,9 @@ class EvaluateConfig(ConfigGroup):
 class ExportConfig(ConfigGroup):
     """export.py: a network for other runtimes, checked against PyTorch, with a model card."""
 
-    checkpoint: str | None = config_field(None, "Checkpoint file or run directory (its best); null: shipped weights.")
+    checkpoint: str | None = config_field(
+        None, "Checkpoint or run directory; null: runs/train/latest, else shipped weights."
+    )
     format: str = config_field("onnx", "File format.", choices=(*FORMATS, "all"))
     half: bool = config_field(True, "Write safetensors in half precision.")
     output: str = config_field(MISSING, "Folder to write to; default: runs/export/<time>.")

@@ -65,6 +65,8 @@ class ConfigGroup:
     def __post_init__(self) -> None:
         for field in dataclasses.fields(self):
             value, rules = getattr(self, field.name), field.metadata.get("rules", {})
+            if value == "" != field.default:
+                self.refuse(field.name, "is empty, like an unset variable of a shell", "Give a value or leave it out.")
             if not is_unresolved(value) and not all(VALIDATORS[name](value, bound) for name, bound in rules.items()):
                 self.refuse(field.name, f"must be {rule_text(rules)}", f"It means: {field.metadata['meaning']}")
 

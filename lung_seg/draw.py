@@ -1,10 +1,12 @@
 """Pictures for people, RGB uint8: contours on a radiograph, panels and contact sheets."""
 
+import textwrap
 from collections.abc import Sequence
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image, ImageDraw, ImageFont
 
 from lung_seg.config import LUNG_PROBABILITY
 from lung_seg.raw.image_file import Grey
@@ -21,9 +23,10 @@ PROBABILITY_OPACITY = 0.35
 
 VIEWED_PX = 1024  # longer side of an overlay at most: it is for viewing, not for measuring
 
+SMALLEST_VIEWED_PX = 512
+
 SHEET_GREY = 18
 CAPTION_COLOUR: Colour = (225, 225, 225)
-CAPTION_FONT = cv2.FONT_HERSHEY_SIMPLEX
 
 
 def overlay(image: Grey, prediction: Mask | None, truth: Mask | None) -> Rgb:
@@ -82,11 +85,45 @@ def fit_within(picture: Rgb, longest_px: int) -> Rgb:
     return cv2.resize(picture, (width, height), interpolation=cv2.INTER_AREA).astype(np.uint8, copy=False)
 
 
+def enlarge(image: Grey, *masks: Mask) -> tuple[Grey, list[Mask]]:
+    """A small square image and its masks, (S, S), at a multiple of their size of at least ``SMALLEST_VIEWED_PX``.
+
+    Contours drawn afterwards are thin and smooth.
+    """
+    factor = -(-SMALLEST_VIEWED_PX // max(image.shape))
+    if factor == 1:
+        return image, list(masks)
+    size = (factor * image.shape[1], factor * image.shape[0])
+    larger = [cv2.resize(mask.astype(np.float32), size, interpolation=cv2.INTER_LINEAR) >= 0.5 for mask in masks]
+    return cv2.resize(image, size, interpolation=cv2.INTER_CUBIC).astype(np.uint8, copy=False), larger
+
+
 def fit_for_viewing(image: Grey, mask: Mask) -> tuple[Grey, Mask]:
     """A radiograph and its mask (H, W) with their longer side at most ``VIEWED_PX``."""
     small = fit_within(image, VIEWED_PX)
     size_px = (small.shape[1], small.shape[0])
     return small, cv2.resize(mask.view(np.uint8), size_px, interpolation=cv2.INTER_NEAREST) > 0
+
+
+def with_sides(picture: Rgb, right_is_left: bool, warning: str) -> Rgb:
+    """The picture with R and L in its upper corners, the patient's sides, and a warning in a strip below it.
+
+    ``right_is_left``: the patient's right side is on the picture's left, as usual.
+    """
+    height, width = picture.shape[:2]
+    size = max(11, round(max(height, width) / 32))
+    font = ImageFont.load_default(size)
+    columns = max(8, int(width / (0.52 * size)))
+    text = "\n".join(textwrap.wrap(warning, columns))
+    strip = round(1.35 * size * (text.count("\n") + 1) + size) if text else 0
+    canvas = Image.fromarray(np.pad(picture, ((0, strip), (0, 0), (0, 0)), constant_values=SHEET_GREY))
+    write, letters = ImageDraw.Draw(canvas), ImageFont.load_default(1.6 * size)
+    edges = (size // 2, width - size // 2)
+    for side, column in zip("RL", edges if right_is_left else edges[::-1], strict=True):
+        anchor = "la" if column < width / 2 else "ra"
+        write.text((column, size // 2), side, CAPTION_COLOUR, letters, anchor, stroke_width=size // 8, stroke_fill=0)
+    write.multiline_text((size // 2, height + size // 2), text, PREDICTION_COLOUR, font, spacing=0.3 * size)
+    return np.asarray(canvas)
 
 
 def _to_rgb(image: Grey) -> Rgb:
@@ -116,17 +153,21 @@ def _blend(picture: Rgb, colour: Colour, opacity: NDArray[np.floating]) -> None:
 
 
 def _tile(picture: Rgb, caption: str, tile_px: int, gap_px: int) -> Rgb:
-    """The picture centred in its square, the caption below, a gap to the right and at the bottom."""
-    caption_px = max(14, tile_px // 16)
+    """The picture fitted to its square, the caption below in up to two lines, a gap to the right and at the bottom."""
+    size = max(11, tile_px // 20)
+    font = ImageFont.load_default(size)
+    caption_px = round(2.9 * size)
+    factor = tile_px / max(picture.shape[:2])
+    if factor > 1:  # fit_within never enlarges
+        picture = cv2.resize(picture, None, fx=factor, fy=factor, interpolation=cv2.INTER_CUBIC).astype(np.uint8)
     fitted = fit_within(picture, tile_px)
     height, width = fitted.shape[:2]
     top, left = (tile_px - height) // 2, (tile_px - width) // 2
     tile = np.full((tile_px + caption_px + gap_px, tile_px + gap_px, 3), SHEET_GREY, dtype=np.uint8)
     tile[top : top + height, left : left + width] = fitted
-    scale, text = caption_px / 36, caption
-    while caption and cv2.getTextSize(text, CAPTION_FONT, scale, 1)[0][0] > tile_px:
-        caption = caption[:-1]
-        text = f"{caption}..."
-    origin = (1, tile_px + round(0.75 * caption_px))
-    cv2.putText(tile, text, origin, CAPTION_FONT, scale, CAPTION_COLOUR, 1, cv2.LINE_AA)
-    return tile
+    lines = textwrap.wrap(caption, int(tile_px / (0.53 * size)), max_lines=2, placeholder=" …")
+    canvas = Image.fromarray(tile)
+    ImageDraw.Draw(canvas).multiline_text(
+        (1, tile_px + 0.25 * size), "\n".join(lines), CAPTION_COLOUR, font, spacing=0.2 * size
+    )
+    return np.asarray(canvas)

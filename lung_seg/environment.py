@@ -57,6 +57,11 @@ def command_line() -> str:
     return shlex.join(["python", Path(sys.argv[0]).name, *sys.argv[1:]])
 
 
+def as_command(script: str, *arguments: str) -> str:
+    """A command as it is typed into a shell: paths with spaces are quoted."""
+    return shlex.join(["python", f"{script}.py", *arguments])
+
+
 def usable_cores() -> int:
     """Cores that the scheduler or taskset allows this process to use; all cores where this is unknown."""
     if hasattr(os, "sched_getaffinity"):

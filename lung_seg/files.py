@@ -31,6 +31,9 @@ def atomic_path(path: Path) -> Iterator[Path]:
     try:
         yield temporary
         temporary.replace(path)
+    except OSError as error:
+        error.filename = error.filename if error.filename not in (None, str(temporary)) else str(path)
+        raise
     finally:
         temporary.unlink(missing_ok=True)
 

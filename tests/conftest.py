@@ -112,7 +112,7 @@ def _trained_once(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def trained(_trained_once: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A copy of a folder with a finished training in runs/first, to work in."""
     folder = tmp_path / PLACE
-    shutil.copytree(_trained_once, folder)
+    shutil.copytree(_trained_once, folder, symlinks=True)
     monkeypatch.chdir(folder)
     return folder
 

@@ -34,8 +34,8 @@ HOMES = {
     "lightning_fabric": {"training"},
     "torchmetrics": {"training.case_table"},
     "albumentations": {"training.augment", "evaluation.robustness"},
-    "scipy": {"model.surface_distances", "evaluation.statistics"},
-    "matplotlib": {"chart", "evaluation.report", "second_step.report"},
+    "scipy": {"model.surface_distances", "evaluation.statistics", "evaluation.comparison"},
+    "matplotlib": {"chart", "evaluation.report", "evaluation.comparison", "search.report", "second_step.report"},
     "jinja2": {"templates"},
     "sklearn": {"second_step.fitting"},
     "threadpoolctl": {"second_step.fitting"},
@@ -299,6 +299,6 @@ def test_help_does_not_import_torch() -> None:
         "import sys; sys.argv = ['train.py', '--help']; import train; train.main(); assert 'torch' not in sys.modules"
     )
     assert finished.returncode == 0, finished.stderr
-    assert "  data.image_size_px=512                 Height and width of the network" in finished.stdout
-    assert "  trainer.max_epochs=data.epochs         Passes over the training cases." in finished.stdout
+    assert "  data.image_size_px=96                 Height and width of the network" in finished.stdout
+    assert "  trainer.max_epochs=6                  Passes over the training cases." in finished.stdout
     assert "model: unet, unet_small, unet_tiny" in finished.stdout

@@ -125,13 +125,15 @@ def test_tensorboard_shows_curves_the_same_cases_each_epoch_and_hyperparameters(
     log = events(trained / "runs/first")
     assert {"loss", "train/dice", "validation/dice", "train/learning_rate"} <= set(log.Tags()["scalars"])
     assert [event.step for event in log.Scalars("validation/dice")] == [2, 5, 8]
-    assert log.Tags()["images"] == [f"validation/{number}" for number in range(3)]
-    panels = log.Images("validation/0")
+    with (trained / "data/segmentation/montgomery-32/manifest.csv").open(newline="") as file:
+        cases = [row["case_id"] for row in csv.DictReader(file) if row["split"] == "validation"]
+    assert log.Tags()["images"] == [f"radiograph, truth, prediction/{case_id}" for case_id in cases]
+    panels = log.Images(log.Tags()["images"][0])
     assert [panel.step for panel in panels] == [2, 5, 8], "as the scores of the epochs"
     assert (panels[0].width, panels[0].height) == (3 * 32, 32)
     assert "_hparams_/session_start_info" in log.summary_metadata
     final = json.loads((trained / "runs/first/summary.json").read_text())["scores"]["all"]["dice"]["mean"]
-    assert log.Scalars("final/test_dice")[0].value == pytest.approx(final)
+    assert log.Scalars("result/test_dice")[0].value == pytest.approx(final)
 
 
 def test_the_report_opens_offline_and_names_the_worst_case(trained: Path) -> None:
@@ -161,7 +163,7 @@ def test_evaluate_scores_what_training_scored(trained: Path, run: Run) -> None:
     assert (trained / "runs/again/report.html").is_file()
     for path in (trained / "runs/again/overlays").iterdir():
         with Image.open(path) as picture:
-            assert (picture.size, picture.mode) == ((32, 32), "RGB")
+            assert (picture.size, picture.mode) == ((512, 512), "RGB"), "a multiple of the network's 32 px"
     assert len(list((trained / "runs/again/overlays").iterdir())) == 5
 
 

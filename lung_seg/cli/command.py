@@ -4,6 +4,8 @@ import dataclasses
 import json
 import os
 import re
+import shlex
+import shutil
 import subprocess
 import sys
 import threading
@@ -20,17 +22,18 @@ from hydra.errors import HydraException
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
-from lung_seg.cli.error_messages import FAILURE, format_error
+from lung_seg.cli.error_messages import FAILURE, USER_MISTAKE, format_error
 from lung_seg.cli.multirun_table import write_failure
-from lung_seg.cli.schema import ConfigT, key_names, register, settings
+from lung_seg.cli.schema import ConfigT, help_page, key_names, register, settings
 from lung_seg.config import RENAMED_DATA_KEYS, TrainConfig
 from lung_seg.config_field import ConfigGroup
-from lung_seg.environment import CONF_DIR
+from lung_seg.environment import CONF_DIR, as_command
 from lung_seg.errors import FailureError, UserError
 from lung_seg.files import write_text
 
 RANK_VARIABLES = ("RANK", "SLURM_PROCID", "LOCAL_RANK")  # set by torchrun, SLURM and Lightning
 OVERRIDES = Path(".hydra") / "overrides.yaml"  # in the run directory of a training, as Hydra writes it
+LAST = Path("checkpoints") / "last.ckpt"
 FLAGS = ("-m", "--multirun")  # options of Hydra without a value
 CLASS_GROUPS = ("optimizer", "scheduler")  # whose values may name a class
 # Saved overrides besides those of typed keys: a choice of a group, and a plain argument of a class of torch.optim.
@@ -74,6 +77,8 @@ def command(
             except Exception as error:  # the other jobs of a sweep still run
                 code, message = _report_error(error, schema, f"Job {context.job.num}: " if sweeping else "")
                 exit_codes.append(code)
+                if code == USER_MISTAKE and not sweeping:
+                    remove_unused(run_dir)
                 if sweeping:  # stderr of a job on another machine is not seen
                     write_failure(run_dir, message)
                 return None
@@ -90,6 +95,10 @@ def command(
                         raise UserError(f"{argument!r} has a line break.\nGive each argument in one line.")
                 arguments = resumed_arguments(_name_main_value(sys.argv[1:], main_key))
                 sys.argv[1:] = [_quote(argument, verbatim_keys) for argument in arguments]
+                if {"--help", "-h"} & set(arguments):
+                    overrides = [argument for argument in sys.argv[1:] if not argument.startswith("-")]
+                    sys.stdout.write(help_page(name, schema, overrides))
+                    return
                 job()
             except (Exception, KeyboardInterrupt) as error:
                 exit_codes.append(_report_error(error, schema)[0])
@@ -124,17 +133,44 @@ def resumed_arguments(arguments: list[str]) -> list[str]:
     run_dir = Path(given.get("resume", "").partition("=")[2])
     if run_dir == Path():
         return arguments
-    if not (run_dir / "checkpoints" / "last.ckpt").is_file() or not (run_dir / OVERRIDES).is_file():
-        raise UserError(
-            f"resume={run_dir} holds no training to resume: checkpoints/last.ckpt or .hydra/ is missing.\n"
-            "Give the run directory of a training that finished at least one epoch, e.g. resume=runs/train/<time>."
-        )
+    if run_dir.is_symlink():  # runs/train/latest
+        run_dir = run_dir.parent / run_dir.readlink()
+        given["resume"] = f"resume={run_dir}"
+    if not (run_dir / LAST).is_file() or not (run_dir / OVERRIDES).is_file():
+        raise UserError(f"resume={run_dir} {_not_a_training(run_dir)}")
     options = [argument for argument in arguments if argument.startswith("-")]
     directory = {"hydra.run.dir": f"hydra.run.dir={run_dir}"}
-    return [*(_saved_overrides(run_dir) | given | directory).values(), *options]
+    return [*(saved_overrides(run_dir) | given | directory).values(), *options]
 
 
-def _saved_overrides(run_dir: Path) -> dict[str, str]:
+def _not_a_training(path: Path) -> str:
+    """Why a path holds no training to resume, and what to give instead."""
+    if path.parent.name == "checkpoints":
+        directory = as_command("train", f"resume={path.parent.parent}")
+        return f"is a checkpoint; a training is resumed by its run directory.\nResume it: {directory}"
+    found = (last for last in path.glob(f"*/{LAST}") if not last.parents[1].is_symlink())
+    trainings = sorted(found, key=lambda last: last.stat().st_mtime)
+    if trainings:
+        latest = as_command("train", f"resume={trainings[-1].parent.parent}")
+        return f"is a folder of {len(trainings)} trainings.\nResume one of them, e.g. the latest: {latest}"
+    if path.is_dir():
+        return f"holds no training to resume: {LAST} or .hydra/ is missing.\nStart a new training without resume=."
+    return "does not exist.\nGive the run directory of a training, e.g. resume=runs/train/latest"
+
+
+def remove_unused(run_dir: Path) -> None:
+    """Remove a run directory, and the folders above it, in which a refused command wrote nothing."""
+    overrides = HydraConfig.get().overrides
+    if any(line.startswith(("hydra.run.dir=", "output=")) for line in (*overrides.hydra, *overrides.task)):
+        return  # the user's own folder
+    if {path.name for path in run_dir.glob("*")} <= {OVERRIDES.parent.name, ".lock"}:
+        shutil.rmtree(run_dir, ignore_errors=True)
+        with suppress(OSError):  # not empty
+            for folder in run_dir.parents[:-1]:
+                folder.rmdir()
+
+
+def saved_overrides(run_dir: Path) -> dict[str, str]:
     """The overrides of a training by key, renamed ones by their present name, without those of a search it was part of.
 
     Raises:
@@ -153,7 +189,8 @@ def _saved_overrides(run_dir: Path) -> dict[str, str]:
         elif name and group in checked and key not in names:
             raise UserError(
                 f"{run_dir} began with {line}, a key that this version of lung_seg no longer has.\n"
-                f"Resume it with the version that began it, or start a new training from its weights: init={run_dir}"
+                f"Resume it with the version that began it, or start a new training from its weights: "
+                + shlex.quote(f"init={run_dir}")
             )
         if key not in names - set(CLASS_GROUPS) and not HARMLESS.fullmatch(line):
             raise UserError(

@@ -1,7 +1,9 @@
 """One or two lines for every expected error, and the exit code."""
 
 import difflib
+import errno
 import re
+import shutil
 import sys
 from pathlib import Path
 
@@ -38,9 +40,12 @@ def format_error(error: BaseException, keys: list[str]) -> tuple[int, str] | Non
             return USER_MISTAKE, f'{needed}\nInstall it: pip install "lung_seg[train]"'
         case OSError():
             reason = error.strerror or str(error).strip().splitlines()[-1]  # a worker's text is a traceback
-            remedy = "Fix that (disk space, permissions, another folder) and run the same command again"
+            if error.errno == errno.ENOSPC and error.filename:
+                reason += f" ({shutil.disk_usage(_existing(error.filename)).total / 1e9:.1f} GB disk)"
+            then = next(iter(getattr(error, "__notes__", [])), "run the same command again")
+            remedy = f"Fix that (disk space, permissions, another folder); what was saved is kept. Then {then}"
             code = USER_MISTAKE if isinstance(error, PATH_MISTAKES) else FAILURE
-            return code, f"{error.filename or 'A file'}: {reason}.\n{remedy}; what was saved is kept."
+            return code, f"{error.filename or 'A file'}: {reason}.\n{remedy}"
     match type(error).__name__:  # importing torch takes seconds, and submitit is optional
         case "OutOfMemoryError":
             return FAILURE, "The GPU's memory is full.\nLower data.batch_size, data.image_size_px or model."
@@ -56,6 +61,11 @@ def _config_error(error: BaseException, keys: list[str]) -> str:
     if isinstance(error, OverrideParseException):
         return f"{error.override} is not of the form key=value.\n--help lists the keys."
     lines = _nonempty_lines(f"{error}\n{error.__cause__ or ''}")
+    several = re.match(r"Ambiguous value for argument '([^=]+)=(.+)'", lines[0])
+    if several:
+        key, values = several.groups()
+        rule = f"{key}={values} gives {key} several values"
+        return f"{rule}.\nOne job for each: add --multirun. A list: '{key}=[{values}]'."
     unknown = re.match(r"Could not override '(.+)'", lines[0])
     if unknown:
         similar = difflib.get_close_matches(unknown[1], keys, n=1)
@@ -68,6 +78,11 @@ def _config_error(error: BaseException, keys: list[str]) -> str:
     internal = ("full_key:", "object_type=", "reference_type=", "See http")
     kept = [line for line in lines if not line.startswith(internal)]
     return "\n".join([*kept, "--help lists the keys."][:2])
+
+
+def _existing(path: str | Path) -> Path:
+    """The path, or the nearest folder above it that exists."""
+    return next(place for place in (Path(path), *Path(path).absolute().parents) if place.exists())
 
 
 def _nonempty_lines(text: str) -> list[str]:

@@ -8,6 +8,7 @@ from typing import Any
 from hydra.core.hydra_config import HydraConfig
 
 from lung_seg.cli.command import command
+from lung_seg.cli.latest import latest_training
 from lung_seg.config import EvaluateConfig
 from lung_seg.errors import UserError
 
@@ -25,6 +26,14 @@ def main(config: EvaluateConfig, run_dir: Path) -> float:
             raise UserError(
                 f"{key} has no effect: a network is scored at the size that it was trained at.\nLeave it out."
             )
+    if config.compare:
+        return _compare(config.compare, run_dir)
+    if not (config.checkpoint or config.checkpoints):
+        config.checkpoint = str(latest_training() or "") or None
+        if config.checkpoint is None:
+            remedy = "Give checkpoint=runs/train/<time>, or checkpoints=<directory of a sweep>."
+            config.refuse("checkpoint", "needs a checkpoint to score, and there is no runs/train/latest", remedy)
+        print(f"Scoring {config.checkpoint}, the latest training.")
     summaries = evaluate_several(config, run_dir) if config.checkpoints else {"": evaluate(config, run_dir)}
     if is_main_process():
         for folder, summary in summaries.items():
@@ -32,6 +41,23 @@ def main(config: EvaluateConfig, run_dir: Path) -> float:
             print(f"\nReport: {run_dir / folder / 'report.html'}")
             print(f"Scores of each case: {run_dir / folder / 'cases.csv'}")
     return float(next(iter(summaries.values()))["scores"]["all"]["dice"]["mean"])
+
+
+def _compare(folders: list[str], run_dir: Path) -> float:
+    """Compare evaluations with the first of them; returns the difference in mean Dice of the last one."""
+    from lung_seg.evaluation.comparison import compare
+    from lung_seg.evaluation.statistics import interval_text
+
+    rows = [row for row in compare([Path(folder) for folder in folders], run_dir) if row["score"] == "dice"]
+    print(f"\nDice of {rows[0]['cases']} cases\n")
+    for row in rows:
+        print(f"{row['run']}: {row['mean']:.4f} ({interval_text(row, 4)})")
+    for row in rows[1:]:
+        interval = interval_text({"low": row["difference_low"], "high": row["difference_high"]}, 4)
+        print(f"{row['run']} minus the first: {row['difference']:+.4f} ({interval}), p {row['p']:.3g}")
+    print(f"\nAll scores, who is better where: {run_dir / 'comparison.html'}")
+    print(f"As tables: {run_dir / 'comparison.csv'} and comparison.tex")
+    return float(rows[-1]["difference"])
 
 
 def _table(summary: dict[str, Any]) -> Iterator[str]:

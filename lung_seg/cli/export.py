@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from lung_seg.cli.command import command
+from lung_seg.cli.latest import latest_training
 from lung_seg.config import ExportConfig
 
 
@@ -12,7 +13,9 @@ def main(config: ExportConfig, run_dir: Path) -> None:
     from lung_seg.prediction.export import CARD, FILES, export
     from lung_seg.prediction.predictor import SHIPPED
 
-    checkpoint = Path(config.checkpoint) if config.checkpoint else SHIPPED
+    checkpoint = Path(config.checkpoint) if config.checkpoint else latest_training() or SHIPPED
+    if not config.checkpoint:
+        print(f"Exporting {'the included weights' if checkpoint == SHIPPED else f'{checkpoint}, the latest training'}.")
     formats = list(FILES) if config.format == "all" else [config.format]
     for file in export(checkpoint, run_dir, formats, config.half):
         print(

@@ -3,10 +3,12 @@
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from hydra.core.hydra_config import HydraConfig
+
 from lung_seg.cli.command import command
 from lung_seg.config import PredictConfig
 from lung_seg.config_field import as_typed
-from lung_seg.environment import keep_freed_memory
+from lung_seg.environment import as_command, keep_freed_memory
 from lung_seg.errors import FailureError, UserError
 
 if TYPE_CHECKING:
@@ -17,12 +19,18 @@ if TYPE_CHECKING:
 def main(config: PredictConfig, output: Path) -> None:
     """Predict each radiograph; one that cannot be read does not stop the others."""
     from lung_seg.prediction.batch import predict
-    from lung_seg.prediction.inputs import TABLE, printable
+    from lung_seg.prediction.inputs import PAGE, TABLE, printable
 
     keep_freed_memory()
-    outcome = predict(config, output, find_second_step(config))
+    try:
+        outcome = predict(config, output, find_second_step(config))
+    except KeyboardInterrupt:
+        kept = [line for line in HydraConfig.get().overrides.task if not line.startswith(("output=", "skip_existing="))]
+        command = as_command("predict", *kept, f"output={output}", "skip_existing=true")
+        raise KeyboardInterrupt(f"what was saved is kept. Continue with:\n{command}") from None
     predicted = _count(outcome.predicted, "radiograph")
     print(f"\nPredicted {predicted}: masks, overlays and {TABLE} are in {printable(output)}.")
+    print(f"All on one page: {printable(output / PAGE)}")
     if outcome.skipped:
         print(f"Left alone {_count(outcome.skipped, 'radiograph')} predicted by an earlier run.")
     if outcome.replaced:

@@ -5,11 +5,14 @@ are refused before any work starts.
 """
 
 import dataclasses
+import re
+import textwrap
 from collections.abc import Iterator
 from typing import Any, TypeVar
 
+from hydra import compose, initialize_config_dir
 from hydra.core.config_store import ConfigStore
-from omegaconf import MISSING, DictConfig, OmegaConf
+from omegaconf import DictConfig, OmegaConf
 
 from lung_seg.config import (
     EvaluateConfig,
@@ -20,7 +23,8 @@ from lung_seg.config import (
     TrainConfig,
     TuberculosisConfig,
 )
-from lung_seg.config_field import ConfigGroup, rule_text
+from lung_seg.config_field import ConfigGroup, as_typed, rule_text
+from lung_seg.environment import CONF_DIR
 from lung_seg.errors import UserError
 
 ConfigT = TypeVar("ConfigT", bound=ConfigGroup)
@@ -34,19 +38,17 @@ SCHEMAS: dict[str, type[ConfigGroup]] = {
     "tuberculosis": TuberculosisConfig,
     "serve": ServeConfig,
 }
-GROUPS_HELP = """
-== Groups: choose a file of conf/ (data=montgomery, trainer=gpu), which holds its values ==
-$APP_CONFIG_GROUPS
+GROUPS_HELP = """== Groups: choose a file of conf/, e.g. data=montgomery ==
 Several values and --multirun run one job for each: data.batch_size=8,16 --multirun
 """
+HELP_WIDTH, MEANING_COLUMN = 100, 40
 
 
 def register() -> None:
-    """Register the schemas and help pages with Hydra, under the names that ``conf/*.yaml`` use."""
+    """Register the schemas with Hydra, under the names that ``conf/*.yaml`` use."""
     store = ConfigStore.instance()
     for name, schema in SCHEMAS.items():
         store.store(name=f"{name}_schema", node=schema)
-        store.store(group="hydra/help", name=f"{name}_help", node={"app_name": name, "template": _help(name, schema)})
 
 
 def settings(composed: DictConfig, schema: type[ConfigT]) -> ConfigT:
@@ -82,14 +84,17 @@ def _groups(schema: type[ConfigGroup]) -> Iterator[type[ConfigGroup]]:
             yield from _groups(group)
 
 
-def _help(script: str, schema: type[ConfigGroup]) -> str:
-    """The page of ``python <script>.py --help``."""
-    keys = "\n".join(_help_lines(schema))
-    groups = GROUPS_HELP if len(list(_groups(schema))) > 1 else ""
-    return f"""{(schema.__doc__ or "").strip()}
+def help_page(name: str, schema: type[ConfigGroup], overrides: list[str]) -> str:
+    """The page of ``python <name>.py --help``, with the values that the overrides and ``conf/`` give."""
+    with initialize_config_dir(str(CONF_DIR), version_base="1.3"):
+        composed = compose(name, overrides)
+    keys = "\n".join(_help_lines(schema, composed))
+    groups = "\n".join(_group_lines(name))
+    choosing = f"\n{GROUPS_HELP}{groups}\n" if groups else ""
+    return f"""{_wrapped((schema.__doc__ or "").strip())}
 
-  python {script}.py [key=value] ...
-{groups}
+  python {name}.py [key=value] ...
+{choosing}
 == Keys: override any value by key=value ==
 {keys}
 
@@ -97,24 +102,45 @@ def _help(script: str, schema: type[ConfigGroup]) -> str:
 """
 
 
-def _help_lines(schema: type[ConfigGroup]) -> Iterator[str]:
-    """One line per key: name, default, meaning and range."""
+def _group_lines(name: str) -> Iterator[str]:
+    """The groups that a command takes, each with the names of its files."""
+    for entry in OmegaConf.load(CONF_DIR / f"{name}.yaml").defaults:
+        group = "" if isinstance(entry, str) else next(iter(entry))
+        if group and not group.startswith("override "):
+            files = sorted(path.stem for path in (CONF_DIR / group).glob("*.yaml"))
+            yield _wrapped(f"{group}: {', '.join(files)}", "  ", "      ")
+
+
+def _help_lines(schema: type[ConfigGroup], composed: DictConfig) -> Iterator[str]:
+    """Each key with its value, meaning and range."""
     for group in _groups(schema):
         if group.prefix:
-            yield f"\n{group.prefix.rstrip('.')}: {(group.__doc__ or '').strip()}"
+            yield "\n" + _wrapped(f"{group.prefix.rstrip('.')}: {(group.__doc__ or '').strip()}")
         for field in dataclasses.fields(group):
             if field.metadata:
                 rules = rule_text(field.metadata["rules"])
-                assignment = f"{group.prefix}{field.name}={_default_text(field.default)}"
-                yield f"  {assignment:38} {field.metadata['meaning']}" + (f" ({rules})" if rules else "")
+                assignment = f"{group.prefix}{field.name}={_value_text(composed, group.prefix + field.name)}"
+                meaning = field.metadata["meaning"] + (f" ({rules})" if rules else "")
+                if len(assignment) >= MEANING_COLUMN - 3:
+                    yield _wrapped(assignment, "  ", "      ")
+                    assignment = ""
+                yield _wrapped(meaning, f"  {assignment}".ljust(MEANING_COLUMN), " " * MEANING_COLUMN)
 
 
-def _default_text(default: Any) -> str:
-    """A default as it is typed; "…" for a required key, the name of the other key for one that follows it."""
-    if default is None:
-        return "null"
-    if default in (MISSING, dataclasses.MISSING):
+def _value_text(composed: DictConfig, key: str) -> str:
+    """A value as it is typed; "…" for a required key, <time> for the time of the start."""
+    *groups, name = key.split(".")
+    node = OmegaConf.select(composed, ".".join(groups)) if groups else composed
+    if OmegaConf.is_missing(node, name):
         return "…"
-    if isinstance(default, tuple):
-        return str(list(default))
-    return str(default).lower() if isinstance(default, bool) else str(default).strip("${}")
+    if OmegaConf.is_interpolation(node, name):
+        raw = OmegaConf.to_container(node, resolve=False)
+        assert isinstance(raw, dict)
+        if "${now:" in raw[name]:
+            return re.sub(r"\$\{now:.*\}", "<time>", raw[name])
+    value = node[name]
+    return as_typed(OmegaConf.to_container(value) if OmegaConf.is_config(value) else value)
+
+
+def _wrapped(text: str, first: str = "", rest: str = "") -> str:
+    return textwrap.fill(text, HELP_WIDTH, initial_indent=first, subsequent_indent=rest, break_on_hyphens=False)

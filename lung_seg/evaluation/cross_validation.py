@@ -37,7 +37,7 @@ def evaluate_several(config: EvaluateConfig, run_dir: Path) -> dict[str, dict[st
     _check_members(members)
     trainer = make_trainer(config.trainer)
     summaries = {}
-    with translate_errors("what was written is kept."):
+    with translate_errors(lambda: "what was written is kept."):
         if members[0].data.folds and config.data.source == AS_TRAINED:
             summaries[OUT_OF_FOLD] = _evaluate_out_of_fold(members, config, trainer, run_dir / OUT_OF_FOLD)
         ensemble = Ensemble([member.network for member in members]).eval()
@@ -50,7 +50,8 @@ def _checkpoint_paths(given: Any) -> list[Path]:
     """The checkpoints of a list, or of the jobs of a sweep in the order of their numbers."""
     if not isinstance(given, str):
         return [Path(str(path)) for path in given]
-    found = list(Path(given).glob("*/checkpoints/best.ckpt"))
+    jobs = (job for job in Path(given).glob("*") if not job.is_symlink())  # without runs/train/latest
+    found = [best for job in jobs if (best := job / "checkpoints" / "best.ckpt").is_file()]
     if not found:
         raise UserError(
             f"checkpoints={given} is not the directory of a sweep: it holds no <job>/checkpoints/best.ckpt.\n"

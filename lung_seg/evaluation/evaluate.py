@@ -15,8 +15,8 @@ from torch import Tensor, nn
 
 from lung_seg.config import AS_TRAINED, LUNG, SPLITS, UNKNOWN, DataConfig, EvaluateConfig, TrainConfig
 from lung_seg.config_field import flatten
-from lung_seg.draw import Rgb, overlay
-from lung_seg.environment import command_line, git_revision, versions
+from lung_seg.draw import Rgb, enlarge, overlay, with_sides
+from lung_seg.environment import as_command, command_line, git_revision, versions
 from lung_seg.errors import UserError
 from lung_seg.evaluation.report import write_report
 from lung_seg.evaluation.robustness import Robustness, measure_robustness, write_robustness
@@ -114,8 +114,10 @@ def evaluate(config: EvaluateConfig, run_dir: Path) -> dict[str, Any]:
     """
     member = load_member(Path(str(config.checkpoint)))
     trainer = make_trainer(config.trainer)
-    with translate_errors("nothing was written."):
-        return evaluate_network(member.network, str(member.path), [member], config, trainer, run_dir)
+    with translate_errors(lambda: "nothing was written."):
+        path = member.path  # runs/train/<time>/checkpoints/best.ckpt is called by its run
+        name = path.parent.parent.name if path.parent.name == "checkpoints" else path.stem
+        return evaluate_network(member.network, name, [member], config, trainer, run_dir)
 
 
 def load_member(path: Path) -> Member:
@@ -155,7 +157,8 @@ def count_seen(
 def evaluate_training(config: TrainConfig, fitted: Fitted) -> dict[str, Any]:
     """Score the best network of a finished training on the test split and write the evaluation to its run directory."""
     run_dir = fitted.run_dir
-    with translate_errors(f"the network is trained; score it with: python evaluate.py checkpoint={run_dir}"):
+    score_again = as_command("evaluate", f"checkpoint={run_dir}")
+    with translate_errors(lambda: f"the network is trained; score it with: {score_again}"):
         cases = score(fitted.network, fitted.data, fitted.trainer)
     facts: dict[str, Any] = {
         "title": f"{config.data.name}: U-Net with {config.model.base_channels} base channels",
@@ -168,11 +171,16 @@ def evaluate_training(config: TrainConfig, fitted: Fitted) -> dict[str, Any]:
     }
     summary = write_evaluation(run_dir, fitted.data, cases, facts)
     scores = summary["scores"]["all"]
-    metrics = {f"final/test_{name}": scores[name]["mean"] for name in ("dice", "accuracy", "bce")}
-    metrics["final/test_pooled_dice"] = scores["pooled_dice"]
-    metrics["final/validation_dice"] = fitted.facts["validation_dice"]
+    # Named so that TensorBoard sorts these single points behind the curve of the loss.
+    metrics = {f"result/test_{name}": scores[name]["mean"] for name in ("dice", "accuracy", "bce")}
+    metrics["result/test_pooled_dice"] = scores["pooled_dice"]
+    metrics["result/validation_dice"] = fitted.facts["validation_dice"]
+    tensorboard, *others = fitted.trainer.loggers
+    tensorboard.log_hyperparams(flatten(facts["config"]), metrics)
+    for logger in others:
+        logger.log_hyperparams(flatten(facts["config"]))
+        logger.log_metrics(metrics)
     for logger in fitted.trainer.loggers:
-        logger.log_hyperparams(flatten(facts["config"]), metrics)
         logger.finalize("success")
     return summary
 
@@ -291,5 +299,6 @@ def _overlays(datamodule: LungDataModule, cases: list[ScoredCase]) -> dict[str, 
         device = next(case.network.parameters()).device
         with torch.no_grad():
             prediction = predict_mask(case.network(sample.image[None].to(device)))[0, 0].cpu().numpy()
-        overlays[case.row.case_id] = overlay(sample.image[0].numpy(), prediction, (sample.mask[0] == LUNG).numpy())
+        image, (predicted, truth) = enlarge(sample.image[0].numpy(), prediction, (sample.mask[0] == LUNG).numpy())
+        overlays[case.row.case_id] = with_sides(overlay(image, predicted, truth), right_is_left=True, warning="")
     return overlays

@@ -20,6 +20,7 @@ from lung_seg.files import write_text
 from lung_seg.prepared.manifest import TB_LABELS
 from lung_seg.raw.image_file import png_bytes
 from lung_seg.templates import template
+from lung_seg.training.epoch_table import duration_text
 
 _OVERLAY_PX = 640  # twice the displayed width, for high-resolution screens
 
@@ -57,7 +58,7 @@ def write_report(
     with matplotlib.rc_context(STYLE):
         charts, dice_chart = list(_charts(curves)), _dice_chart(cases)
         robustness = list(_robustness_charts(summary.get("robustness") or [], corrupted or {}))
-    filters: dict[str, Any] = {"number": _number, "duration": _duration, "interval": interval_text}
+    filters: dict[str, Any] = {"number": _number, "duration": duration_text, "interval": interval_text}
     page = template(Path(__file__).parent / "report.html.j2", **filters).render(
         summary=summary,
         cases=ordered,
@@ -84,14 +85,6 @@ def _number(value: float | None, digits: int) -> str:
     return f"{value:,.{digits}f}" if value is not None and math.isfinite(value) else "–"
 
 
-def _duration(seconds: float) -> str:
-    """Two units at most: "42 s", "14 min", "3 h 20 min"."""
-    minutes = round(seconds / 60)
-    if seconds < 100:
-        return f"{seconds:.0f} s"
-    return f"{minutes} min" if minutes < 100 else f"{minutes // 60} h {minutes % 60} min"
-
-
 def _charts(curves: Sequence[_Row]) -> Iterator[tuple[str, list[tuple[str, str]], Markup]]:
     """A chart over the epochs of each quantity that was logged: title, (CSS colour, name) of each line, and drawing."""
     for title, colours in _CURVES.items():
@@ -99,7 +92,7 @@ def _charts(curves: Sequence[_Row]) -> Iterator[tuple[str, list[tuple[str, str]]
         axes = figure.add_subplot()
         legend = []
         for key, colour in colours.items():
-            points = [(row["epoch"], row[key]) for row in curves if math.isfinite(row.get(key, math.nan))]
+            points = [(row["epoch"] + 1, row[key]) for row in curves if math.isfinite(row.get(key, math.nan))]
             if points:
                 marker, width = "o" if len(points) < 3 else "", 1.1 if colour == MUTED else 1.8
                 axes.plot(*np.transpose(points), color=colour, marker=marker, markersize=4, linewidth=width)

@@ -18,6 +18,7 @@ Only tensors and plain values are ever unpickled. The description in both is a d
 
 import json
 import pickle
+import shlex
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -27,6 +28,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 
 from lung_seg.config import SPLITS
+from lung_seg.environment import as_command
 from lung_seg.errors import UserError
 from lung_seg.model import DESCRIPTION_KEY
 from lung_seg.model.description import check_description
@@ -34,6 +36,8 @@ from lung_seg.model.unet import UNet
 
 Seen = dict[str, list[str]]  # identities of radiographs in "training" and in "validation"
 
+BEST = Path("checkpoints") / "best.ckpt"  # in a run directory
+EXPORTED = "lungs.safetensors"  # in the folder of an export
 MAX_EXPANSION = 4  # of a .ckpt, which torch writes without compression
 DATA_KEY = "LungDataModule"  # where Lightning puts the data module's state
 # What reading another or a damaged file raises, in torch.load and in the look-ups that follow.
@@ -44,17 +48,30 @@ READ_ERRORS = (
 
 
 def find_checkpoint(path: Path) -> Path:
-    """The checkpoint file itself, or the best one of a run directory.
+    """The checkpoint file itself, the best one of a run directory, or the .safetensors file of an export's folder.
 
     Raises:
         UserError: there is none.
     """
-    for candidate in (path, path / "checkpoints" / "best.ckpt"):
+    path = path.parent / path.readlink() if path.is_symlink() and path.is_dir() else path  # runs/train/latest
+    for candidate in (path, path / BEST, path / EXPORTED):
         if candidate.is_file():
             return candidate
-    raise UserError(
-        f"checkpoint={path} is neither a checkpoint nor a run directory with one.\nTrain first: python train.py"
-    )
+    found = (best for best in path.glob(f"*/{BEST}") if not best.parents[1].is_symlink())
+    trainings = sorted(found, key=lambda best: best.stat().st_mtime)
+    if trainings:
+        example = shlex.quote(f"checkpoint={trainings[-1].parent.parent}")
+        raise UserError(
+            f"checkpoint={path} is a folder of {len(trainings)} trainings.\nGive one, e.g. the latest: {example}"
+        )
+    if (path / BEST.with_name("last.ckpt")).is_file():
+        resume = as_command("train", f"resume={path}")
+        raise UserError(f"checkpoint={path} is a training that has not finished an epoch.\nResume it: {resume}")
+    for onnx in path.glob("*.onnx"):
+        file = shlex.quote(f"checkpoint={onnx}")
+        raise UserError(f"checkpoint={path} holds no PyTorch weights.\npredict.py takes the file: {file}")
+    missing = "is a folder without a checkpoint" if path.is_dir() else "does not exist"
+    raise UserError(f"checkpoint={path} {missing}.\nGive a checkpoint or a run directory; python train.py makes one.")
 
 
 def load_network(path: Path) -> tuple[UNet, dict[str, Any]]:

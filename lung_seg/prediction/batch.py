@@ -16,7 +16,7 @@ from tqdm import tqdm
 
 from lung_seg import __version__
 from lung_seg.config import PredictConfig
-from lung_seg.draw import fit_for_viewing, overlay
+from lung_seg.draw import fit_for_viewing, overlay, with_sides
 from lung_seg.environment import usable_cores
 from lung_seg.errors import UserError
 from lung_seg.files import locked, sha256, write_csv
@@ -38,6 +38,7 @@ from lung_seg.prediction.inputs import (
     safe_cell,
 )
 from lung_seg.prediction.measurements import Box, Measurements, measure, soft_masked, spacing_warning, with_margin
+from lung_seg.prediction.page import write_page
 from lung_seg.prediction.predictor import Prediction, Predictor, SecondStep
 from lung_seg.raw.dicom import is_dicom
 from lung_seg.raw.image_file import Grey, write_png
@@ -112,11 +113,13 @@ def _predict_into(config: PredictConfig, inputs: Inputs, output: Path, second_st
     predicted = _predict_all(todo, predictor, config, output, workers)
     with table.open("a", buffering=1, newline="", encoding="utf-8") as file:  # each row is written when it is finished
         writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
-        for row in tqdm(predicted, total=len(todo), unit="image", disable=not todo):
+        for row in tqdm(predicted, total=len(todo), unit="image", disable=None if todo else True):
             row |= origin
             writer.writerow(row)
             new[row["input"]] = row
-    write_csv(table, COLUMNS, (rows | new).values())
+    rows |= new
+    write_csv(table, COLUMNS, rows.values())
+    write_page(output, rows.values())
     failed, warned = (sum(bool(row.get(column)) for row in new.values()) for column in ("error", "warning"))
     return Outcome(len(new) - failed, len(skipped), len(existing) - len(skipped), warned, failed, inputs.remarks)
 
@@ -227,7 +230,7 @@ def predict_batch(jobs: list[Job], predictor: Predictor, config: PredictConfig, 
             measured = measure(prediction.right, prediction.left, spacing_mm)
             implausible = spacing_warning(measured, radiograph.pixels.shape, spacing_mm, not config.spacing_mm)
             warning = "; ".join(filter(None, [prediction.warning, implausible]))
-            _write_files(job, radiograph.pixels, prediction, measured.box, config, output)
+            _write_files(job, radiograph.pixels, prediction, measured.box, warning, config, output)
             rows[job] = _result_row(job, prediction, measured, warning)
     return [rows[job] for job in jobs]
 
@@ -253,14 +256,15 @@ def _failures_in(rows: dict[Job, Row], job: Job) -> Iterator[None]:
 
 
 def _write_files(
-    job: Job, image: Grey, prediction: Prediction, box: Box | None, config: PredictConfig, output: Path
+    job: Job, image: Grey, prediction: Prediction, box: Box | None, warning: str, config: PredictConfig, output: Path
 ) -> None:
     """Write the requested files of a radiograph, the mask last: where it exists the others do."""
     mask = prediction.mask
     evidence = prediction.finding.picture if prediction.finding else None
     paths = _result_paths(job, config, output, box is not None, evidence is not None)
     if OVERLAY in paths:
-        write_png(paths[OVERLAY], overlay(*fit_for_viewing(image, mask), None))
+        picture = overlay(*fit_for_viewing(image, mask), None)
+        write_png(paths[OVERLAY], with_sides(picture, not prediction.mirrored, printable(warning)))
     if evidence is not None:
         write_png(paths[EVIDENCE], evidence)
     if CROP in paths and box:

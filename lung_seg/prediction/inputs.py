@@ -14,7 +14,7 @@ from lung_seg.errors import UserError
 from lung_seg.raw.dicom import is_image_or_dicom
 
 JSRT_SUFFIX = ".img"  # of its raw files
-TABLE = "predictions.csv"
+TABLE, PAGE = "predictions.csv", "predictions.html"
 TABLE_START = b"input,mask,width_px,height_px,"  # of all versions
 MASK, OVERLAY, EVIDENCE, CROP, LUNGS, SEG = (  # name endings
     *("_mask.png", "_overlay.png", "_evidence.png", "_crop.png", "_lungs.png"),
@@ -50,7 +50,7 @@ def find_inputs(text: str, output: Path) -> Inputs:
 
     Folders are searched recursively for images and DICOM files. Results of predict.py are no radiographs: of a folder
     or pattern, ``output`` and all folders with a table of this program are left out. Paths in a list are relative to
-    the current folder. Files are not opened here, except to recognise DICOM.
+    the current folder; lines that begin with # are comments. Files are not opened here, except to recognise DICOM.
 
     Raises:
         UserError: no file was found.
@@ -65,7 +65,8 @@ def find_inputs(text: str, output: Path) -> Inputs:
             counts = ", ".join(f"{number} {suffix}" for suffix, number in Counter(map(_suffix, others)).most_common())
             remarks.append(f"Passed over {_files(len(others))}: {counts}.")
     elif path.suffix.lower() == ".txt" and path.is_file():
-        found = [Path(line.strip()) for line in _lines(path) if line.strip()]
+        lines = [line.strip() for line in _lines(path)]
+        found = [Path(line) for line in lines if line and (line[0] != "#" or Path(line).exists())]
     elif path.is_file():
         found = [path]
     else:
@@ -138,7 +139,7 @@ def _without_results(files: Iterable[Path], root: Path, output: Path) -> tuple[l
             if folder not in folders:
                 folders[folder] = folder == output or _holds_table(folder)
         holder = next((folder for folder in reversed(above) if folders[folder]), None)
-        is_result = file.name == TABLE or file.name.endswith((MASK, OVERLAY, EVIDENCE, CROP, LUNGS, SEG))
+        is_result = file.name in (TABLE, PAGE) or file.name.endswith((MASK, OVERLAY, EVIDENCE, CROP, LUNGS, SEG))
         if holder is None or (holder == root and not is_result):
             kept.append(file)
         elif holder != output or holder == root:

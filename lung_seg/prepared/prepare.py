@@ -29,7 +29,14 @@ from lung_seg.prepared.plausibility import (
     remarks_by_text,
     set_warnings,
 )
-from lung_seg.prepared.settings import RECORDED_KEYS, read_checked_record, refuse_other_reading, repeat_warnings
+from lung_seg.prepared.settings import (
+    RECORDED_KEYS,
+    read_checked_record,
+    refuse_other_files,
+    refuse_other_place,
+    refuse_other_reading,
+    repeat_warnings,
+)
 from lung_seg.prepared.split import assign_splits
 from lung_seg.raw.case import Case, Listing
 from lung_seg.raw.image_file import Grey, write_png
@@ -58,6 +65,7 @@ def prepare(data: DataConfig) -> Path:
     except UserError as error:
         if not record:
             raise
+        refuse_other_place(data, folder, record, str(error).splitlines()[0])
         refuse_other_reading(data, folder)
         if record["skipped"] and data.on_error == "stop":
             raise UserError(f"{next(iter(record['skipped'].values()))}\n{STOP_REMEDY}") from error
@@ -112,6 +120,8 @@ def _update(data: DataConfig, folder: Path, listing: Listing) -> None:
             f"{len(removed)} cases of {folder} are no longer in data.raw_dir={data.raw_dir}, first {removed[0]}.\n"
             "Restore them, choose another data.name, or delete that folder to prepare it again."
         )
+    if is_current and not is_same:
+        refuse_other_files(data, folder, record, {case.case_id: case.image_path for case in listing.cases})
     if not is_same:
         for remark in listing.remarks:
             log.info(remark)
@@ -245,12 +255,20 @@ def _finish(
     return rows
 
 
+def _size_and_time(path: Path) -> tuple[int, int]:
+    """Size and modification time in ns; zeros for a broken link, which reading reports."""
+    try:
+        return path.stat().st_size, path.stat().st_mtime_ns
+    except OSError:
+        return 0, 0
+
+
 def _fingerprints(cases: list[Case], window: str) -> dict[str, str]:
     """Of each case a hash of its labels, how it is read, and its files' names, sizes and modification times."""
     fingerprints = {}
     for case in cases:
         paths = (case.image_path, *case.mask_paths, *filter(None, [case.bounds_path]))
-        stats = [(path.name, path.stat().st_size, path.stat().st_mtime_ns) for path in paths]
+        stats = [(path.name, *_size_and_time(path)) for path in paths]
         labels: tuple[object, ...] = (case.lung_labels, case.patient_id, case.tb_label, case.age_years, case.sex)
         if case.ignore_value is not None:
             labels = (*labels, case.ignore_value)

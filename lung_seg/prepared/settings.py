@@ -9,11 +9,13 @@ from typing import Any
 from lung_seg.config import DataConfig
 from lung_seg.config_field import as_typed, flatten
 from lung_seg.errors import UserError
-from lung_seg.prepared.store import prepared_folder, read_record, refuse_other_version
+from lung_seg.files import sha256
+from lung_seg.prepared.manifest import read_manifest
+from lung_seg.prepared.store import MANIFEST, prepared_folder, read_record, refuse_other_version
 
 SPLIT_KEYS = ("source", "test_cases", "validation_fraction", "split_seed", "folder")  # fixed once a set is split
 READING_KEYS = ("window", "folder.inverted", "folder.lung_labels")  # a change prepares the cases again
-RECORDED_KEYS = ("name", "image_size_px", "resize", "window", *SPLIT_KEYS)
+RECORDED_KEYS = ("name", "raw_dir", "image_size_px", "resize", "window", *SPLIT_KEYS)
 
 log = logging.getLogger(__name__)
 
@@ -60,6 +62,33 @@ def _differences(data: DataConfig, record: dict[str, Any]) -> dict[str, tuple[st
     before = _defaults(data) | flatten(recorded) if record else now
     compared = [key for key in now if key.partition(".")[0] in RECORDED_KEYS and before[key] != now[key]]
     return {key: (as_typed(before[key]), as_typed(now[key])) for key in compared}
+
+
+def refuse_other_files(data: DataConfig, folder: Path, record: dict[str, Any], raw: dict[str, Path]) -> None:
+    """Raise a UserError if radiographs of another ``data.raw_dir`` would replace those that a set was made from.
+
+    A raw folder may be moved or copied; ``raw`` holds its radiographs by case_id.
+    """
+    before = record.get("raw_dir", data.raw_dir)  # earlier versions recorded none
+    if before == data.raw_dir:
+        return
+    rows = [row for row in read_manifest(folder / MANIFEST) if row.raw_sha256 != sha256(raw[row.case_id])]
+    if rows:
+        raise UserError(
+            f"data.raw_dir={data.raw_dir} has {len(rows)} other radiographs than data.raw_dir={before}, from which "
+            f"{folder} was prepared, first {rows[0].case_id}.\n"
+            "Choose another data.name, or delete that folder to prepare it again."
+        )
+
+
+def refuse_other_place(data: DataConfig, folder: Path, record: dict[str, Any], reason: str) -> None:
+    """Raise a UserError if a ``data.raw_dir`` without radiographs is given for a set that was made from another."""
+    before = record.get("raw_dir", data.raw_dir)
+    if data.raw_dir not in (before, _defaults(data)["raw_dir"]):
+        raise UserError(
+            f"{reason} {folder} was prepared from data.raw_dir={before}.\n"
+            "Correct data.raw_dir, choose another data.name, or leave data.raw_dir out to use that set unchanged."
+        )
 
 
 def _command(data: DataConfig) -> str:

@@ -131,10 +131,21 @@ def _refuse_other_settings(study: optuna.Study, fixed: list[str], space: SearchS
     if begun is None:
         study.set_user_attr("begun", json.dumps(now))
     elif begun != now:
+        before, after = _lines(begun), _lines(now)
+        changes = f"{_listed(before - after)}, now {_listed(after - before)}"
         raise UserError(
-            f"The search in {folder} was begun with other settings: {begun}.\n"
+            f"The search in {folder} was begun with other settings: {changes}.\n"
             "Resume it with the same command, or begin another one with search.name=<name>."
         )
+
+
+def _lines(settings: dict[str, Any]) -> set[str]:
+    """Fixed settings and ranges as key=value."""
+    return {*settings["fixed"], *(f"{key}={values}" for key, values in settings["ranges"].items())}
+
+
+def _listed(settings: set[str]) -> str:
+    return ", ".join(sorted(settings)) or "nothing else"
 
 
 def _enqueue_grid(study: optuna.Study, space: SearchSpace) -> int:
@@ -214,7 +225,7 @@ def _report_best(study: optuna.Study, fixed: list[str], folder: Path) -> None:
     best = study.best_trial
     overrides = [*fixed, *(f"{key}={value}" for key, value in best.params.items())]
     command = shlex.join(["python", "train.py", *overrides])
-    saved, page = write_best(folder, best, command), write_page(study, folder)
+    saved, page = write_best(folder, best, command), write_page(study, folder, fixed, command)
     count = len(finished_trials(study))
     log.info("\nBest of %d trainings: %s, validation Dice %.4f.", count, folder_name(best), best.value)
     log.info("To repeat it (%s): %s", saved, command)

@@ -5,6 +5,7 @@ from typing import Any
 
 import pytorch_lightning as pl
 import torch
+from pytorch_lightning.callbacks import TQDMProgressBar
 from pytorch_lightning.utilities import rank_zero_only
 
 from lung_seg.config import LUNG
@@ -46,18 +47,32 @@ class Throughput(pl.Callback):
         pl_module.log("train/seconds", time.perf_counter() - self.started, logger=False)
 
 
+class ProgressBar(TQDMProgressBar):
+    """A bar of one line, which leaves nothing behind: EpochTable logs the epochs."""
+
+    def __init__(self) -> None:
+        super().__init__(leave=False)
+
+    def get_metrics(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> Any:
+        """The loss of the last batch and the speed."""
+        metrics = super().get_metrics(trainer, pl_module)
+        return {name: metrics[name] for name in ("loss", "images_per_s") if name in metrics}
+
+
 class ValidationPanels(pl.Callback):
-    """Shows the same few validation cases in TensorBoard after each epoch."""
+    """Shows the same few validation cases in TensorBoard after each epoch, by their case_id."""
 
     @rank_zero_only
     def on_validation_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Radiograph, truth and prediction of each, side by side."""
         dataset = trainer.datamodule.dataset("validation")  # type: ignore[attr-defined]
         every = max(1, len(dataset) // PANEL_CASES)
-        for number, position in enumerate(range(0, len(dataset), every)[:PANEL_CASES]):
-            image, mask, _ = dataset[SampleIndex(0, position)]
+        for position in range(0, len(dataset), every)[:PANEL_CASES]:
+            image, mask, row = dataset[SampleIndex(0, position)]
+            case_id = trainer.datamodule.case_id(int(row))  # type: ignore[attr-defined]
             with torch.no_grad():
                 probability = pl_module(image[None].to(pl_module.device))[0, 0].float().sigmoid()
             picture = panel(image[0].numpy(), (mask[0] == LUNG).numpy(), probability.cpu().numpy())
             last_step = trainer.global_step - 1  # as for the epoch's scores
-            trainer.logger.experiment.add_image(f"validation/{number}", picture, last_step, dataformats="HWC")  # type: ignore[union-attr]
+            name = f"radiograph, truth, prediction/{case_id}"
+            trainer.logger.experiment.add_image(name, picture, last_step, dataformats="HWC")  # type: ignore[union-attr]

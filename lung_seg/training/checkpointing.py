@@ -65,9 +65,10 @@ class ResumableEarlyStopping(EarlyStopping):
 
 
 class PreemptionCheckpoint(pl.Callback):
-    """Writes last.ckpt within an epoch: every few steps, and when the process receives SIGTERM or SIGUSR1.
+    """Writes last.ckpt within an epoch: every few steps, and when the process receives SIGINT, SIGTERM or SIGUSR1.
 
-    Clusters and shutdowns send SIGTERM, SLURM also SIGUSR1 some time before the end. Lightning's own handling saves
+    Ctrl-C sends SIGINT, clusters and shutdowns send SIGTERM, SLURM also SIGUSR1 some time before the end. A second
+    Ctrl-C ends the training without saving. Lightning's own handling saves
     nothing, and leaves some of several processes waiting for the others. Without ``every_n_steps``, which counts
     optimizer steps, only the signals make it write.
     """
@@ -81,7 +82,7 @@ class PreemptionCheckpoint(pl.Callback):
         """Install the signal handlers; Lightning restores the previous ones when the training ends."""
         if threading.current_thread() is not threading.main_thread():
             return  # no other thread may
-        for name in ("SIGTERM", "SIGUSR1"):  # Windows lacks the second
+        for name in ("SIGINT", "SIGTERM", "SIGUSR1"):  # Windows lacks the last
             if hasattr(signal, name):
                 signal.signal(getattr(signal, name), self._request_stop)
 
@@ -106,6 +107,8 @@ class PreemptionCheckpoint(pl.Callback):
     on_train_end = on_train_epoch_start  # the resumed run scores the network
 
     def _request_stop(self, signum: int, frame: FrameType | None) -> None:
+        if signum == signal.SIGINT and self.stop_requested:
+            raise KeyboardInterrupt
         self.stop_requested = True
 
     def _any_stop_requested(self, trainer: pl.Trainer) -> bool:

@@ -11,12 +11,12 @@ import torch
 from hydra.errors import InstantiationException
 from hydra.utils import instantiate
 from pytorch_lightning.callbacks import Callback
-from pytorch_lightning.loggers import TensorBoardLogger
 from torch import nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
 from lung_seg.config import TrainConfig
+from lung_seg.environment import as_command
 from lung_seg.errors import UserError
 from lung_seg.files import remove_parts
 from lung_seg.model.checkpoint import Seen, load_network, load_training, start_from
@@ -31,6 +31,7 @@ from lung_seg.training.checkpointing import (
 from lung_seg.training.datamodule import LungDataModule
 from lung_seg.training.epoch_table import MONITORED, EpochTable, read_epochs
 from lung_seg.training.lightning_module import LungSegmenter
+from lung_seg.training.loggers import make_loggers
 from lung_seg.training.recipe import check_recipe, recipe
 from lung_seg.training.restart import is_restarted
 from lung_seg.training.trainer import make_trainer, translate_errors
@@ -103,11 +104,16 @@ def fit(config: TrainConfig, run_dir: Path, extra_callbacks: Sequence[Callback] 
     ]
     if config.patience_epochs:
         callbacks.append(ResumableEarlyStopping(MONITORED, mode="max", patience=config.patience_epochs))
-    # The steps that a killed run logged after its last checkpoint are repeated: TensorBoard drops the earlier points.
-    tensorboard = TensorBoardLogger(run_dir / "tensorboard", "", "", default_hp_metric=False, purge_step=steps_done)
+    loggers = make_loggers(config.logger, run_dir, steps_done)
 
-    trainer = make_trainer(config.trainer, callbacks, [tensorboard])
-    with translate_errors(f"resume from the last checkpoint with: python train.py resume={run_dir}"):
+    trainer = make_trainer(config.trainer, callbacks, loggers)
+
+    def hint() -> str:
+        if not last.exists():
+            return "run the same command again: no step of the training was saved."
+        return f"resume from the last checkpoint with: {as_command('train', f'resume={run_dir}')}"
+
+    with translate_errors(hint):
         trainer.fit(segmenter, data, ckpt_path=last if resume else None, weights_only=True)
 
     # Processes that a cluster started have a run_dir each; Lightning broadcast that of the first one.
@@ -131,7 +137,7 @@ def resumes(config: TrainConfig, run_dir: Path) -> bool:
     if holds_training:
         raise UserError(
             f"{run_dir} holds a training already, and two would mix.\n"
-            f"Resume it by resume={run_dir}, or choose another hydra.run.dir."
+            f"Resume it: {as_command('train', f'resume={run_dir}')}, or choose another hydra.run.dir."
         )
     return False
 

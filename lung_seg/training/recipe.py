@@ -6,6 +6,7 @@ part (the optimizer's state holds its learning rate), or make half a training of
 
 import dataclasses
 import logging
+import shlex
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ from lung_seg.model.precision import choose_precision
 # saves. Epochs and batches are compared as a whole, as steps and cases per step (LungSegmenter.configure_optimizers).
 FREE_GROUPS = ("search.",)
 FREE_KEYS = {
-    "resume", "compile", "checkpoint_every_n_steps",
+    "resume", "compile", "logger", "dry_run", "checkpoint_every_n_steps",
     "data.raw_dir", "data.prepared_dir", "data.download", "data.max_megapixels", "data.on_error", "data.workers",
     "data.epochs", "data.batch_size", "trainer.max_epochs", "trainer.accumulate_grad_batches",
     "trainer.accelerator", "trainer.devices", "trainer.num_nodes", "trainer.strategy", "trainer.benchmark",
@@ -56,10 +57,10 @@ def check_recipe(description: dict[str, Any], config: TrainConfig, run_dir: Path
     if differing:
         shown = "; ".join(_difference(key, saved, ours) for key in differing[:SHOWN])
         more = f"; and {len(differing) - SHOWN} more" if len(differing) > SHOWN else ""
-        overrides = " ".join(_override(key, saved, ours) for key in differing)
+        overrides = shlex.join(_override(key, saved, ours) for key in differing)
         raise UserError(
             f"{run_dir} cannot resume with other settings: {shown}{more}.\n"
-            f"Resume it with {overrides}, or start a new training from its weights: init={run_dir}"
+            f"Resume it with {overrides}, or start a new training from its weights: " + shlex.quote(f"init={run_dir}")
         )
 
 

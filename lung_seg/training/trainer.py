@@ -2,8 +2,9 @@
 
 import dataclasses
 import logging
+import sys
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -18,6 +19,7 @@ from pytorch_lightning.utilities import rank_zero_only
 from lung_seg.config import TrainerConfig
 from lung_seg.errors import FailureError, UserError
 from lung_seg.model.precision import choose_precision
+from lung_seg.training.callbacks import ProgressBar
 from lung_seg.training.checkpointing import AtomicCheckpointIO
 from lung_seg.training.restart import destroy_process_group_at_exit, is_restarted, reinit_process_group
 
@@ -40,10 +42,13 @@ def make_trainer(
             reinit_process_group(settings.accelerator)
     elif SLURMEnvironment.detect():
         plugins.append(SLURMEnvironment(auto_requeue=False))  # else Lightning writes checkpoints to the present folder
+    arguments = dataclasses.asdict(settings) | {"precision": precision}
+    arguments["enable_progress_bar"] &= sys.stdout.isatty()  # in a log each update would be another line
+    bars = [ProgressBar()] if arguments["enable_progress_bar"] else []
     try:
         return pl.Trainer(
-            **dataclasses.asdict(settings) | {"precision": precision},
-            callbacks=list(callbacks),
+            **arguments,
+            callbacks=[*callbacks, *bars],
             logger=list(loggers),
             plugins=plugins,
             use_distributed_sampler=False,  # EpochSampler distributes the cases
@@ -59,18 +64,21 @@ def make_trainer(
 
 
 @contextmanager
-def translate_errors(hint: str) -> Iterator[None]:
+def translate_errors(hint: Callable[[], str]) -> Iterator[None]:
     """Replace errors of Lightning and of torch's workers by ones that end with a hint how to continue."""
     try:
         yield
-    except SystemExit as leaving:  # Lightning's answer to Ctrl-C
-        raise KeyboardInterrupt(hint) from leaving
+    except (SystemExit, KeyboardInterrupt) as leaving:  # Lightning's answer to Ctrl-C is SystemExit
+        raise KeyboardInterrupt(hint()) from leaving
+    except OSError as error:
+        error.add_note(hint())
+        raise
     except RuntimeError as error:  # torch has no more specific class
         if "DataLoader worker" not in str(error):
             raise
         raise FailureError(
             f"{str(error).splitlines()[0].rstrip('. ')}; most often memory, or /dev/shm, was full.\n"
-            f"Lower data.workers (0: the main process loads the cases) or data.batch_size, and {hint}"
+            f"Lower data.workers (0: the main process loads the cases) or data.batch_size, and {hint()}"
         ) from error
 
 

@@ -9,7 +9,7 @@ from hydra import compose, initialize_config_dir
 from hydra.utils import get_class
 from omegaconf import OmegaConf
 
-from lung_seg.cli.schema import key_names, register, settings
+from lung_seg.cli.schema import help_page, key_names, register, settings
 from lung_seg.config import (
     EvaluateConfig,
     ExportConfig,
@@ -71,9 +71,7 @@ def test_runs_that_start_in_the_same_second_have_separate_folders(name: str) -> 
 
 def test_every_key_is_explained() -> None:
     register()
-    from hydra.core.config_store import ConfigStore
-
-    page = OmegaConf.to_container(ConfigStore.instance().repo["hydra"]["help"]["train_help.yaml"].node)["template"]
+    page = help_page("train", TrainConfig, [])
     unexplained = [key for key in key_names(TrainConfig) if key not in page]
     assert not unexplained
 

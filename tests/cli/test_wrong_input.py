@@ -150,8 +150,10 @@ def test_resuming_with_another_network_or_length_is_refused_and_the_run_kept(tra
     words = ("data.name=other, but it began with montgomery", "data.split_seed=5, but it began with 0")
     assert_refused(run("train", "resume=runs/first", *other_split), *words)
     assert not list(trained.glob("data/segmentation/other-*"))
-    words = ("for 9 optimizer steps, now for 27", "trainer.max_epochs=9, but it began with 3", "init=<run directory>")
+    words = ("trainer.max_epochs=9, but it began with 3", "python train.py data=montgomery", "init=runs/first")
     assert_refused(run("train", "resume=runs/first", "trainer.max_epochs=9"), *words)
+    words = ("for 9 optimizer steps, now for 18", "accumulate_grad_batches=2, but it began with 4")
+    assert_refused(run("train", "resume=runs/first", "data.batch_size=2"), *words)
     assert (trained / "runs/first/checkpoints/last.ckpt").read_bytes() == before
 
 

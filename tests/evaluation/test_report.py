@@ -108,7 +108,9 @@ def evaluation() -> dict[str, Any]:
 def test_the_report_needs_nothing_from_the_network(tmp_path: Path) -> None:
     html = write(tmp_path)
     page = Page(html)
-    assert all(address.startswith(("data:image/png;base64,", "#")) for address in page.addresses)
+    links = {address for address in page.addresses if not address.startswith(("data:image/png;base64,", "#"))}
+    assert links == {f"overlays/{case_id}.png" for case_id in OVERLAYS}, "files of its own folder"
+    assert all(f'<a href="{link}">' in html for link in links)
     assert not re.search(r"@import|url\((?!#)", html)
     assert not {"script", "link", "iframe"} & set(page.tags)
     assert [path.name for path in tmp_path.iterdir()] == ["report.html"]

@@ -219,12 +219,12 @@ def test_earlier_results_are_no_radiographs(trained: Path, run: Run) -> None:
     predicted("films", "films/one", crop=True)
     outcome = run("predict", "input=films", CHECKPOINT, "output=films/two", "overlay=false")
     assert "Predicted 2 radiographs" in outcome.out
-    assert outcome.out.splitlines()[-1] == "Left out 7 files of films/one: results of an earlier prediction."
+    assert outcome.out.splitlines()[-1] == "Left out 8 files of films/one: results of an earlier prediction."
     assert find_inputs("films/**/*.png", Path("out")).paths == [Path("films/a.png"), Path("films/ward/b.png")]
     assert len(find_inputs("films/../films", Path("films/two")).remarks) == 1  # on films/one, as above
     Path("films/ward/predictions.csv").write_text("name,age\n")
     assert len(find_inputs("films", Path("out")).paths) == 2
-    with pytest.raises(UserError, match=r"films/one names no radiograph. Left out 7 files of films/one"):
+    with pytest.raises(UserError, match=r"films/one names no radiograph. Left out 8 files of films/one"):
         find_inputs("films/one", Path("out"))
 
 

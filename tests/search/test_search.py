@@ -1,6 +1,7 @@
 """A search resumes, prunes trainings, and leaves its best settings and a page."""
 
 import json
+import re
 import shlex
 from functools import partial
 from pathlib import Path
@@ -47,7 +48,16 @@ def test_the_same_command_resumes_a_search_that_was_killed(trained: Path, run: R
     assert len(table(FOLDER / "sweep.csv")) == 4
     page = (FOLDER / "search.html").read_text()
     assert page.count("complete</td>") == 4  # the interrupted one is left out
-    assert "http" not in page.partition("<script")[0]
+    assert not re.search(r'<script|(?:src|href)="(?:https?:)?//|url\((?!#)', page)
+    assert len(page) < 1_000_000
+    links = re.findall(r'href="([^"#]+)"', page)
+    best_first = sorted(trials(), key=lambda trial: trial.value or -1, reverse=True)[:4]
+    assert sorted(links) == [f"{number}/report.html" for number in range(4)]
+    assert links[0] == f"{best_first[0].user_attrs.get('folder', best_first[0].number)}/report.html"
+    assert all((FOLDER / link).is_file() for link in links)
+    assert "python train.py data=montgomery" in page
+    assert "data.test_cases=5" in page
+    assert "from 12 completed trainings on" in page
     assert run("train", *command, "search.pruning=false").out.count("Trained") == 0
 
 
