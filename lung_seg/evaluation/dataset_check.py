@@ -81,7 +81,9 @@ def check(folder: Path) -> list[Finding]:
             refuse_other_version(folder)
         rows = read_manifest(folder / MANIFEST)
         with ThreadPoolExecutor() as pool:
-            inspected = list(tqdm(pool.map(partial(_inspect, folder), rows), "Checking", len(rows), unit="case"))
+            inspected = list(
+                tqdm(pool.map(partial(_inspect, folder), rows), "Checking", len(rows), unit="case", disable=None)
+            )
         findings = [finding for case in inspected for finding in case.findings]
         findings += [*_extra_files(folder, rows), *_same_radiographs(inspected), *_same_patients(rows)]
         findings += [*_set_findings(folder, inspected), *_outliers(inspected), *_missing_labels(rows)]

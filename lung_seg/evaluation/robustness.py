@@ -112,7 +112,7 @@ def measure_robustness(checkpoint: Path, datamodule: LungDataModule, accelerator
     steps = [(Corruption(UNCHANGED, "", (), lambda _: []), 0.0)]
     steps += [(corruption, severity) for corruption in CORRUPTIONS for severity in corruption.severities]
     table, examples = [], {}
-    for corruption, severity in tqdm(steps, "Robustness", unit=" severities", leave=False):
+    for corruption, severity in tqdm(steps, "Robustness", unit=" severities", leave=False, disable=None):
         transforms = corruption.transforms(severity)
         scores, warned = [], 0
         for row, sample in zip(rows, samples, strict=True):

@@ -148,7 +148,9 @@ def _write(path: Path, folder: Path, encoder: Encoder, predictor: Predictor) -> 
 
     rows = read_manifest(folder / MANIFEST)
     with ThreadPoolExecutor(usable_cores()) as pool:
-        found = list(tqdm(pool.map(features, rows), "Features", len(rows), unit=" radiographs", leave=False))
+        found = list(
+            tqdm(pool.map(features, rows), "Features", len(rows), unit=" radiographs", leave=False, disable=None)
+        )
     radiographs = [radiograph for radiograph in found if radiograph is not None]
     if not radiographs:
         raise UserError(

@@ -66,7 +66,7 @@ def run_study(features: Features, labels: Labels, seeds: int) -> Study:
     names = sorted(set(sources))
     trials = _trials(features, labels, sources, names, seeds)
     number = len(names) ** 2 + (len(names) if len(names) > 1 else 0)
-    progress = tqdm(trials, "Cross-validation", number, leave=False, unit=" trials")
+    progress = tqdm(trials, "Cross-validation", number, leave=False, unit=" trials", disable=None)
     return Study(list(progress), list(_source_trials(features, sources, names)))
 
 
