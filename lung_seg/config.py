@@ -390,7 +390,7 @@ class SecondStepConfig(ConfigGroup, prefix="second_step."):
     label: str = config_field("tb_label", "Column of manifest.csv, or of the table, that holds the label, 0 or 1.")
     table: str | None = config_field(None, "CSV file with a line for each radiograph: film,label.")
     seeds: int = config_field(5, "Repetitions with other folds.", at_least=1, at_most=100)
-    checkpoint: str | None = config_field(None, "Network that finds the lungs; null: shipped weights.")
+    checkpoint: str | None = config_field(None, "Network of the lungs, and the encoder unet; null: shipped weights.")
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -16,7 +16,7 @@ from lung_seg.prepared.manifest import read_manifest
 from lung_seg.prepared.store import MANIFEST, read_case
 from lung_seg.raw.image_file import write_png
 from lung_seg.second_step.classifier import NAME, Classifier, ClassifierFile
-from lung_seg.second_step.encoder import Encoder, both_encoders, efficientnet_encoder, unet_encoder
+from lung_seg.second_step.encoder import SHIPPED_ENCODER, Encoder, both_encoders, efficientnet_encoder, unet_encoder
 from lung_seg.second_step.evidence import evidence_map, evidence_overlay, strong_evidence
 from lung_seg.second_step.features import CONTROLS, LUNGS, Features, normalise, read_features
 from lung_seg.second_step.labels import read_labels
@@ -37,10 +37,10 @@ def analyse(config: TuberculosisConfig, folder: Path, run_dir: Path) -> dict[str
     """
     settings = config.second_step
     table = Path(settings.table) if settings.table else None
-    checkpoint = Path(settings.checkpoint) if settings.checkpoint else SHIPPED
+    checkpoint = Path(settings.checkpoint) if settings.checkpoint else None
     read_labels(read_manifest(folder / MANIFEST), settings.label, table)  # before minutes of work
-    predictor = Predictor(checkpoint, threads=1)
-    encoder = _open_encoder(settings.encoder, checkpoint)
+    predictor = Predictor(checkpoint or SHIPPED, threads=1)
+    encoder = _open_encoder(settings.encoder, checkpoint or SHIPPED_ENCODER)
     features, labels = labelled(read_features(folder, encoder, predictor), settings.label, table)
     study = run_study(features, labels, settings.seeds)
     finding = "tuberculosis" if settings.label == "tb_label" else settings.label

@@ -17,7 +17,7 @@ from lung_seg.raw.image_file import Grey
 from lung_seg.raw.masks import Mask, mask_to_network_input
 from lung_seg.raw.resize import to_network_input, to_original_size
 from lung_seg.second_step.classifier import NAME, ClassifierFile
-from lung_seg.second_step.encoder import Encoder, both_encoders, efficientnet_encoder, unet_encoder
+from lung_seg.second_step.encoder import SHIPPED_ENCODER, Encoder, both_encoders, efficientnet_encoder, unet_encoder
 from lung_seg.second_step.evidence import evidence_map, evidence_overlay
 from lung_seg.second_step.features import averages, normalise
 from lung_seg.second_step.own_encoder import own_encoder
@@ -37,7 +37,7 @@ class Assessor:
     Args:
         classifier: "unet", "efficientnet" or "both" for the included ones, a run directory of tuberculosis.py, or its
             classifier.json.
-        checkpoints: where to look for the U-Net whose encoder the classifier was fitted on, before the shipped weights.
+        checkpoints: where to look for the U-Net whose encoder the classifier was fitted on, before the shipped encoder.
         encoder: the user's encoder that the classifier was fitted on, as module:function.
 
     Raises:
@@ -130,7 +130,7 @@ def _encoder(file: ClassifierFile, path: Path, checkpoints: Sequence[Path | str]
     if file.encoder == "efficientnet":
         return _checked(efficientnet_encoder(), file, path, "other weights of EfficientNet-Lite0")
     of_checkpoint = both_encoders if file.encoder == "both" else unet_encoder
-    for checkpoint in map(Path, [*checkpoints, SHIPPED]):
+    for checkpoint in map(Path, [*checkpoints, SHIPPED_ENCODER]):
         if checkpoint.suffix != ".onnx" and (encoder := of_checkpoint(checkpoint)).digest == file.encoder_sha256:
             return encoder
     raise UserError(

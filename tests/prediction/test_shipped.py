@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from lung_seg import Predictor
+from lung_seg.config import ENCODERS
 from lung_seg.errors import UserError
 from lung_seg.prediction.export import TOLERANCE
 from lung_seg.prediction.predictor import SHIPPED, SHIPPED_ONNX
@@ -42,7 +43,7 @@ def predictor() -> Predictor:
 
 def test_they_are_small_and_come_with_their_card() -> None:
     sizes = {path.name: path.stat().st_size for path in SHIPPED.parent.iterdir()}
-    classifiers = {"tuberculosis_unet.json", "tuberculosis_efficientnet.json", "TUBERCULOSIS_CARD.md"}
+    classifiers = {f"tuberculosis_{name}.json" for name in ENCODERS} | {"encoder.safetensors", "TUBERCULOSIS_CARD.md"}
     assert sizes.keys() == {"lungs.safetensors", "lungs.onnx", "MODEL_CARD.md"} | classifiers
     assert sizes["lungs.safetensors"] < 5_000_000
     assert sizes["lungs.onnx"] < 9_000_000

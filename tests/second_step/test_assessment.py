@@ -13,12 +13,12 @@ from PIL import Image
 
 from lung_seg import Predictor
 from lung_seg.files import sha256
-from lung_seg.prediction.predictor import SHIPPED, Prediction
+from lung_seg.prediction.predictor import Prediction
 from lung_seg.raw.phantom.draw_phantom import draw_phantom
 from lung_seg.raw.radiograph import Radiograph, open_radiograph
 from lung_seg.second_step.assessment import SHIPPED_CLASSIFIERS, Assessor, zone_evidence
 from lung_seg.second_step.classifier import Classifier, ClassifierFile
-from lung_seg.second_step.encoder import unet_encoder
+from lung_seg.second_step.encoder import SHIPPED_ENCODER, unet_encoder
 from lung_seg.second_step.features import LUNGS, radiograph_features
 from lung_seg.second_step.scores import sigmoid
 from tests.conftest import Run
@@ -32,7 +32,9 @@ NUMBERS = 16 + 32 + 64 + 3 * 128  # of the included U-Net's encoder
 def write_classifier(path: Path, **changes: object) -> ClassifierFile:
     rng = np.random.default_rng(0)
     classifier = Classifier(rng.normal(size=NUMBERS) / 100, 0.2, rng.normal(size=NUMBERS))
-    file = ClassifierFile(classifier, "gout", "unet", sha256(SHIPPED), SIZE_PX, "stretch", 1e-3, {"radiographs": 20})
+    file = ClassifierFile(
+        classifier, "gout", "unet", sha256(SHIPPED_ENCODER), SIZE_PX, "stretch", 1e-3, {"radiographs": 20}
+    )
     file = dataclasses.replace(file, **changes)
     file.write(path)
     return file
@@ -56,7 +58,7 @@ def rows_of(folder: str) -> dict[str, dict[str, str]]:
 def test_the_score_is_that_of_the_features_that_the_classifier_was_fitted_on(phantom: np.ndarray) -> None:
     prediction = Predictor(second_step=Assessor("gout.json")).predict(phantom)
     assert prediction.finding
-    features = radiograph_features(phantom, prediction, unet_encoder(SHIPPED))[LUNGS]
+    features = radiograph_features(phantom, prediction, unet_encoder(SHIPPED_ENCODER))[LUNGS]
     classifier = ClassifierFile.read(Path("gout.json")).classifier
     logit = classifier.logits(features[None])
     assert prediction.finding.score == pytest.approx(sigmoid(logit)[0], abs=1e-4)
