@@ -8,17 +8,8 @@ import pytorch_lightning as pl
 
 from lung_seg.config import AS_TRAINED, EvaluateConfig
 from lung_seg.errors import UserError
-from lung_seg.evaluation.evaluate import (
-    RUNTIME_KEYS,
-    Member,
-    count_seen,
-    evaluate_network,
-    evaluation_facts,
-    load_member,
-    score,
-    scoring_datamodule,
-    write_evaluation,
-)
+from lung_seg.evaluation.evaluate import count_seen, evaluate_network, evaluation_facts, score, write_evaluation
+from lung_seg.evaluation.member import RUNTIME_KEYS, Member, load_member, scoring_datamodule
 from lung_seg.model.ensemble import Ensemble
 from lung_seg.training.trainer import make_trainer, translate_errors
 

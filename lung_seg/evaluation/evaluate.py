@@ -4,7 +4,6 @@ import dataclasses
 import json
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,16 +12,16 @@ import pytorch_lightning as pl
 import torch
 from torch import Tensor, nn
 
-from lung_seg.config import AS_TRAINED, LUNG, SPLITS, UNKNOWN, DataConfig, EvaluateConfig, TrainConfig
+from lung_seg.config import LUNG, SPLITS, UNKNOWN, EvaluateConfig, TrainConfig
 from lung_seg.config_field import flatten
 from lung_seg.draw import Rgb, enlarge, overlay, with_sides
 from lung_seg.environment import as_command, command_line, git_revision, versions
-from lung_seg.errors import UserError
+from lung_seg.evaluation.member import Member, load_member, scoring_datamodule
 from lung_seg.evaluation.report import write_report
 from lung_seg.evaluation.robustness import Robustness, measure_robustness, write_robustness
 from lung_seg.evaluation.statistics import CASE_SCORES, DELIVERED_SCORES, ScoredCase, summarise
 from lung_seg.files import write_csv, write_text
-from lung_seg.model.checkpoint import Seen, find_checkpoint, load_network
+from lung_seg.model.checkpoint import Seen
 from lung_seg.model.metrics import COUNTS, overlap_counts, overlap_scores, predict_mask
 from lung_seg.model.surface_distances import surface_distances
 from lung_seg.prediction.postprocess import Probability, clean, mask_at_original_size
@@ -30,7 +29,6 @@ from lung_seg.prediction.quality import dice
 from lung_seg.prepared.store import read_original_mask
 from lung_seg.raw.image_file import write_png
 from lung_seg.raw.partly_known import Labels
-from lung_seg.training.augment import Augment
 from lung_seg.training.case_table import CaseTable
 from lung_seg.training.datamodule import LungDataModule
 from lung_seg.training.dataset import SampleIndex
@@ -38,22 +36,8 @@ from lung_seg.training.epoch_table import read_epochs
 from lung_seg.training.fit import Fitted
 from lung_seg.training.trainer import is_main_process, make_trainer, translate_errors
 
-# Settings of the data that do not change which cases they are.
-RUNTIME_KEYS = {"batch_size", "workers", "raw_dir", "prepared_dir", "max_megapixels"}
-TRAINING_ONLY: dict[str, Any] = {"synthetic_per_epoch": 0, "additional": None, "exclude": None}
 NO_DISTANCES = (math.nan, math.nan, False)  # in mm where the spacing is not known
 SHOWN_CASES = 4  # overlays of this many of the worst cases, and of the best
-
-
-@dataclass(frozen=True)
-class Member:
-    """The network of a checkpoint, the data it was trained on, and what it has seen of them."""
-
-    path: Path
-    network: nn.Module
-    data: DataConfig
-    cases: dict[str, list[str]]  # SHA-256 of each split's prepared files; empty in exports of earlier versions
-    seen: Seen | None  # None: an earlier version kept none
 
 
 class CaseScorer(pl.LightningModule):
@@ -118,14 +102,6 @@ def evaluate(config: EvaluateConfig, run_dir: Path) -> dict[str, Any]:
         path = member.path  # runs/train/<time>/checkpoints/best.ckpt is called by its run
         name = path.parent.parent.name if path.parent.name == "checkpoints" else path.stem
         return evaluate_network(member.network, name, [member], config, trainer, run_dir)
-
-
-def load_member(path: Path) -> Member:
-    """The network of a checkpoint file or of a run directory."""
-    path = find_checkpoint(path)
-    network, description = load_network(path)
-    data = DataConfig.from_plain(description["data"])
-    return Member(path, network, data, description.get("cases", {}), description["seen"])
 
 
 def evaluate_network(
@@ -199,45 +175,6 @@ def evaluation_facts(
         "seed": None,
         "config": dataclasses.asdict(dataclasses.replace(config, data=datamodule.data)),
     }
-
-
-def scoring_datamodule(config: EvaluateConfig, member: Member, split: str) -> LungDataModule:
-    """The cases of a split, or of "all", unchanged or corrupted for a robustness test.
-
-    Raises:
-        UserError: the set is not prepared, or its cases are not those that the checkpoint was trained with.
-    """
-    data = dataclasses.replace(data_to_score(config.data, member.data), **TRAINING_ONLY)
-    datamodule = LungDataModule(data, config.augmentation, seed=0, prepares=False)
-    datamodule.test_splits = SPLITS if split == "all" else (split,)
-    if any(vars(config.augmentation).values()):
-        datamodule.test_augment = Augment(config.augmentation, data.image_size_px)
-    if config.data.source == AS_TRAINED:
-        if not member.cases:
-            raise UserError(
-                f"{member.path} does not hold the cases that it was trained with.\n"
-                "Name the set to score, e.g. data=montgomery data.raw_dir=<folder>."
-            )
-        datamodule.expected_cases = {name: member.cases[name] for name in datamodule.test_splits}
-    return datamodule
-
-
-def data_to_score(given: DataConfig, trained: DataConfig) -> DataConfig:
-    """The data to score, at the image size that the network was trained at.
-
-    Raises:
-        UserError: a setting would have no effect, since the cases are those of the training.
-    """
-    if given.source != AS_TRAINED:
-        return dataclasses.replace(given, image_size_px=trained.image_size_px, resize=trained.resize)
-    default = vars(DataConfig(name=AS_TRAINED, source=AS_TRAINED))
-    changes = {key: value for key, value in vars(given).items() if value != default[key]}
-    if without_effect := sorted(changes.keys() - RUNTIME_KEYS):
-        raise UserError(
-            f"data.{without_effect[0]} has no effect where the cases are those of the training.\n"
-            "Name the set to score as well, e.g. data=montgomery."
-        )
-    return dataclasses.replace(trained, **changes)
 
 
 def score(network: nn.Module, datamodule: LungDataModule, trainer: pl.Trainer) -> list[ScoredCase]:
