@@ -9,11 +9,11 @@ from lung_seg.files import locked, write_csv
 from lung_seg.page.films import REFUSED, WAITING, Film
 from lung_seg.page.opened import OpenedFilm
 from lung_seg.page.review import Review
-from lung_seg.prediction.batch import COLUMNS, Row, measurement_columns, read_table
 from lung_seg.prediction.dicom_seg import write_dicom_seg
 from lung_seg.prediction.inputs import MASK, OVERLAY, SEG, TABLE
 from lung_seg.prediction.measurements import measure
 from lung_seg.prediction.postprocess import LEFT, RIGHT
+from lung_seg.prediction.table import COLUMNS, Row, measurement_columns, read_table
 from lung_seg.raw.dicom import is_dicom
 from lung_seg.raw.image_file import write_png
 

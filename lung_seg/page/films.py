@@ -12,8 +12,9 @@ from typing import Any
 from lung_seg.files import write_csv
 from lung_seg.page.corrections import Corrections
 from lung_seg.page.network import Network
-from lung_seg.prediction.batch import COLUMNS, Row, predict_batch, read_table
+from lung_seg.prediction.batch import predict_batch
 from lung_seg.prediction.inputs import TABLE, Job, find_inputs, name_results, printable
+from lung_seg.prediction.table import COLUMNS, Row, read_table
 
 WAITING, NEW, WARNED, LOOKED, CORRECTED, REFUSED = "waiting", "new", "warned", "looked", "corrected", "refused"
 LOOKED_AT = "looked.csv"

@@ -9,8 +9,9 @@ from typing import Any, TypeVar
 
 from lung_seg.config import ServeConfig
 from lung_seg.environment import usable_cores
-from lung_seg.prediction.batch import Row, made_by
+from lung_seg.prediction.batch import made_by
 from lung_seg.prediction.predictor import Prediction, Predictor, SecondStep
+from lung_seg.prediction.table import Row
 from lung_seg.raw.radiograph import Radiograph, open_radiograph
 
 MAX_WAITING = 256  # radiographs of POST /predict that may wait; more are refused until some are done

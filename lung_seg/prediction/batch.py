@@ -1,15 +1,13 @@
 """Batch prediction: radiographs in; masks, overlays and a table of measurements out, in constant memory."""
 
 import csv
-import dataclasses
 import errno
 from collections import deque
 from collections.abc import Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path, PurePath
-from typing import Any
+from pathlib import Path
 
 import numpy as np
 from tqdm import tqdm
@@ -21,7 +19,6 @@ from lung_seg.environment import usable_cores
 from lung_seg.errors import UserError
 from lung_seg.files import locked, sha256, write_csv
 from lung_seg.prediction.dicom_seg import write_dicom_seg
-from lung_seg.prediction.finding import Finding
 from lung_seg.prediction.inputs import (
     CROP,
     EVIDENCE,
@@ -35,28 +32,18 @@ from lung_seg.prediction.inputs import (
     find_inputs,
     name_results,
     printable,
-    safe_cell,
 )
-from lung_seg.prediction.measurements import Box, Measurements, measure, soft_masked, spacing_warning, with_margin
+from lung_seg.prediction.measurements import Box, measure, soft_masked, spacing_warning, with_margin
 from lung_seg.prediction.page import write_page
 from lung_seg.prediction.predictor import Prediction, Predictor, SecondStep
+from lung_seg.prediction.table import COLUMNS, Row, error_row, read_table, result_row
 from lung_seg.raw.dicom import is_dicom
 from lung_seg.raw.image_file import Grey, write_png
 from lung_seg.raw.radiograph import Radiograph, open_radiograph
 
-COLUMNS = (
-    *("input", "mask", "width_px", "height_px"),
-    *(field.name for field in dataclasses.fields(Measurements) if field.name != "box"),
-    *(f"box_{name}" for name in Box._fields),
-    *("quality", "warning", "error"),
-    *("tb_score", "tb_zones", "tb_text"),  # of the second step; empty without it
-    *("weights", "settings"),  # what made the mask
-)
 CROP_MARGIN = 0.05  # around the box of the lungs, as a fraction of its longer side
 HASH_DIGITS = 12  # of the SHA-256 of weights
 BATCHES_AHEAD = 8  # per worker: finished batches that may wait for a slower one before them
-
-Row = dict[str, Any]  # by column; columns left out are empty
 
 
 @dataclass(frozen=True)
@@ -142,33 +129,6 @@ def made_by(predictor: Predictor, config: PredictConfig) -> Row:
     }
 
 
-def read_table(path: Path) -> dict[str, Row]:
-    """The complete rows of predictions.csv by their input, the last one of each; empty if the file does not exist.
-
-    Raises:
-        UserError: the file has other columns, so it would be overwritten.
-    """
-    if not path.is_file():
-        return {}
-    try:
-        with path.open(newline="", encoding="utf-8") as file:
-            reader = csv.DictReader(file)
-            rows, columns = list(reader), tuple(reader.fieldnames or COLUMNS)
-    except (csv.Error, UnicodeDecodeError):
-        rows, columns = [], ()
-    if columns != COLUMNS:
-        raise UserError(f"{path} has other columns than predict.py writes.\nMove it away, or give another output=.")
-    return {row["input"]: row for row in rows if _is_complete(row)}
-
-
-def _is_complete(row: Row) -> bool:
-    """Whether a row was not cut short by a killed process, and its mask lies in the output folder."""
-    if None in row or None in row.values():
-        return False
-    mask = PurePath(row["mask"])
-    return not mask.is_absolute() and ".." not in mask.parts
-
-
 def _is_done(job: Job, rows: Mapping[str, Row], config: PredictConfig, output: Path) -> bool:
     """Whether all requested files of a radiograph exist, and its mask is not older than the radiograph."""
     row = rows.get(job.name)
@@ -231,7 +191,7 @@ def predict_batch(jobs: list[Job], predictor: Predictor, config: PredictConfig, 
             implausible = spacing_warning(measured, radiograph.pixels.shape, spacing_mm, not config.spacing_mm)
             warning = "; ".join(filter(None, [prediction.warning, implausible]))
             _write_files(job, radiograph.pixels, prediction, measured.box, warning, config, output)
-            rows[job] = _result_row(job, prediction, measured, warning)
+            rows[job] = result_row(job, prediction, measured, warning)
     return [rows[job] for job in jobs]
 
 
@@ -244,15 +204,15 @@ def _failures_in(rows: dict[Job, Row], job: Job) -> Iterator[None]:
     try:
         yield
     except UserError as error:
-        rows[job] = _error_row(job, error)
+        rows[job] = error_row(job, error)
     except MemoryError:
-        rows[job] = _error_row(job, UserError(f"{job.path} needs more memory than this machine has free."))
+        rows[job] = error_row(job, UserError(f"{job.path} needs more memory than this machine has free."))
     except OSError as error:
         if error.errno != errno.ENAMETOOLONG:
             raise
-        rows[job] = _error_row(job, UserError(f"{job.path} has a name too long for those of its results."))
+        rows[job] = error_row(job, UserError(f"{job.path} has a name too long for those of its results."))
     except Exception as error:
-        rows[job] = _error_row(job, UserError(f"{job.path} cannot be predicted: {type(error).__name__}."))
+        rows[job] = error_row(job, UserError(f"{job.path} cannot be predicted: {type(error).__name__}."))
 
 
 def _write_files(
@@ -274,33 +234,3 @@ def _write_files(
     if SEG in paths:
         write_dicom_seg(paths[SEG], job.path, prediction.right, prediction.left)
     write_png(paths[MASK], mask.astype(np.uint8) * np.uint8(255))
-
-
-def _result_row(job: Job, prediction: Prediction, measured: Measurements, warning: str) -> Row:
-    height_px, width_px = prediction.right.shape
-    return {
-        "input": job.name,
-        "mask": safe_cell(Path(f"{job.stem}{MASK}").as_posix()),
-        "width_px": width_px,
-        "height_px": height_px,
-        **measurement_columns(measured),
-        "quality": round(prediction.quality, 4),
-        "warning": printable(warning),
-        **(_finding_columns(prediction.finding) if prediction.finding else {}),
-    }
-
-
-def measurement_columns(measured: Measurements) -> Row:
-    """The columns of a mask's measurements."""
-    numbers = dataclasses.asdict(measured)
-    box: Box | None = numbers.pop("box")
-    return numbers | ({f"box_{name}": value for name, value in box._asdict().items()} if box else {})
-
-
-def _finding_columns(finding: Finding) -> Row:
-    zones = " ".join(f"{zone}={evidence:+.3f}" for zone, evidence in finding.zones.items())
-    return {"tb_score": finding.score, "tb_zones": zones, "tb_text": printable(finding.text)}
-
-
-def _error_row(job: Job, error: UserError) -> Row:
-    return {"input": job.name, "error": printable(" ".join(str(error).splitlines()))}

@@ -18,8 +18,9 @@ import lung_seg.prediction.predictor
 from lung_seg import Predictor
 from lung_seg.config import PredictConfig
 from lung_seg.errors import UserError
-from lung_seg.prediction.batch import Outcome, predict, read_table
+from lung_seg.prediction.batch import Outcome, predict
 from lung_seg.prediction.inputs import find_inputs
+from lung_seg.prediction.table import read_table
 from lung_seg.raw.radiograph import Radiograph, open_radiograph
 from tests.conftest import Run
 from tests.layouts import draw_chest, write_dicom, write_image
