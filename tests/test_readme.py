@@ -3,6 +3,7 @@
 import math
 import re
 import shlex
+import shutil
 import subprocess
 import tomllib
 from pathlib import Path
@@ -69,12 +70,16 @@ TWO_PROCESSES = "python train.py trainer=ddp_cpu trainer.devices=2"  # tests/tes
 CORRECTIONS = (  # tests/page/test_learning.py runs it
     "python train.py experiment=corrections data.raw_dir=runs/serve/corrections init=lung_seg/weights/lungs.safetensors"
 )
+ADDITIONAL = (  # tests/raw/test_partly_known.py has the two sets that it needs
+    "python train.py data=montgomery data.additional=data/segmentation/films-512 data.additional_repeats=4 "
+    "loss.outside_weight=3"
+)
 ALL_FOLDS = "python evaluate.py checkpoints=runs/multirun/<time>"
 BENCHMARK = "python benchmarks/throughput.py"
 # The two lines of set-up, .ci/run; the wheel, tests/test_package.py; the image, tests/test_docker.py.
 NOT_SCRIPTS = ("pip install ", "docker ", "tensorboard ", "[ $? -eq 130 ]", BENCHMARK)
 
-ELSEWHERE = (TWO_PROCESSES, CORRECTIONS)
+ELSEWHERE = (TWO_PROCESSES, CORRECTIONS, ADDITIONAL)
 TRAININGS = [
     line for line in scripts("train") if "<time>" not in line and "search=" not in line and line not in ELSEWHERE
 ]
@@ -87,11 +92,14 @@ def data(workplace: Path) -> Path:
     write_shenzhen(workplace / "data" / "raw", cases=16)
     write_folder(workplace / "my_radiographs", cases=16)
     write_folder(workplace / "COVID-QU-Ex/Train/Normal", cases=16)
+    write_folder(workplace / "films", cases=16)
+    shutil.copytree(workplace / "films" / "masks", workplace / "films" / "outlines")
+    (workplace / "films" / "masks").rename(workplace / "films" / "lungs")
     covid = workplace / "COVID-QU-Ex/Train/Normal"
     (covid / "masks").rename(covid / "lung masks")
     for mask in (covid / "lung masks").iterdir():
         mask.rename(mask.with_stem(mask.stem.removesuffix("_mask")))
-    for mask in (workplace / "my_radiographs" / "masks").iterdir():
+    for mask in [*(workplace / "my_radiographs" / "masks").iterdir(), *(workplace / "films" / "lungs").iterdir()]:
         mask.rename(mask.with_stem(f"{mask.stem.removesuffix('_mask')}_mask"))
     return workplace
 
@@ -141,6 +149,7 @@ def test_every_extra_that_is_named_exists() -> None:
 def test_the_commands_that_other_tests_run_are_still_there() -> None:
     assert TWO_PROCESSES in scripts("train")
     assert CORRECTIONS in scripts("train")
+    assert ADDITIONAL in scripts("train")
     assert ALL_FOLDS in scripts("evaluate")
 
 
@@ -210,6 +219,7 @@ def write_inputs(folder: Path) -> None:
     """What the commands and examples of predicting name."""
     write_image(folder / "xray.png", draw_chest(1, 60, 50)[0])
     write_image(folder / "radiographs" / "ward" / "1.png", draw_chest(2, 60, 50)[0])
+    write_image(folder / "films" / "images" / "1.png", draw_chest(9, 60, 50)[0])
     write_dicom(folder / "scan.dcm", draw_chest(3, 60, 50)[0])
     write_dicom(folder / "studies" / "1.dcm", draw_chest(4, 60, 50)[0])
     write_image(folder / "NIH/images_001/images/00000001_000.png", draw_chest(5, 60, 50)[0])
@@ -300,7 +310,7 @@ def test_commands_within_a_sentence_compose(command: str) -> None:
 
 def test_the_container_is_given_settings_of_predict() -> None:
     register()
-    (command,) = (line for line in COMMANDS if line.startswith("docker run"))
+    (command,) = (line for line in COMMANDS if line.startswith("docker run") and "--entrypoint" not in line)
     overrides = command.partition(" lung_seg ")[2].split()
     with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
         assert settings(compose("predict", overrides), PredictConfig).input == "/radiographs"

@@ -50,8 +50,8 @@ def main(config: TrainConfig, run_dir: Path) -> float:
             _refuse_other_length(config, run_dir)
         if is_main_process() and not resuming:
             save_settings(config, run_dir)
-        context = HydraConfig.get()
-        is_of_sweep = context.mode == RunMode.MULTIRUN or "hydra.mode=RUN" in context.overrides.hydra
+        # A job of several processes runs by itself, beside the file of its sweep.
+        is_of_sweep = HydraConfig.get().mode == RunMode.MULTIRUN or (run_dir.parent / "multirun.yaml").exists()
         if is_main_process() and not is_of_sweep:
             link_latest(run_dir)
         if resuming and (run_dir / "summary.json").exists():
