@@ -133,7 +133,7 @@ def test_kaggle(place: Path, origin: Path, tmp_path: Path, monkeypatch: pytest.M
     assert len(pictures(notebook)) == 1
     assert not warned(notebook)
 
-    run_dir = (place / "work" / "runs" / "train" / "latest").resolve()
+    (run_dir,) = (path for path in (place / "work" / "runs" / "train").iterdir() if not path.is_symlink())
     assert (run_dir / "checkpoints" / "best.ckpt").is_file()
     assert (run_dir / "report.html").is_file()
     summary = json.loads((run_dir / "summary.json").read_text())
@@ -164,7 +164,7 @@ def test_local(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     notebook = read("local.ipynb")
     with executed(notebook, place):
         pass
-    run_dir = (place / "work" / "runs" / "train" / "latest").resolve()
+    (run_dir,) = (path for path in (place / "work" / "runs" / "train").iterdir() if not path.is_symlink())
     assert (run_dir / "checkpoints" / "best.ckpt").is_file()
     assert (run_dir / "report.html").is_file()
     assert len(pictures(notebook)) == 4

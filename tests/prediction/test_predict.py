@@ -358,10 +358,10 @@ def test_cleaning_can_be_switched_off(films: Path, run: Run, monkeypatch: pytest
     ("arguments", "words"),
     [
         (("input=nowhere",), ("input=nowhere", "names no radiograph")),
-        (("input=",), ("input= names no radiograph",)),
+        (("input=",), ("input= is empty",)),
         ((), ("input", "is not set")),
-        (("input=films/a.png", "checkpoint=nowhere"), ("nowhere", "neither")),
-        (("input=films/a.png", "checkpoint=5"), ("checkpoint=5", "neither")),
+        (("input=films/a.png", "checkpoint=nowhere"), ("checkpoint=nowhere", "does not exist")),
+        (("input=films/a.png", "checkpoint=5"), ("checkpoint=5", "does not exist")),
         (("input=films/a.png", "checkpoint=films/a.png"), ("no whole checkpoint",)),
         (("input=films/a.png", "batch_size=0"), ("batch_size=0", "at least 1")),
         (("input=films/a.png", "skip_exsiting=true"), ("skip_exsiting", "Did you mean")),

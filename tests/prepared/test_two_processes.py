@@ -143,7 +143,7 @@ def test_a_reader_waits_while_another_process_prepares_the_set_again(place, star
     draw_masks_anew()
     start(lambda: preparing.prepare(MONTGOMERY), preparing, "_prepare_case")
 
-    module = opened(dataclasses.replace(MONTGOMERY, raw_dir="nowhere"))
+    module = opened(dataclasses.replace(MONTGOMERY, raw_dir=DataConfig.raw_dir))
 
     assert WAITING.exists()
     for number, row in enumerate(module.rows):

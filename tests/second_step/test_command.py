@@ -58,7 +58,7 @@ def test_the_study_of_two_hospitals(raw: Path, run: Run) -> None:
         (["second_step.encoder=resnet"], "second_step.encoder=resnet must be one of unet | efficientnet"),
         (
             ["second_step.checkpoint=nothing.ckpt"],
-            "checkpoint=nothing.ckpt is neither a checkpoint nor a run directory",
+            "checkpoint=nothing.ckpt does not exist.",
         ),
         (["second_step.label=nodule"], "second_step.label=nodule is no column of manifest.csv"),
     ],

@@ -249,7 +249,7 @@ def test_a_checkpoint_knows_the_radiographs_it_has_seen(prepared):
 
 def test_a_prepared_set_can_move_to_another_place(prepared, tmp_path):
     shutil.copytree(Path(prepared.prepared_dir), tmp_path / "elsewhere")
-    module = make_datamodule(prepared, prepared_dir=str(tmp_path / "elsewhere"), raw_dir="nowhere")
+    module = make_datamodule(prepared, prepared_dir=str(tmp_path / "elsewhere"), raw_dir=DataConfig.raw_dir)
 
     assert module.rows == read_manifest(make_datamodule(prepared).folder / "manifest.csv")
 

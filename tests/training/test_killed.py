@@ -105,7 +105,9 @@ def assert_as_if_never_stopped(whole: Path, resumed: Path) -> None:
     for tag in ("loss", "train/dice", "validation/dice", "train/learning_rate"):
         drawn = [[(point.step, point.value) for point in log.Scalars(tag)] for log in logs]
         assert drawn[0] == drawn[1], f"the curve {tag}: none twice, none missing"
-    panels = [[(panel.step, panel.encoded_image_string) for panel in log.Images("validation/0")] for log in logs]
+    panels = [
+        [(panel.step, panel.encoded_image_string) for panel in log.Images(log.Tags()["images"][0])] for log in logs
+    ]
     assert panels[0] == panels[1]
     scores = ("epoch", "step", "train/loss", "train/dice", "validation/dice")
     rows = [[[row[name] for name in scores] for row in table(run / "metrics.csv")] for run in (whole, resumed)]

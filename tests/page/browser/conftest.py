@@ -166,7 +166,7 @@ def film_bytes(seed: int, height_px: int = 240, width_px: int = 300) -> bytes:
     return bytes(cv2.imencode(".png", draw_phantom(seed, height_px, width_px).image)[1])
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     if CHROMIUM is None:
         pytest.skip("needs chromium (apt-get install chromium): the page is not tested in a browser")
@@ -181,7 +181,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     server.kill()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def browser() -> Iterator[Browser]:
     with sync_playwright() as started:
         browser = started.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
@@ -189,7 +189,7 @@ def browser() -> Iterator[Browser]:
         browser.close()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def context(browser: Browser) -> BrowserContext:
     return browser.new_context(viewport={"width": 1280, "height": 800})
 
