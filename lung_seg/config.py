@@ -347,7 +347,7 @@ class ServeConfig(ConfigGroup):
     def prediction(self) -> PredictConfig:
         """The settings of predict.py that give the same masks."""
         return PredictConfig(
-            input=self.input or "",
+            input=self.input or self.output,  # what was dropped there
             output=self.output,
             checkpoint=self.checkpoint,
             tuberculosis=self.tuberculosis,

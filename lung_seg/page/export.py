@@ -12,6 +12,7 @@ from lung_seg.page.review import Review
 from lung_seg.prediction.dicom_seg import write_dicom_seg
 from lung_seg.prediction.inputs import MASK, OVERLAY, SEG, TABLE
 from lung_seg.prediction.measurements import measure
+from lung_seg.prediction.page import write_page
 from lung_seg.prediction.postprocess import LEFT, RIGHT
 from lung_seg.prediction.table import COLUMNS, Row, measurement_columns, read_table
 from lung_seg.raw.dicom import is_dicom
@@ -36,6 +37,7 @@ def export(review: Review, dicom_seg: bool) -> tuple[Path, int]:
             rows[film.job.name] = _write(OpenedFilm(film, review.films), folder, dicom_seg)
             review.events.send("message", {"text": f"Exporting: {number} of {len(films)} films."})
         write_csv(folder / TABLE, COLUMNS, rows.values())
+        write_page(folder, list(rows.values()))
     return folder, len(films)
 
 

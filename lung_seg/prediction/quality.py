@@ -95,7 +95,7 @@ def expected_dice(probability: Probability, mask: Mask) -> float:
 def dice(first: Mask, second: Mask) -> float:
     """Dice of two masks of one size; 1 if both are empty."""
     total = np.count_nonzero(first) + np.count_nonzero(second)
-    return 2 * np.count_nonzero(first & second) / total if total else 1.0
+    return float(2 * np.count_nonzero(first & second) / total) if total else 1.0
 
 
 def features(image: Grey, right: Mask, left: Mask) -> dict[str, float]:

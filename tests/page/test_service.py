@@ -84,7 +84,7 @@ def test_the_client_of_the_docs_reads_the_answer(films: Path, capfd: pytest.Capt
         )
     first, second = done.stdout.splitlines()
     lungs = Predictor(NETWORK).predict("films/a.png")
-    assert first.startswith(f"a.png {lungs.right.sum()} {lungs.left.sum()} {lungs.quality:.2}")
+    assert first.startswith(f"a.png {lungs.right.sum()} {lungs.left.sum()} {round(lungs.quality, 4)}")
     assert second.startswith("corrupt.png cannot be read as an image")
 
 

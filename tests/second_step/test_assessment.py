@@ -106,7 +106,7 @@ def test_predict_writes_what_python_returns_and_evidence_in_the_lungs_only(phant
     away[rows.min() - 4 : rows.max() + 5, columns.min() - 4 : columns.max() + 5] = False  # the contour lies in here
     assert not coloured[away].any()
     assert coloured[prediction.mask].mean() > 0.5
-    plain = overlay(phantom, prediction.mask).astype(int)
+    plain = overlay(phantom, prediction.mask, None).astype(int)
     assert (picture[~prediction.mask] == plain[~prediction.mask]).all()
 
     again = run("predict", "input=xray.png", "output=out", "tuberculosis=gout.json", "skip_existing=true")
