@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from lung_seg.prediction.predictor import Prediction
+from lung_seg.second_step.analysis import read_labels
 from lung_seg.second_step.classifier import ClassifierFile
 from tests.conftest import Run
 from tests.second_step.radiographs import few_fits, write_two_hospitals
@@ -20,7 +21,7 @@ SMALL = ("data.raw_dir=raw", "data.image_size_px=64", "data.test_cases=4", "hydr
 def raw(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
     few_fits(monkeypatch)
-    monkeypatch.setattr("lung_seg.second_step.labels.MIN_PATIENTS", 6)
+    monkeypatch.setitem(read_labels.__globals__, "MIN_PATIENTS", 6)
     write_two_hospitals(tmp_path / "raw")
     return tmp_path
 

@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from lung_seg.errors import UserError
+from lung_seg.second_step.analysis import read_labels
 from lung_seg.second_step.own_encoder import own_encoder
 from tests.conftest import Run
 from tests.second_step.radiographs import few_fits, write_two_hospitals
@@ -129,7 +130,7 @@ def test_other_weights_or_code_have_another_digest() -> None:
 
 def test_a_study_with_ones_own_encoder_and_its_classifier(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     few_fits(monkeypatch)
-    monkeypatch.setattr("lung_seg.second_step.labels.MIN_PATIENTS", 6)
+    monkeypatch.setitem(read_labels.__globals__, "MIN_PATIENTS", 6)
     monkeypatch.setattr("lung_seg.second_step.scores.RESAMPLES", 20)
     write_two_hospitals(Path("raw"))
     small = (

@@ -10,7 +10,7 @@ export class Review {
    *   saving(saver, message); error(message) }
    */
   constructor(api, clock, on) {
-    Object.assign(this, { api, clock, on, film: null, opened: null, detail: null });
+    Object.assign(this, { api, clock, on, film: null, opened: null, detail: null, timesAsked: 0 });
     this.unsaved = new Map(); // opened films that were left before they were saved
     this.histories = new Map(); // steps of films seen before, which fit as long as their revision is the same
   }
@@ -42,8 +42,9 @@ export class Review {
   /** Load the facts of the film again, as after a change of its mask. */
   async refreshDetail(signal = this.loading.signal) {
     const { film } = this;
+    const asked = ++this.timesAsked;
     const detail = await this.api.film(film.id, { signal });
-    if (this.film !== film) return;
+    if (this.film !== film || asked !== this.timesAsked) return; // an earlier answer may come after a later one
     detail.header ??= this.detail?.header; // what was asked for stays until another film is opened
     this.detail = detail;
     this.on.detail();
