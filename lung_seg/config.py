@@ -56,7 +56,6 @@ class FolderConfig(ConfigGroup, prefix="data.folder."):
     bounds_dir: str = config_field(
         "", "Folder of masks that contain the lungs: outside is background, inside lung or not known."
     )
-
     add_dir: str | None = config_field(None, "Another folder with images/ and masks/, whose cases are added.")
 
     def __post_init__(self) -> None:

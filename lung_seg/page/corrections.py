@@ -11,9 +11,10 @@ from pathlib import Path
 from typing import Any
 
 from lung_seg.files import remove_parts, sha256, write_csv
-from lung_seg.page.label_map import Labels, dice, read_labels, write_labels
+from lung_seg.page.label_map import Labels, read_labels, write_labels
 from lung_seg.prediction.inputs import printable
 from lung_seg.prediction.predictor import mirror
+from lung_seg.prediction.quality import dice
 from lung_seg.raw.image_file import write_png
 from lung_seg.raw.radiograph import Radiograph
 
@@ -83,7 +84,7 @@ class Corrections:
                 "file": printable(path),
                 "sha256": earlier.get("sha256") or sha256(path),
                 "weights": weights,
-                "dice_before_after": round(dice(before, after), 4),
+                "dice_before_after": round(dice(before > 0, after > 0), 4),
                 "seconds": round(float(earlier.get("seconds") or 0) + seconds, 1),
                 "time": now.isoformat(timespec="seconds"),
                 # No revision occurs twice, even after a removal and a new start: a tab of before cannot overwrite.

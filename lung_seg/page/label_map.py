@@ -91,13 +91,6 @@ def run_lengths(labels: Labels) -> list[int]:
     return np.stack([flat[starts].astype(np.int64), lengths], axis=1).ravel().tolist()
 
 
-def dice(first: Labels, second: Labels) -> float:
-    """Dice of the lungs of two label maps, right and left not told apart; 1 where both are empty."""
-    one, other = first > 0, second > 0
-    total = np.count_nonzero(one) + np.count_nonzero(other)
-    return 2 * np.count_nonzero(one & other) / total if total else 1.0
-
-
 def measure_lungs(labels: Labels, spacing_mm: Spacing | None) -> dict[str, Any]:
     """Area and box of each lung, as JSON."""
     measured = {}

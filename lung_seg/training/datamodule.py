@@ -1,6 +1,7 @@
 """The LightningDataModule: a prepared set as batches."""
 
 import dataclasses
+import logging
 import weakref
 from functools import cached_property
 from pathlib import Path
@@ -30,6 +31,8 @@ from lung_seg.training.dataset import (
     SampleIndex,
     TrainingSamples,
 )
+
+log = logging.getLogger(__name__)
 
 MAX_WORKERS = 8  # a core augments a 512 px sample in a few ms: eight feed a GPU
 MAX_RANGE_CASES = 2000  # enough for the reference ranges; each takes half a millisecond
@@ -237,14 +240,17 @@ def _read_excluded(path: str | None, rows: list[Row]) -> set[str]:
     if path is None:
         return set()
     try:
-        excluded = set(Path(path).read_text(encoding="utf-8").split("\n")) - {""}
+        excluded = {line.strip() for line in Path(path).read_text(encoding="utf-8").splitlines()} - {""}
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"data.exclude={path} cannot be read.\nName a text file with a case id per line.") from error
-    if excluded.isdisjoint(row.case_id for row in rows):
+    unknown = sorted(excluded - {row.case_id for row in rows})
+    if len(unknown) == len(excluded):
         raise UserError(
             f"data.exclude={path} names none of the cases, which are called like {rows[0].case_id}.\n"
             "Write a case id per line, as in manifest.csv."
         )
+    if unknown:
+        log.warning("%d lines of data.exclude=%s name no case, first %s.", len(unknown), path, unknown[0])
     return excluded
 
 

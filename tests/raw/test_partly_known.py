@@ -171,12 +171,13 @@ ADDED = ("data.additional=sets/own-64", "data.additional_repeats=2", "hydra.run.
 
 
 def test_another_set_is_trained_on_as_well_and_listed_cases_are_not(two_sets: Path, run: Run) -> None:
-    (two_sets / "left_out.txt").write_text("MCUCXR_0003_0\np01_1\np01_2\n")
+    (two_sets / "left_out.txt").write_text("MCUCXR_0003_0\r\np01_1\r\np01_2\r\nnobody\r\n")
     settings = (*MAIN, f"data.image_size_px={SIZE_PX}", *TRAINING, *QUIET, *ADDED, "data.exclude=left_out.txt")
 
     outcome = run("train", *settings)
 
     assert outcome.code == 0, outcome.err
+    assert "1 lines of data.exclude=left_out.txt name no case, first nobody." in outcome.out + outcome.err
     with (two_sets / "sets" / f"montgomery-{SIZE_PX}" / "manifest.csv").open(newline="") as file:
         train = [row for row in csv.DictReader(file) if row["split"] == "train"]
     kept = [row for row in train if row["case_id"] != "MCUCXR_0003_0"]
