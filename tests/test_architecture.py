@@ -34,7 +34,7 @@ HOMES = {
     "lightning_fabric": {"training"},
     "torchmetrics": {"training.case_table"},
     "albumentations": {"training.augment", "evaluation.robustness"},
-    "scipy": {"model.surface_distances", "evaluation.statistics", "evaluation.comparison"},
+    "scipy": {"model.surface_distances", "evaluation.statistics", "evaluation.comparison", "page.comparison"},
     "matplotlib": {"chart", "evaluation.report", "evaluation.comparison", "search.report", "second_step.report"},
     "jinja2": {"templates"},
     "sklearn": {"second_step.fitting"},

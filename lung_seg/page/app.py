@@ -37,12 +37,11 @@ def create_app(review: Review, token: str | None = None) -> FastAPI:
         redoc_url=None,
         lifespan=lifespan,
     )
-    sessions = Sessions()
-    app.add_middleware(Access, sessions=sessions, host=review.config.host, token=token)
+    app.state.review, app.state.sessions = review, Sessions()
+    app.add_middleware(Access, sessions=app.state.sessions, host=review.config.host, token=token)
     _report_errors(app)
-    service.add_routes(app, review.network)
-    film_routes.add_routes(app, review, sessions)
-    learning_routes.add_routes(app, review)
+    for routes in (service, film_routes, learning_routes):
+        app.include_router(routes.router)
 
     @app.get("/", include_in_schema=False)
     def index() -> FileResponse:

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.stats import bootstrap
 
 SCORE = "delivered_dice"  # of the masks as they are written
 CORRECTED, ADDED = "folder", "added"  # sources in cases.csv: corrections, and the user's own set they are mixed with
@@ -72,9 +73,10 @@ def compare(old: Path, new: Path) -> Comparison:
 
 
 def interval(values: NDArray[np.float64]) -> tuple[float, float]:
-    """95 % bootstrap interval of the mean (Efron 1979); of a single value it is that value."""
-    draws = np.random.default_rng(0).integers(len(values), size=(RESAMPLES, len(values)))
-    low, high = np.quantile(values[draws].mean(axis=1), (0.025, 0.975))
+    """95 % percentile bootstrap interval of the mean (Efron 1979); of a single value it is that value."""
+    if len(values) == 1:
+        return round(float(values[0]), 4), round(float(values[0]), 4)
+    low, high = bootstrap((values,), np.mean, n_resamples=RESAMPLES, method="percentile", rng=0).confidence_interval
     return round(float(low), 4), round(float(high), 4)
 
 

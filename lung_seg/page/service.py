@@ -4,39 +4,45 @@ from base64 import b64encode
 from html import escape
 from typing import Annotated, Any, Literal
 
-from fastapi import FastAPI, File, UploadFile
+from fastapi import APIRouter, File, Request, UploadFile
 from fastapi.responses import HTMLResponse
 
 from lung_seg import __version__
 from lung_seg.errors import UserError
 from lung_seg.page.label_map import measure_lungs, run_lengths, to_labels
 from lung_seg.page.network import Network
+from lung_seg.page.state import CurrentNetwork
 from lung_seg.page.uploads import Uploads, safe_name, temporary_file
 from lung_seg.raw.image_file import png_bytes
 
 MaskFormat = Literal["rle", "png", "none"]
 
 
-def add_routes(app: FastAPI, network: Network) -> None:
-    """Add the routes for programs to the application."""
+router = APIRouter()
 
-    @app.get("/health", tags=["programs"])
-    def health() -> dict[str, str]:
-        """Whether the server answers, and what with."""
-        return {"status": "ok", "version": __version__, "weights": network.digest[:8]}
 
-    @app.post("/predict", tags=["programs"])
-    async def predict(file: Annotated[Uploads, File()], mask: MaskFormat = "rle") -> dict[str, Any]:
-        """Predict radiographs: areas and boxes of both lungs, quality, warning, and the mask.
+@router.get("/health", tags=["programs"])
+def health(network: CurrentNetwork) -> dict[str, str]:
+    """Whether the server answers, and what with."""
+    return {"status": "ok", "version": __version__, "weights": network.digest[:8]}
 
-        The mask is "rle": label, length, label, length … row by row, with the labels 0, 1 (right lung) and 2 (left
-        lung); or "png": base64 of a PNG of these labels.
-        """
-        return {"results": [await network.run(_predict, network, upload, mask) for upload in file]}
 
-    @app.get("/docs", include_in_schema=False)
-    def docs() -> HTMLResponse:
-        return HTMLResponse(_interface_page(app.openapi()))
+@router.post("/predict", tags=["programs"])
+async def predict(
+    file: Annotated[Uploads, File()], network: CurrentNetwork, mask: MaskFormat = "rle"
+) -> dict[str, Any]:
+    """Predict radiographs: areas and boxes of both lungs, quality, warning, and the mask.
+
+    The mask is "rle": label, length, label, length … row by row, with the labels 0, 1 (right lung) and 2 (left
+    lung); or "png": base64 of a PNG of these labels.
+    """
+    return {"results": [await network.run(_predict, network, upload, mask) for upload in file]}
+
+
+@router.get("/docs", include_in_schema=False)
+def docs(request: Request) -> HTMLResponse:
+    """What the interface takes and answers, as a page."""
+    return HTMLResponse(_interface_page(request.app.openapi()))
 
 
 def _predict(network: Network, upload: UploadFile, mask: MaskFormat) -> dict[str, Any]:
