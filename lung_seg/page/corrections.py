@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from lung_seg.files import remove_parts, sha256, write_csv
-from lung_seg.page.label_map import Labels, read_labels, write_labels
+from lung_seg.page.label_map import LabelMap, read_labels, write_labels
 from lung_seg.prediction.inputs import printable
 from lung_seg.prediction.predictor import mirror
 from lung_seg.prediction.quality import dice
@@ -48,7 +48,7 @@ class Corrections:
         """When the case was saved; 0 if it was not."""
         return int(self.row(case).get("revision") or 0)
 
-    def read(self, case: str, mirrored: bool) -> Labels | None:
+    def read(self, case: str, mirrored: bool) -> LabelMap | None:
         """The corrected mask as the radiograph is stored; None without one."""
         path = self.mask_path(case)
         if not path.is_file():
@@ -57,7 +57,14 @@ class Corrections:
         return mirror(labels) if mirrored else labels
 
     def save(
-        self, case: str, path: Path, radiograph: Radiograph, before: Labels, after: Labels, seconds: float, weights: str
+        self,
+        case: str,
+        path: Path,
+        radiograph: Radiograph,
+        before: LabelMap,
+        after: LabelMap,
+        seconds: float,
+        weights: str,
     ) -> dict[str, Any]:
         """Save the corrected mask of a radiograph; returns its row of corrections.csv.
 

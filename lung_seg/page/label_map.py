@@ -19,29 +19,29 @@ from lung_seg.raw.image_file import Spacing
 from lung_seg.raw.masks import Mask
 from lung_seg.raw.resize import to_network_input, to_original_size
 
-Labels = NDArray[np.uint8]
+LabelMap = NDArray[np.uint8]
 
 SIDES_AT_PX = 512  # which lung a pixel belongs to is decided at this size
 # Orange and blue. Their brightest channels are equal, so that a reader of masks without labels sees one value.
 PALETTE = (0, 0, 0, 255, 146, 43, 45, 180, 255)
 
 
-def to_labels(right: Mask, left: Mask) -> Labels:
+def to_labels(right: Mask, left: Mask) -> LabelMap:
     """The label map of two lungs (H, W) that do not overlap."""
     return right.view(np.uint8) * np.uint8(RIGHT) + left.view(np.uint8) * np.uint8(LEFT)
 
 
-def label_lungs(mask: Mask, mirrored: bool) -> Labels:
+def label_lungs(mask: Mask, mirrored: bool) -> LabelMap:
     """The label map of a mask of both lungs (H, W): each pixel belongs to the nearest lung."""
     height_px, width_px = mask.shape
     upright = mirror(mask) if mirrored else mask
     small = to_network_input(upright.view(np.uint8) * np.uint8(255), SIDES_AT_PX, "stretch") >= 128
     sides = to_original_size(nearest_lung_map(small), height_px, width_px, "stretch", cv2.INTER_NEAREST)
-    labels: Labels = (mirror(sides) if mirrored else sides) * mask
+    labels: LabelMap = (mirror(sides) if mirrored else sides) * mask
     return labels
 
 
-def decode_labels(content: bytes, compressed: bool, height_px: int, width_px: int) -> Labels:
+def decode_labels(content: bytes, compressed: bool, height_px: int, width_px: int) -> LabelMap:
     """A label map (height_px, width_px) from its bytes, row by row, of which no more are unpacked than it needs.
 
     Raises:
@@ -67,7 +67,7 @@ def decode_labels(content: bytes, compressed: bool, height_px: int, width_px: in
     return labels
 
 
-def write_labels(path: Path, labels: Labels) -> None:
+def write_labels(path: Path, labels: LabelMap) -> None:
     """Write a PNG whose palette indices are the labels, atomically."""
     picture = Image.fromarray(labels, "P")
     picture.putpalette(PALETTE)
@@ -77,13 +77,13 @@ def write_labels(path: Path, labels: Labels) -> None:
         temporary.write_bytes(content.getvalue())
 
 
-def read_labels(path: Path) -> Labels:
+def read_labels(path: Path) -> LabelMap:
     """Read what ``write_labels`` wrote."""
     with Image.open(path, formats=["PNG"]) as picture:
         return np.array(picture)
 
 
-def run_lengths(labels: Labels) -> list[int]:
+def run_lengths(labels: LabelMap) -> list[int]:
     """A label map, row by row, as value, length, value, length …"""
     flat = labels.ravel()
     starts = np.concatenate([[0], np.flatnonzero(np.diff(flat)) + 1])
@@ -91,7 +91,7 @@ def run_lengths(labels: Labels) -> list[int]:
     return np.stack([flat[starts].astype(np.int64), lengths], axis=1).ravel().tolist()
 
 
-def measure_lungs(labels: Labels, spacing_mm: Spacing | None) -> dict[str, Any]:
+def measure_lungs(labels: LabelMap, spacing_mm: Spacing | None) -> dict[str, Any]:
     """Area and box of each lung, as JSON."""
     measured = {}
     for name, label in (("right", RIGHT), ("left", LEFT)):

@@ -10,7 +10,7 @@ from PIL import Image
 
 from lung_seg.draw import fit_within
 from lung_seg.page.films import Film, Films
-from lung_seg.page.label_map import Labels, label_lungs
+from lung_seg.page.label_map import LabelMap, label_lungs
 from lung_seg.prediction.inputs import EVIDENCE
 from lung_seg.prediction.predictor import Prediction
 from lung_seg.raw.image_file import Grey, png_bytes
@@ -36,7 +36,7 @@ class OpenedFilm:
         return open_full_depth(self.film.job.path, self.radiograph.pixels, settings.inverted, settings.max_megapixels)
 
     @cached_property
-    def network_mask(self) -> Labels:
+    def network_mask(self) -> LabelMap:
         """The label map of the mask that the network, or predict.py, left in the output folder."""
         with Image.open(self._films.output / str(self.film.row["mask"]), formats=["PNG"]) as picture:
             mask = np.asarray(picture) > 0
@@ -48,7 +48,7 @@ class OpenedFilm:
         return self._films.network.predict(self.radiograph)
 
     @property
-    def current_mask(self) -> Labels:
+    def current_mask(self) -> LabelMap:
         """The corrected mask, or that of the network."""
         corrected = self._films.corrections.read(self.film.case, self.radiograph.mirrored)
         return self.network_mask if corrected is None else corrected
