@@ -27,6 +27,11 @@ ENCODER_RULE = " | ".join((*ENCODERS, "module:function"))
 RESIZE_MODES = ("stretch", "letterbox")
 MIN_SECOND_STEP_PX = 64  # at 32 the deepest level of an encoder has one cell, for both lungs
 RENAMED_DATA_KEYS = {"phantoms_beside": "synthetic_per_epoch"}  # keys of earlier versions
+# Keys whose values are files and folders: a resume follows those inside the current folder, others if they are given.
+PATH_KEYS = (
+    *("data.raw_dir", "data.prepared_dir", "data.additional", "data.exclude"),
+    *("data.folder.image_dir", "data.folder.mask_dir", "data.folder.bounds_dir", "data.folder.add_dir"),
+)
 AUTO_PRECISION = "auto: bf16-mixed on hardware with bf16 arithmetic, else 32-true"
 
 

@@ -62,6 +62,11 @@ def as_command(script: str, *arguments: str) -> str:
     return shlex.join(["python", f"{script}.py", *arguments])
 
 
+def is_outside(path: str) -> bool:
+    """Whether a path, without following links, is outside the current folder."""
+    return not Path(os.path.abspath(path)).is_relative_to(Path.cwd())  # noqa: PTH100 - resolve would follow links
+
+
 def usable_cores() -> int:
     """Cores that the scheduler or taskset allows this process to use; all cores where this is unknown."""
     if hasattr(os, "sched_getaffinity"):

@@ -18,7 +18,7 @@ import torch
 from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from lung_seg.cli.command import resumed_arguments
+from lung_seg.cli.resume import resumed_arguments
 from lung_seg.model.checkpoint import load_network
 from lung_seg.training import callbacks
 from tests.conftest import SMALL, Run

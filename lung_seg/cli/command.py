@@ -4,7 +4,6 @@ import dataclasses
 import json
 import os
 import re
-import shlex
 import shutil
 import subprocess
 import sys
@@ -15,7 +14,6 @@ from itertools import pairwise
 from pathlib import Path
 
 import hydra
-import yaml
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException
@@ -24,27 +22,16 @@ from omegaconf import DictConfig, OmegaConf
 
 from lung_seg.cli.error_messages import FAILURE, USER_MISTAKE, format_error
 from lung_seg.cli.multirun_table import write_failure
+from lung_seg.cli.resume import OVERRIDES, resumed_arguments
 from lung_seg.cli.schema import ConfigT, help_page, key_names, register, settings
-from lung_seg.config import RENAMED_DATA_KEYS, TrainConfig
 from lung_seg.config_field import ConfigGroup
-from lung_seg.environment import CONF_DIR, as_command
+from lung_seg.environment import CONF_DIR
 from lung_seg.errors import FailureError, UserError
 from lung_seg.files import write_text
 
-RANK_VARIABLES = ("RANK", "SLURM_PROCID", "LOCAL_RANK")  # set by torchrun, SLURM and Lightning
-OVERRIDES = Path(".hydra") / "overrides.yaml"  # in the run directory of a training, as Hydra writes it
-LAST = Path("checkpoints") / "last.ckpt"
+# The number of a process and that of all processes, as torchrun, SLURM and Lightning set them.
+RANK_VARIABLES = {"RANK": "WORLD_SIZE", "SLURM_PROCID": "SLURM_NTASKS", "LOCAL_RANK": "WORLD_SIZE"}
 FLAGS = ("-m", "--multirun")  # options of Hydra without a value
-CLASS_GROUPS = ("optimizer", "scheduler")  # whose values may name a class
-# Saved overrides besides those of typed keys: a choice of a group, and a plain argument of a class of torch.optim.
-HARMLESS = re.compile(
-    r"[+~]{0,2}(?!hydra)[a-z_]+=(null|[\w-]+|\[[\w,-]*\])"
-    r"|[+~]{0,2}(optimizer|scheduler)\.(_target_=torch\.optim\.\w+(\.\w+)?|[a-zA-Z]\w*(=[\w.,+\[\]() -]*)?)"
-)
-LIST_EVENTS = (
-    yaml.StreamStartEvent, yaml.StreamEndEvent, yaml.DocumentStartEvent, yaml.DocumentEndEvent,
-    yaml.SequenceStartEvent, yaml.SequenceEndEvent,
-)  # fmt: skip
 
 Function = Callable[[ConfigT, Path], float | None]
 
@@ -86,6 +73,9 @@ def command(
         def script() -> None:
             os.environ["HYDRA_FULL_ERROR"] = "1"  # errors are raised here, instead of printed by Hydra
             os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")  # its import would query the package index
+            for rank, processes in RANK_VARIABLES.items():
+                if os.environ.get(processes, "1") == "1":  # left over from something else: this process is the only one
+                    os.environ.pop(rank, None)
             register()
             threading.excepthook = _thread_excepthook
             exit_codes.clear()
@@ -121,43 +111,6 @@ def _name_main_value(arguments: list[str], main_key: str) -> list[str]:
     return arguments
 
 
-def resumed_arguments(arguments: list[str]) -> list[str]:
-    """With ``resume=<run dir>``: the overrides saved with that run, then the new ones, in the same run directory.
-
-    A resumed run thus composes the same configuration; a key that is given again wins.
-
-    Raises:
-        UserError: the directory holds no training that can be resumed.
-    """
-    given = _by_key(arguments)
-    run_dir = Path(given.get("resume", "").partition("=")[2])
-    if run_dir == Path():
-        return arguments
-    if run_dir.is_symlink():  # runs/train/latest
-        run_dir = run_dir.parent / run_dir.readlink()
-        given["resume"] = f"resume={run_dir}"
-    if not (run_dir / LAST).is_file() or not (run_dir / OVERRIDES).is_file():
-        raise UserError(f"resume={run_dir} {_not_a_training(run_dir)}")
-    options = [argument for argument in arguments if argument.startswith("-")]
-    directory = {"hydra.run.dir": f"hydra.run.dir={run_dir}"}
-    return [*(saved_overrides(run_dir) | given | directory).values(), *options]
-
-
-def _not_a_training(path: Path) -> str:
-    """Why a path holds no training to resume, and what to give instead."""
-    if path.parent.name == "checkpoints":
-        directory = as_command("train", f"resume={path.parent.parent}")
-        return f"is a checkpoint; a training is resumed by its run directory.\nResume it: {directory}"
-    found = (last for last in path.glob(f"*/{LAST}") if not last.parents[1].is_symlink())
-    trainings = sorted(found, key=lambda last: last.stat().st_mtime)
-    if trainings:
-        latest = as_command("train", f"resume={trainings[-1].parent.parent}")
-        return f"is a folder of {len(trainings)} trainings.\nResume one of them, e.g. the latest: {latest}"
-    if path.is_dir():
-        return f"holds no training to resume: {LAST} or .hydra/ is missing.\nStart a new training without resume=."
-    return "does not exist.\nGive the run directory of a training, e.g. resume=runs/train/latest"
-
-
 def remove_unused(run_dir: Path) -> None:
     """Remove a run directory, and the folders above it, in which a refused command wrote nothing."""
     overrides = HydraConfig.get().overrides
@@ -168,58 +121,6 @@ def remove_unused(run_dir: Path) -> None:
         with suppress(OSError):  # not empty
             for folder in run_dir.parents[:-1]:
                 folder.rmdir()
-
-
-def saved_overrides(run_dir: Path) -> dict[str, str]:
-    """The overrides of a training by key, renamed ones by their present name, without those of a search it was part of.
-
-    Raises:
-        UserError: this version lacks a key.
-    """
-    saved: dict[str, str] = {}
-    names = set(key_names(TrainConfig))
-    checked = {name.partition(".")[0] for name in names if "." in name}
-    for key, line in _by_key(_read_overrides(run_dir / OVERRIDES)).items():
-        group, _, name = key.partition(".")
-        if group == "search":
-            continue
-        if group == "data" and name in RENAMED_DATA_KEYS:
-            line = line.replace(name, RENAMED_DATA_KEYS[name], 1)
-            key = f"data.{RENAMED_DATA_KEYS[name]}"
-        elif name and group in checked and key not in names:
-            raise UserError(
-                f"{run_dir} began with {line}, a key that this version of lung_seg no longer has.\n"
-                f"Resume it with the version that began it, or start a new training from its weights: "
-                + shlex.quote(f"init={run_dir}")
-            )
-        if key not in names - set(CLASS_GROUPS) and not HARMLESS.fullmatch(line):
-            raise UserError(
-                f"{run_dir / OVERRIDES} has {line!r:.100}, which could run code.\n"
-                "If you trust it, delete that line and give it with the command."
-            )
-        saved[key] = line
-    return saved
-
-
-def _read_overrides(path: Path) -> list[str]:
-    """The lines of overrides.yaml, a list of texts; nothing else is made of it, as somebody else may have written it.
-
-    Raises:
-        UserError: it is no such list.
-    """
-    try:
-        lines = []
-        for event in yaml.parse(path.read_text(encoding="utf-8"), yaml.SafeLoader):
-            is_plain = not getattr(event, "anchor", None) and not getattr(event, "tag", None)
-            if not is_plain or not isinstance(event, (yaml.ScalarEvent, *LIST_EVENTS)):
-                raise ValueError(f"a {type(event).__name__}")
-            if isinstance(event, yaml.ScalarEvent):
-                lines.append(event.value)
-        return lines
-    except (yaml.YAMLError, ValueError) as error:
-        raise UserError(
-            f"{path} is no list of settings.\nRestore it, or start a new training from its weights."
-        ) from error
 
 
 def save_settings(config: ConfigGroup, run_dir: Path) -> None:
@@ -268,11 +169,6 @@ def _run_in_subprocess(name: str, overrides: list[str], run_dir: Path) -> float 
         raise FailureError(f"its processes ended with code {finished.returncode}.")
     summary = json.loads((run_dir / "summary.json").read_text(encoding="utf-8"))
     return float((summary["training"] or {}).get("validation_dice", summary["scores"]["all"]["dice"]["mean"]))
-
-
-def _by_key(overrides: list[str]) -> dict[str, str]:
-    """Overrides by the key they set, add (+) or delete (~); the last of each key wins."""
-    return {line.partition("=")[0].lstrip("+~"): line for line in overrides if not line.startswith("-")}
 
 
 def _report_error(error: BaseException, schema: type[ConfigT], job_name: str = "") -> tuple[int, str]:

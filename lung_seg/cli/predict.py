@@ -33,6 +33,8 @@ def main(config: PredictConfig, output: Path) -> None:
     print(f"All on one page: {printable(output / PAGE)}")
     if outcome.skipped:
         print(f"Left alone {_count(outcome.skipped, 'radiograph')} predicted by an earlier run.")
+    if outcome.shared:
+        print(f"Another process has predicted {_count(outcome.shared, 'radiograph')} of them, or does so now.")
     if outcome.replaced:
         print(f"{outcome.replaced} of them replaced masks of other weights or settings.")
     if outcome.warned:

@@ -11,8 +11,9 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import OmegaConf
 
-from lung_seg.cli.command import OVERRIDES, command, remove_unused, save_settings, saved_overrides
+from lung_seg.cli.command import command, remove_unused, save_settings
 from lung_seg.cli.latest import link_latest
+from lung_seg.cli.resume import OVERRIDES, saved_overrides
 from lung_seg.config import TrainConfig
 from lung_seg.environment import as_command, keep_freed_memory
 from lung_seg.errors import UserError

@@ -106,6 +106,7 @@ def load_network(path: Path) -> tuple[UNet, dict[str, Any]]:
 def load_training(path: Path) -> tuple[int, dict[str, Any]]:
     """Optimizer steps that led to a training's checkpoint, and the checkpoint's description."""
     try:
+        _check_expansion(path)
         checkpoint = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
         return int(checkpoint["global_step"]), dict(checkpoint[DESCRIPTION_KEY])
     except READ_ERRORS as error:
@@ -158,10 +159,7 @@ def _read(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
             description = json.loads(file.metadata()[DESCRIPTION_KEY])
             seen = description.get("seen")
             return weights, description | {"seen": seen if isinstance(seen, dict) else None}
-    with zipfile.ZipFile(path) as file:
-        unpacked_bytes = sum(entry.file_size for entry in file.infolist())
-    if unpacked_bytes > MAX_EXPANSION * path.stat().st_size:
-        raise ValueError(f"it unpacks to {unpacked_bytes} bytes")
+    _check_expansion(path)
     checkpoint = torch.load(path, map_location="cpu", weights_only=True)
     state, data, description = checkpoint["state_dict"], checkpoint[DATA_KEY], checkpoint[DESCRIPTION_KEY]
     weights = {name.removeprefix("network."): value for name, value in state.items() if name.startswith("network.")}
@@ -171,3 +169,11 @@ def _read(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
         seen = {"training": sorted({*identities["train"], *before}), "validation": identities["validation"]}
     cases = {split: data[split] for split in SPLITS}
     return weights, description | {"cases": cases, "seen": seen, "ranges": data["ranges"]}
+
+
+def _check_expansion(path: Path) -> None:
+    """Raise ValueError for a .ckpt that unpacks to much more than its own size."""
+    with zipfile.ZipFile(path) as file:
+        unpacked_bytes = sum(entry.file_size for entry in file.infolist())
+    if unpacked_bytes > MAX_EXPANSION * path.stat().st_size:
+        raise ValueError(f"it unpacks to {unpacked_bytes} bytes")

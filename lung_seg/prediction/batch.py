@@ -2,8 +2,10 @@
 
 import csv
 import errno
+import json
+import logging
 from collections import deque
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -36,6 +38,7 @@ from lung_seg.prediction.inputs import (
 from lung_seg.prediction.measurements import Box, measure, soft_masked, spacing_warning, with_margin
 from lung_seg.prediction.page import write_page
 from lung_seg.prediction.predictor import Prediction, Predictor, SecondStep
+from lung_seg.prediction.sharing import Share, shared
 from lung_seg.prediction.table import COLUMNS, Row, error_row, read_table, result_row
 from lung_seg.raw.dicom import is_dicom
 from lung_seg.raw.image_file import Grey, write_png
@@ -44,6 +47,8 @@ from lung_seg.raw.radiograph import Radiograph, open_radiograph
 CROP_MARGIN = 0.05  # around the box of the lungs, as a fraction of its longer side
 HASH_DIGITS = 12  # of the SHA-256 of weights
 BATCHES_AHEAD = 8  # per worker: finished batches that may wait for a slower one before them
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -56,6 +61,7 @@ class Outcome:
     warned: int
     failed: int
     remarks: list[str]
+    shared: int = 0  # predicted by another process at the same time
 
 
 def predict(config: PredictConfig, output: Path, second_step: SecondStep | None = None) -> Outcome:
@@ -64,24 +70,15 @@ def predict(config: PredictConfig, output: Path, second_step: SecondStep | None 
     A second step adds its columns and the picture of its evidence.
 
     Rows are appended as they are finished, so that an interrupted run can be resumed with ``skip_existing``. A second
-    process that writes to the same folder waits for the first one.
+    process that does the same in the same folder shares the radiographs with the first one; any other waits for it.
 
     Raises:
         UserError: no input or no network was found, or ``output`` holds a table with other columns.
     """
     inputs = find_inputs(config.input, output)
     output.mkdir(parents=True, exist_ok=True)
-    with locked(output / TABLE):
-        return _predict_into(config, inputs, output, second_step)
-
-
-def _predict_into(config: PredictConfig, inputs: Inputs, output: Path, second_step: SecondStep | None) -> Outcome:
-    table = output / TABLE
-    rows = read_table(table)
-    stems = {name: row["mask"].removeprefix("./").removesuffix(MASK) for name, row in rows.items() if row["mask"]}
-    jobs = name_results(inputs.paths, known=stems)
     cores = usable_cores()
-    workers = max(1, min(cores, len(jobs)))
+    workers = max(1, min(cores, len(inputs.paths)))
     predictor = Predictor(
         *config.checkpoints,
         flip=config.flip,
@@ -92,23 +89,52 @@ def _predict_into(config: PredictConfig, inputs: Inputs, output: Path, second_st
         threads=cores // workers,  # one radiograph per core is faster than two cores sharing a network's operations
     )
     origin = made_by(predictor, config)
+    files = {key: getattr(config, key) for key in ("overlay", "crop", "dicom_seg")}
+    work = json.dumps([[printable(path) for path in inputs.paths], origin, files])
+    with shared(output / TABLE, work, len(inputs.paths)) as share:
+        return _predict_share(config, inputs, output, predictor, origin, share, workers)
+
+
+def _predict_share(
+    config: PredictConfig,
+    inputs: Inputs,
+    output: Path,
+    predictor: Predictor,
+    origin: Row,
+    share: Share,
+    workers: int,
+) -> Outcome:
+    """Predict the radiographs that are this process's share."""
+    table = output / TABLE
+    with locked(table):
+        rows = read_table(table)
+        write_csv(table, COLUMNS, rows.values())
+    stems = {name: row["mask"].removeprefix("./").removesuffix(MASK) for name, row in rows.items() if row["mask"]}
+    jobs = name_results(inputs.paths, known=stems)
     existing = [job for job in jobs if config.skip_existing and _is_done(job, rows, config, output)]
     skipped = {job for job in existing if all(rows[job.name][column] == value for column, value in origin.items())}
-    todo = [job for job in jobs if job not in skipped]
-    write_csv(table, COLUMNS, rows.values())
+    todo = {job: number for number, job in enumerate(jobs) if job not in skipped}
+    todo = dict(sorted(todo.items(), key=lambda item: item[1] in share.begun))
+    if begun := [job.name for job, number in todo.items() if number in share.begun]:
+        log.info("An earlier process ended while it predicted %s: done last.", ", ".join(begun))
     new = {}
-    predicted = _predict_all(todo, predictor, config, output, workers)
-    with table.open("a", buffering=1, newline="", encoding="utf-8") as file:  # each row is written when it is finished
-        writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
-        for row in tqdm(predicted, total=len(todo), unit="image", disable=None if todo else True):
+    predicted = _predict_all(todo, predictor, config, output, share, workers)
+    with tqdm(total=len(todo), unit="image", disable=None if todo else True) as bar:
+        for job, row in predicted:
             row |= origin
-            writer.writerow(row)
-            new[row["input"]] = row
-    rows |= new
-    write_csv(table, COLUMNS, rows.values())
-    write_page(output, rows.values())
+            with locked(table), table.open("a", newline="", encoding="utf-8") as file:
+                csv.DictWriter(file, COLUMNS, lineterminator="\n").writerow(row)
+            share.finish(todo[job])
+            new[job.name] = row
+            bar.update()
+    with locked(table):
+        rows = read_table(table)
+        write_csv(table, COLUMNS, rows.values())
+        write_page(output, rows.values())
     failed, warned = (sum(bool(row.get(column)) for row in new.values()) for column in ("error", "warning"))
-    return Outcome(len(new) - failed, len(skipped), len(existing) - len(skipped), warned, failed, inputs.remarks)
+    replaced = len(existing) - len(skipped)
+    shared_out = len(todo) - len(new)
+    return Outcome(len(new) - failed, len(skipped), replaced, warned, failed, inputs.remarks, shared_out)
 
 
 def made_by(predictor: Predictor, config: PredictConfig) -> Row:
@@ -157,21 +183,48 @@ def _result_paths(
 
 
 def _predict_all(
-    jobs: list[Job], predictor: Predictor, config: PredictConfig, output: Path, workers: int
-) -> Iterator[Row]:
-    """Predict batches in parallel; yields the rows in the order of the jobs."""
+    jobs: Mapping[Job, int], predictor: Predictor, config: PredictConfig, output: Path, share: Share, workers: int
+) -> Iterator[tuple[Job, Row]]:
+    """Predict this process's share of the jobs in parallel; yields the rows in the order of the jobs.
+
+    What another process had begun is tried again at the end: it may have been killed.
+    """
     size = config.batch_size or predictor.best_batch_size
-    pending: deque[Future[list[Row]]] = deque()
+
+    def predict_claimed(batch: list[Job]) -> list[tuple[Job, Row]]:
+        claimed = [job for job in batch if share.claim(jobs[job])]
+        return list(zip(claimed, predict_batch(claimed, predictor, config, output), strict=True))
+
+    left, count = list(jobs), -1
     with ThreadPoolExecutor(workers) as pool:
-        try:
-            for start in range(0, len(jobs), size):
-                pending.append(pool.submit(predict_batch, jobs[start : start + size], predictor, config, output))
-                if len(pending) >= BATCHES_AHEAD * workers:
-                    yield from pending.popleft().result()
-            while pending:
+        while len(left) != count:
+            count = len(left)
+            done = set()
+            for job, row in _in_order(pool, predict_claimed, left, size, BATCHES_AHEAD * workers):
+                done.add(job)
+                yield job, row
+            left = [job for job in left if job not in done]
+
+
+def _in_order(
+    pool: ThreadPoolExecutor,
+    function: Callable[[list[Job]], list[tuple[Job, Row]]],
+    jobs: list[Job],
+    size: int,
+    ahead: int,
+) -> Iterator[tuple[Job, Row]]:
+    """The results of a function of batches, of which so many may wait for a slower one before them."""
+    pending: deque[Future[list[tuple[Job, Row]]]] = deque()
+    try:
+        for start in range(0, len(jobs), size):
+            pending.append(pool.submit(function, jobs[start : start + size]))
+            if len(pending) >= ahead:
                 yield from pending.popleft().result()
-        finally:
-            pool.shutdown(cancel_futures=True)
+        while pending:
+            yield from pending.popleft().result()
+    finally:
+        for future in pending:
+            future.cancel()
 
 
 def predict_batch(jobs: list[Job], predictor: Predictor, config: PredictConfig, output: Path) -> list[Row]:

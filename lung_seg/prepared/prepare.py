@@ -164,25 +164,32 @@ def _prepare_cases(
     folder.mkdir(parents=True, exist_ok=True)
     pool = ThreadPoolExecutor(usable_cores())  # decoding, resizing and hashing release the interpreter's lock
     try:
-        futures = {case.case_id: pool.submit(_prepare_case, case, folder, data) for case in todo}
-        for case_id, future in tqdm(futures.items(), "Preparing", unit="case", disable=None if todo else True):
+        futures = {pool.submit(_prepare_case, case, folder, data): case for case in todo}
+        for future, case in tqdm(futures.items(), "Preparing", unit="case", disable=None if todo else True):
             try:
                 row, appearance, remarks = future.result()
             except OSError:  # of the machine, such as a full disk: it would meet every case
                 raise
             except Exception as error:  # whatever a case raises, the others can be prepared
-                is_expected = isinstance(error, UserError)
-                text = str(error) if is_expected else f"{case_id} cannot be prepared: {type(error).__name__}."
-                reason = text.replace("\n", " ")
+                reason = _reason(error, case)
                 if data.on_error == "stop":
                     raise UserError(f"{reason}\n{STOP_REMEDY}") from error
-                skipped[case_id] = reason
+                skipped[case.case_id] = reason
             else:
-                case = store.PreparedCase(row, fingerprints[case_id], appearance, remarks)
-                store.append_progress(progress_log, case)
+                prepared = store.PreparedCase(row, fingerprints[case.case_id], appearance, remarks)
+                store.append_progress(progress_log, prepared)
     finally:
         pool.shutdown(cancel_futures=True)  # an error or Ctrl-C does not wait for the remaining cases
     return skipped, len(todo) - len(skipped)
+
+
+def _reason(error: Exception, case: Case) -> str:
+    """Why a case is not prepared, in one line that names its file."""
+    if not isinstance(error, UserError):
+        return f"{case.image_path} cannot be prepared: {type(error).__name__}."
+    text = str(error).replace("\n", " ")
+    is_named = any(str(path) in text for path in (case.image_path, *case.mask_paths))
+    return text if is_named else f"{case.image_path}: {text}"
 
 
 def _prepare_case(case: Case, folder: Path, data: DataConfig) -> tuple[Row, Appearance, tuple[str, ...]]:

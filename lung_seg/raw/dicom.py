@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from lung_seg.config import MAX_MEGAPIXELS
 from lung_seg.errors import UnusableFileError, UserError
 from lung_seg.raw.dicom_header import MONOCHROME, check_header, is_mirrored, spacing_mm
-from lung_seg.raw.displayed_grey import displayed_grey, stored_grey
+from lung_seg.raw.displayed_grey import RLE, displayed_grey, stored_grey
 from lung_seg.raw.image_file import DAMAGED, IMAGE_SUFFIXES, Grey, Spacing, pillow_pixel_limit
 from lung_seg.raw.signatures import IMAGE_SIGNATURES, SIGNATURE_BYTES, content_kind
 from lung_seg.raw.stretch import stretch_to_8_bits
@@ -156,6 +156,8 @@ def open_dicom(path: Path) -> "Dataset":
 JPEG_2000 = tuple(f"1.2.840.10008.1.2.4.{number}" for number in (90, 91, 201, 202, 203))
 # Markers SOC and SIZ, then its length, its capabilities and what struct.unpack takes apart (ISO/IEC 15444-1, A.5.1).
 JPEG_2000_SIZE = re.compile(rb"\xff\x4f\xff\x51.{4}(.{34})", re.DOTALL)
+# Start of a frame in JPEG (ITU-T T.81, B.2.2) and JPEG-LS, its length and precision; then height and width.
+JPEG_SIZE = re.compile(rb"\xff[\xc0-\xc3\xf7].{3}(.{4})", re.DOTALL)
 
 
 @contextmanager
@@ -206,11 +208,17 @@ def _has_no_preamble(content: bytes) -> bool:
 
 
 def _check_stream_size(dataset: "Dataset") -> None:
-    """Refuse JPEG 2000 whose own size is not the header's, which is all that has been compared with the limit."""
-    stated = (dataset.Columns, dataset.Rows, dataset.SamplesPerPixel)
-    for found in JPEG_2000_SIZE.finditer(dataset.PixelData):
-        right, bottom, left, top, channels = struct.unpack(">4I16xH", found[1])
-        if (right - left, bottom - top, channels) != stated:
+    """Refuse a stream larger than its DICOM header says, which is all that has been compared with the limit."""
+    syntax = dataset.file_meta.TransferSyntaxUID
+    if syntax in JPEG_2000:
+        stated = (dataset.Columns, dataset.Rows, dataset.SamplesPerPixel)
+        for found in JPEG_2000_SIZE.finditer(dataset.PixelData):
+            right, bottom, left, top, channels = struct.unpack(">4I16xH", found[1])
+            if (right - left, bottom - top, channels) != stated:
+                raise UnusableFileError(DAMAGED)
+    elif syntax.is_compressed and syntax != RLE:
+        sizes = (struct.unpack(">2H", found[1]) for found in JPEG_SIZE.finditer(dataset.PixelData))
+        if any(height * width > dataset.Rows * dataset.Columns for height, width in sizes):
             raise UnusableFileError(DAMAGED)
 
 
@@ -220,8 +228,7 @@ def _decode(dataset: "Dataset") -> NDArray[Any]:
     from pydicom.pixels.utils import pixel_array
 
     syntax = dataset.file_meta.TransferSyntaxUID
-    if syntax in JPEG_2000:
-        _check_stream_size(dataset)
+    _check_stream_size(dataset)
 
     def decode() -> NDArray[Any]:
         # index=0: a file may hold more frames than its header states. Unused bits: see _stored_values.

@@ -1,5 +1,6 @@
 """Image files of any common encoding, decoded with a size limit: PNG, JPEG, TIFF and others that Pillow reads."""
 
+import itertools
 import math
 import threading
 from collections.abc import Iterator
@@ -16,7 +17,7 @@ from lung_seg.config import MAX_MEGAPIXELS
 from lung_seg.errors import UnusableFileError, UserError
 from lung_seg.files import atomic_path
 from lung_seg.raw.signatures import IMAGE_SIGNATURES, SIGNATURE_BYTES, content_kind
-from lung_seg.raw.stretch import stretch_to_8_bits
+from lung_seg.raw.stretch import by_parts, stretch_to_8_bits
 from lung_seg.raw.tiff import (
     BITS_PER_SAMPLE,
     ORIENTATION,
@@ -38,6 +39,8 @@ PILLOW_MAX_PIXELS = Image.MAX_IMAGE_PIXELS or math.inf  # Pillow warns above it 
 TOO_LARGE = "it has {} megapixels, over max_megapixels={}; raise that if you trust the file"
 DAMAGED = "it is damaged or incomplete"
 READABLE = "PNG, JPEG, TIFF, BMP, GIF or WebP"
+
+TILE_PX = 256  # images with transparency are converted tile by tile: all at once takes eleven bytes a pixel
 
 TURNED = range(2, 9)  # orientations other than upright
 _pillow_limit_lock = threading.Lock()
@@ -164,10 +167,14 @@ def _to_grey(image: Image.Image) -> Grey:
     """One 8-bit channel (H, W) of an image of 8 bits per channel and any mode; transparent pixels are black."""
     if image.mode == "L" and "transparency" not in image.info:
         return np.asarray(image)
-    if image.mode in ("LA", "PA", "RGBA") or "transparency" in image.info:
-        black = Image.new("RGBA", image.size, (0, 0, 0, 255))
-        image = Image.alpha_composite(black, image.convert("RGBA"))
-    return np.asarray(image.convert("L"))
+    if image.mode not in ("LA", "PA", "RGBA") and "transparency" not in image.info:
+        return np.asarray(image.convert("L"))
+    grey = Image.new("L", image.size)
+    for left, top in itertools.product(range(0, image.width, TILE_PX), range(0, image.height, TILE_PX)):
+        tile = image.crop((left, top, min(left + TILE_PX, image.width), min(top + TILE_PX, image.height)))
+        black = Image.new("RGBA", tile.size, (0, 0, 0, 255))
+        grey.paste(Image.alpha_composite(black, tile.convert("RGBA")).convert("L"), (left, top))
+    return np.asarray(grey)
 
 
 def _deep_to_grey(values: NDArray[Any], transparent: object, white_is_zero: bool) -> tuple[Grey, tuple[str, ...]]:
@@ -196,11 +203,13 @@ def _read_deep_colour(path: Path, image: Image.Image) -> tuple[Grey, bool]:
         cv2.utils.logging.setLogLevel(level)
     if not pages or pages[0].ndim != 3 or pages[0].dtype != np.uint16:
         raise UnusableFileError(DAMAGED)
-    deep = cv2.cvtColor(pages[0][..., :3], cv2.COLOR_BGR2GRAY)
-    alpha = pages[0][..., 3] if pages[0].shape[2] == 4 else None
+    channels = pages[0].shape[2]
+    deep = cv2.cvtColor(pages[0], cv2.COLOR_BGRA2GRAY if channels == 4 else cv2.COLOR_BGR2GRAY)
+    alpha = cv2.extractChannel(pages[0], 3) if channels == 4 else None
+    del pages
     grey = stretch_to_8_bits(deep, None if alpha is None else alpha == 0)
     if alpha is not None:
-        grey = np.rint(grey * (alpha / 65535)).astype(np.uint8)
+        grey = by_parts(lambda grey, alpha: np.rint(grey * (alpha / 65535)), grey, alpha)
     if image.format == "TIFF":  # OpenCV turned it
         return grey, orientation in TURNED
     upright = Image.fromarray(grey)

@@ -1,5 +1,7 @@
 """Values of any depth as 8-bit grey, between limits that a few outlying pixels do not move."""
 
+from bisect import bisect_left, bisect_right
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import cv2
@@ -13,6 +15,7 @@ Counts = NDArray[Any]
 # lies further out than the distance between the 2nd and the 98th percentile, and none is cut.
 TAIL = 0.02
 DEEP_TABLES = int(cv2.__version__.partition(".")[0]) >= 5  # its LUT takes 16 bits, in a tenth of NumPy's time
+PART_PX = 2**18
 MIN_INNER_SHARE = 0.1  # of the pixels must lie between darkest and brightest value, else it is a drawing or a mask
 
 
@@ -28,12 +31,24 @@ def stretch_to_8_bits(values: Values, ignored: NDArray[np.bool_] | None = None) 
         levels = np.flatnonzero(counts)
         grey = look_up(to_grey_levels(np.arange(2**16), *robust_limits(levels, counts[levels])), values)
     else:
-        black, white = robust_limits(*np.unique(counted, return_counts=True))
+        ordered = np.sort(counted, axis=None)
+        black, white = limits_of_sorted(ordered, range(1, ordered.size + 1))
+        del ordered
         values = values if ignored is None else np.where(ignored, black, values)  # what is no number has no grey
-        grey = to_grey_levels(values, black, white)
+        grey = by_parts(lambda part: to_grey_levels(part, black, white), values)
     if ignored is not None:
         grey[ignored] = 0
     return grey
+
+
+def by_parts(function: Callable[..., NDArray[Any]], *images: NDArray[Any]) -> NDArray[np.uint8]:
+    """A function of each pixel of images (H, W), computed part by part: its floats take more memory than the images."""
+    flat = [np.ravel(image) for image in images]
+    results = np.empty(images[0].size, np.uint8)
+    for start in range(0, results.size, PART_PX):
+        part = slice(start, start + PART_PX)
+        results[part] = function(*(image[part] for image in flat))
+    return results.reshape(images[0].shape)
 
 
 def histogram(values: NDArray[np.uint8 | np.uint16]) -> Counts:
@@ -52,24 +67,33 @@ def look_up(table: NDArray[np.uint8], values: NDArray[Any]) -> NDArray[np.uint8]
 
 
 def robust_limits(values: Values, counts: Counts) -> tuple[float, float]:
-    """Darkest and brightest of values that occur so often, without outliers; (0, 0) for none.
+    """Darkest and brightest of values that occur so often, without outliers; (0, 0) for none."""
+    order = np.argsort(values)
+    return limits_of_sorted(values[order], np.cumsum(counts[order]))
+
+
+def limits_of_sorted(values: Values, ranks: Sequence[int] | Counts) -> tuple[float, float]:
+    """Limits of values in ascending order, of which ``ranks`` says how many pixels have each value or a lower one.
 
     An outlier lies further beyond the 2nd or 98th percentile than these are apart. The darkest and the brightest value
     do not count for the percentiles, since a border or padding has one value and may be of any size.
     """
-    if not values.size:
+    if not len(values):
         return 0.0, 0.0
-    order = np.argsort(values)
-    values, counts = values[order].astype(np.float64), counts[order]
-    inner = (values > values[0]) & (values < values[-1])
-    cumulative = np.cumsum(counts[inner])
-    if not inner.any() or cumulative[-1] < MIN_INNER_SHARE * counts.sum():
-        return float(values[0]), float(values[-1])
-    low, high = values[inner][np.searchsorted(cumulative, np.array([TAIL, 1 - TAIL]) * cumulative[-1])]
+    darkest, brightest = float(values[0]), float(values[-1])
+    start, end = bisect_right(values, darkest, key=float), bisect_left(values, brightest, key=float)
+    count = ranks[end - 1] - ranks[start - 1]
+    if start >= end or count < MIN_INNER_SHARE * ranks[-1]:
+        return darkest, brightest
+    low, high = (
+        float(values[bisect_left(ranks, share * count, start, end, key=lambda rank: rank - ranks[start - 1])])
+        for share in (TAIL, 1 - TAIL)
+    )
     if low == high:
-        return float(values[0]), float(values[-1])
-    usual = values[(values >= low - (high - low)) & (values <= high + (high - low))]
-    return float(usual[0]), float(usual[-1])
+        return darkest, brightest
+    first = bisect_left(values, low - (high - low), key=float)
+    after_last = bisect_right(values, high + (high - low), key=float)
+    return float(values[first]), float(values[after_last - 1])
 
 
 def to_grey_levels(values: Values, black: float, white: float) -> NDArray[np.uint8]:

@@ -26,6 +26,11 @@ def open_study(settings: SearchConfig, folder: Path) -> optuna.Study:
     """
     folder.mkdir(parents=True, exist_ok=True)
     storage = settings.storage or f"sqlite:///{folder / 'search.db'}"
+    if storage.rstrip("/") == "sqlite:" or ":memory:" in storage:
+        raise UserError(
+            f"search.storage={storage} is in the memory of one process: its trainings would not find it.\n"
+            "Give a file, such as sqlite:///search.db, or leave it at null."
+        )
     pruner = MedianPruner(UNPRUNED_TRIALS, UNPRUNED_EPOCHS) if settings.pruning else NopPruner()
     try:
         return optuna.create_study(

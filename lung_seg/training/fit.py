@@ -16,7 +16,6 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
 from lung_seg.config import TrainConfig
-from lung_seg.environment import as_command
 from lung_seg.errors import UserError
 from lung_seg.files import remove_parts
 from lung_seg.model.checkpoint import Seen, load_network, load_training, start_from
@@ -32,7 +31,7 @@ from lung_seg.training.datamodule import LungDataModule
 from lung_seg.training.epoch_table import MONITORED, EpochTable, read_epochs
 from lung_seg.training.lightning_module import LungSegmenter
 from lung_seg.training.loggers import make_loggers
-from lung_seg.training.recipe import check_recipe, recipe
+from lung_seg.training.recipe import check_recipe, recipe, resume_command
 from lung_seg.training.restart import is_restarted
 from lung_seg.training.trainer import make_trainer, translate_errors
 
@@ -111,7 +110,7 @@ def fit(config: TrainConfig, run_dir: Path, extra_callbacks: Sequence[Callback] 
     def hint() -> str:
         if not last.exists():
             return "run the same command again: no step of the training was saved."
-        return f"resume from the last checkpoint with: {as_command('train', f'resume={run_dir}')}"
+        return f"resume from the last checkpoint with: {resume_command(config, run_dir)}"
 
     with translate_errors(hint):
         trainer.fit(segmenter, data, ckpt_path=last if resume else None, weights_only=True)
@@ -137,7 +136,7 @@ def resumes(config: TrainConfig, run_dir: Path) -> bool:
     if holds_training:
         raise UserError(
             f"{run_dir} holds a training already, and two would mix.\n"
-            f"Resume it: {as_command('train', f'resume={run_dir}')}, or choose another hydra.run.dir."
+            f"Resume it: {resume_command(config, run_dir)}, or choose another hydra.run.dir."
         )
     return False
 

@@ -10,8 +10,9 @@ import shlex
 from pathlib import Path
 from typing import Any
 
-from lung_seg.config import TrainConfig
+from lung_seg.config import PATH_KEYS, TrainConfig
 from lung_seg.config_field import as_typed, flatten
+from lung_seg.environment import as_command, is_outside
 from lung_seg.errors import UserError
 from lung_seg.model.precision import choose_precision
 
@@ -62,6 +63,13 @@ def check_recipe(description: dict[str, Any], config: TrainConfig, run_dir: Path
             f"{run_dir} cannot resume with other settings: {shown}{more}.\n"
             f"Resume it with {overrides}, or start a new training from its weights: " + shlex.quote(f"init={run_dir}")
         )
+
+
+def resume_command(config: TrainConfig, run_dir: Path) -> str:
+    """The command that resumes a training, with the places outside the current folder, which have to be given."""
+    settings = flatten(dataclasses.asdict(config))
+    outside = [f"{key}={settings[key]}" for key in PATH_KEYS if settings[key] and is_outside(settings[key])]
+    return as_command("train", f"resume={run_dir}", *outside)
 
 
 def _difference(key: str, saved: dict[str, Any], ours: dict[str, Any]) -> str:

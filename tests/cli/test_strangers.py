@@ -1,10 +1,11 @@
 """Run directories that somebody else wrote: a resume runs none of their code."""
 
+import shlex
 from pathlib import Path
 
 import pytest
 
-from lung_seg.cli.command import resumed_arguments
+from lung_seg.cli.resume import resumed_arguments
 from lung_seg.errors import UserError
 from tests.conftest import Run
 
@@ -68,11 +69,51 @@ def test_usual_settings_are_resumed(tmp_path: Path) -> None:
     assert resumed_arguments([f"resume={folder}"]) == [*lines, f"resume={folder}", f"hydra.run.dir={folder}"]
 
 
+OUTSIDE = [
+    "data.raw_dir=/etc",
+    "+data.prepared_dir=../x",
+    "data.folder.add_dir=a/../../x",
+    "data.exclude='${oc.env:HOME}'",
+]
+
+
+@pytest.mark.parametrize("line", OUTSIDE)
+def test_places_outside_the_current_folder_are_the_users_word_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, line: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    saved = ["seed=1", line, "data.raw_dir=raw" if "raw_dir" not in line else "data.prepared_dir=sets"]
+    folder = run_dir(tmp_path, "".join(f'- "{entry}"\n' for entry in saved)).relative_to(tmp_path.parent)
+    folder = Path("..") / folder
+    with pytest.raises(UserError, match="outside the current folder") as refused:
+        resumed_arguments([f"resume={folder}"])
+    command = str(refused.value).splitlines()[1].partition(": python train.py ")[2]
+    again = resumed_arguments(shlex.split(command))
+    assert again == [*saved, f"resume={folder}", f"hydra.run.dir={folder}"]
+    other = line.partition("=")[0].lstrip("+") + "=elsewhere"
+    assert other in resumed_arguments([f"resume={folder}", other])
+
+
+def test_a_resume_downloads_only_if_the_user_says_so(tmp_path: Path) -> None:
+    folder = run_dir(tmp_path, "- data=montgomery\n- data.download=true\n")
+    assert "data.download=true" not in resumed_arguments([f"resume={folder}"])
+    assert "data.download=true" in resumed_arguments([f"resume={folder}", "data.download=true"])
+
+
+@pytest.mark.parametrize("script", ["predict", "train"])
 @pytest.mark.parametrize("name", ["RANK", "SLURM_PROCID", "LOCAL_RANK"])
-def test_a_mistake_is_reported_within_a_distributed_job(
-    tmp_path: Path, run: Run, monkeypatch: pytest.MonkeyPatch, name: str
+def test_a_mistake_is_reported_though_the_environment_says_rank_1(
+    tmp_path: Path, run: Run, monkeypatch: pytest.MonkeyPatch, name: str, script: str
 ) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv(name, "1")
-    outcome = run("predict", "nowhere.png")
-    assert (outcome.code, "nowhere.png" in outcome.err) == (2, True)
+    outcome = run(script, "nowhere.png")
+    assert (outcome.code, "nowhere" in outcome.err) == (2, True)
+
+
+def test_of_several_processes_the_first_reports_a_mistake(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    for rank, reports in (("0", True), ("1", False)):
+        monkeypatch.setenv("RANK", rank)
+        outcome = run("train", "nowhere")
+        assert (outcome.code, bool(outcome.err)) == (2, reports)

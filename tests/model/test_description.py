@@ -12,6 +12,7 @@ from safetensors.torch import save_file
 from lung_seg import Predictor
 from lung_seg.errors import UserError
 from lung_seg.model import DESCRIPTION_KEY
+from lung_seg.model.checkpoint import load_training
 from lung_seg.model.description import check_description
 from lung_seg.prediction.predictor import SHIPPED
 
@@ -71,5 +72,6 @@ def test_a_checkpoint_that_unpacks_without_bound_is_refused(trained: Path) -> No
             bomb.writestr(entry.filename, file.read(entry))
         bomb.writestr("archive/data/bomb", bytes(50_000_000))
     assert Path("bomb.ckpt").stat().st_size < 1_000_000
-    with pytest.raises(UserError, match=r"bomb.ckpt is no whole checkpoint"):
-        Predictor("bomb.ckpt")
+    for opening in (Predictor, load_training):
+        with pytest.raises(UserError, match=r"bomb.ckpt is no whole checkpoint"):
+            opening(Path("bomb.ckpt"))

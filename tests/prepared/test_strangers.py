@@ -3,7 +3,9 @@
 import csv
 import json
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 
 from lung_seg.config import DataConfig
@@ -11,6 +13,7 @@ from lung_seg.errors import UserError
 from lung_seg.prepared.manifest import COLUMNS, read_manifest
 from lung_seg.prepared.prepare import prepare
 from lung_seg.prepared.store import load_progress, read_record
+from lung_seg.raw.radiograph import Radiograph, open_radiograph
 from tests.layouts import draw_chest, write_image, write_mask
 
 GOOD = dict.fromkeys(COLUMNS, "") | {"case_id": "a", "split": "train", "width_px": "9", "height_px": "9"}
@@ -54,14 +57,42 @@ def test_a_table_of_another_encoding_is_refused(tmp_path: Path, encoding: str) -
         read_manifest(path)
 
 
-def prepared(tmp_path: Path, *names: str) -> Path:
+def prepared(tmp_path: Path, *names: str, resize: str = "stretch") -> Path:
     for number, name in enumerate(names):
         image, right, left = draw_chest(number, 40, 40)
         write_image(tmp_path / "raw" / "images" / f"{name}.png", image)
         write_mask(tmp_path / "raw" / "masks" / f"{name}.png", right | left)
-    data = DataConfig(name="x", source="folder", raw_dir=str(tmp_path / "raw"), image_size_px=32)
+    data = DataConfig(name="x", source="folder", raw_dir=str(tmp_path / "raw"), image_size_px=32, resize=resize)
     data.prepared_dir = str(tmp_path)
     return prepare(data)
+
+
+def test_whatever_a_case_raises_the_others_are_prepared(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    class NotForeseenError(Exception):
+        pass
+
+    def open_or_fail(path: Path, *options: Any) -> Radiograph:
+        if path.stem == "c":
+            raise NotForeseenError
+        return open_radiograph(path, *options)
+
+    monkeypatch.setattr("lung_seg.prepared.prepare.open_radiograph", open_or_fail)
+    folder = prepared(tmp_path, *"abcdefghij")
+    assert len(read_manifest(folder / "manifest.csv")) == 9
+    path = tmp_path / "raw" / "images" / "c.png"
+    assert read_record(folder)["skipped"] == {"c": f"{path} cannot be prepared: NotForeseenError."}
+
+
+def test_a_case_too_long_for_a_letterbox_is_named(tmp_path: Path) -> None:
+    strip = np.zeros((4, 30_000), np.uint8)
+    strip[:, 9000:20_000] = 200
+    write_image(
+        tmp_path / "raw" / "images" / "long.png", np.where(strip, strip, np.arange(30_000) % 99).astype(np.uint8)
+    )
+    write_mask(tmp_path / "raw" / "masks" / "long.png", strip > 0)
+    folder = prepared(tmp_path, *"abcdefghij", resize="letterbox")
+    (reason,) = read_record(folder)["skipped"].values()
+    assert reason.startswith(f"{tmp_path / 'raw' / 'images' / 'long.png'}: An image of 30000x4 pixels is too long")
 
 
 def test_names_of_any_bytes_make_a_set_that_can_be_read(tmp_path: Path) -> None:

@@ -1,3 +1,4 @@
+import gzip
 import logging
 import threading
 import zipfile
@@ -26,6 +27,7 @@ class Server:
     requests: list[tuple[str, str | None]] = field(default_factory=list)  # file name and Range header
     stop_after: int | None = None  # bytes of a response after which the connection breaks
     ranges: bool = True
+    compress: bool = False
 
 
 @pytest.fixture
@@ -47,9 +49,12 @@ def server(tmp_path, monkeypatch) -> Iterator[Server]:
                 self.send_error(416)
                 return
             self.send_response(206 if start else 200)
-            self.send_header("Content-Length", str(len(body) - start))
+            sent = gzip.compress(bytes(10**7)) if server.compress else body[start:]
+            if server.compress:
+                self.send_header("Content-Encoding", "gzip")
+            self.send_header("Content-Length", str(len(sent)))
             self.end_headers()
-            self.wfile.write(body[start:][: server.stop_after])
+            self.wfile.write(sent[: server.stop_after])
 
         def log_message(self, *_):
             pass
@@ -289,8 +294,10 @@ def test_sources_without_a_public_archive_say_where_to_get_them(raw_dir, source,
         download(source, raw_dir)
 
 
-def test_an_encrypted_archive_is_refused(server, archive, raw_dir, monkeypatch):
-    content = archive.read_bytes().replace(b"PK\x01\x02\x14\x03\x14\x00\x00", b"PK\x01\x02\x14\x03\x14\x00\x01")
+@pytest.mark.parametrize("bits", [b"\1\0\0\0", b"\0\0\x2a\0"], ids=["encrypted", "of an unknown method"])
+def test_an_archive_that_cannot_be_unpacked_is_refused(server, archive, raw_dir, monkeypatch, bits):
+    entry = b"PK\1\2\x14\3\x14\0"
+    content = archive.read_bytes().replace(entry + b"\0\0\0\0", entry + bits)
     assert content != archive.read_bytes()
     archive.write_bytes(content)
     publish(monkeypatch, None)
@@ -313,6 +320,13 @@ def test_a_partial_file_that_is_a_link_is_not_written_through(server, archive, r
     (raw_dir / f"{MONTGOMERY.name}.part").symlink_to(victim)
     download("montgomery", raw_dir)
     assert victim.read_text() == "mine"
+
+
+def test_an_answer_that_the_server_compressed_is_not_inflated(server, archive, raw_dir):
+    server.compress = True
+    with pytest.raises(UserError, match=r"cannot be downloaded: the server compressed it"):
+        download("montgomery", raw_dir)
+    assert sum(path.stat().st_size for path in raw_dir.iterdir()) == 0
 
 
 def test_too_many_files_are_not_unpacked(server, archive, raw_dir, monkeypatch):

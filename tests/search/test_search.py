@@ -157,6 +157,8 @@ def test_a_training_worse_than_the_others_is_pruned(trained: Path, run: Run) -> 
         (["search=own", "optimizer.lr=interval(1e-2,1e-3)"], ["interval(1e-2,1e-3)", "ends above its start"]),
         (["search=own", "search.name=a/b", "seed=1,2"], ["search.name=a/b must be letters"]),
         (["search=lr", "search.storage=sqlite:////no/such/folder/x.db"], ["search.storage=", "cannot be reached"]),
+        (["search=lr", "search.storage='sqlite:///:memory:'"], ["sqlite:///:memory: is in the memory", "search.db"]),
+        (["search=lr", "search.storage='sqlite:///'"], ["search.storage=sqlite:/// is in the memory"]),
         (["search=lr", "search.storage=nonsense"], ["search.storage=nonsense cannot be reached", "Give an SQL URL"]),
     ],
     ids=lambda value: value[-1] if len(value) == 2 else None,
