@@ -23,6 +23,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
 from lung_seg.cli.error_messages import FAILURE, USER_MISTAKE, format_error
+from lung_seg.cli.latest import LAST
 from lung_seg.cli.multirun_table import write_failure
 from lung_seg.cli.schema import ConfigT, help_page, key_names, register, settings
 from lung_seg.config import RENAMED_DATA_KEYS, TrainConfig
@@ -33,7 +34,6 @@ from lung_seg.files import write_text
 
 RANK_VARIABLES = ("RANK", "SLURM_PROCID", "LOCAL_RANK")  # set by torchrun, SLURM and Lightning
 OVERRIDES = Path(".hydra") / "overrides.yaml"  # in the run directory of a training, as Hydra writes it
-LAST = Path("checkpoints") / "last.ckpt"
 FLAGS = ("-m", "--multirun")  # options of Hydra without a value
 CLASS_GROUPS = ("optimizer", "scheduler")  # whose values may name a class
 # Saved overrides besides those of typed keys: a choice of a group, and a plain argument of a class of torch.optim.

@@ -95,6 +95,16 @@ def test_the_latest_training_is_scored_exported_and_resumed(trained: Path, run: 
     assert "checkpoint=runs/train is a folder without a checkpoint" in several.err
 
 
+def test_a_refused_training_is_not_the_latest(trained: Path, run: Run) -> None:
+    refused = ("data=montgomery", "data.raw_dir=nowhere", "data.name=other")
+    before = (trained / "runs/train/latest").resolve()
+    assert run("train", *refused).code == 2
+    assert (trained / "runs/train/latest").resolve() == before
+    shutil.rmtree(trained / "runs")
+    assert run("train", *refused).code == 2
+    assert not (trained / "runs").exists()
+
+
 def test_several_values_without_multirun(trained: Path, run: Run) -> None:
     refused = run("train", *SMALL[:-1], "optimizer.lr=1e-2,1e-3")
     assert refused.code == 2
