@@ -72,6 +72,15 @@ def test_a_checkpoint_is_found_or_named(trained: Path, run: Run, given: str) -> 
     assert outcome.code == 0, outcome.err
 
 
+def test_a_missing_onnx_file_is_created_by_the_printed_command(trained: Path, run: Run) -> None:
+    write_image(trained / "films/0.png", draw_chest(1, 60, 50)[0])
+    refused = run("predict", "input=films", "checkpoint=nowhere.onnx")
+    assert refused.code == 2
+    assert follow(run, refused.err).code == 0
+    (made,) = (trained / "runs/export").rglob("lungs.onnx")
+    assert run("predict", "input=films", f"checkpoint={made}", "output=masks").code == 0
+
+
 def test_a_training_without_an_epoch_is_no_checkpoint(trained: Path, run: Run) -> None:
     (trained / "runs/first/checkpoints/best.ckpt").unlink()
     refused = run("evaluate", "checkpoint=runs/first")
