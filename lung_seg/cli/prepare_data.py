@@ -18,7 +18,11 @@ def main(config: PrepareConfig, run_dir: Path) -> None:  # noqa: ARG001 - all co
     from lung_seg.prepared.prepare import prepare, prepare_shard
 
     keep_freed_memory()
-    if config.check:
+    if config.dry_run:
+        from lung_seg.prepared.dry_run import describe_preparation
+
+        print("\n".join(describe_preparation(config.data)))
+    elif config.check:
         _check(config)
     elif config.part:
         prepare_shard(config.data, config.part)

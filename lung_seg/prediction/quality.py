@@ -6,7 +6,6 @@ that lies outside the range seen in training. It knows nothing of the truth: a c
 passes. docs/scores.md has how many of the masks that are grossly wrong it finds, and at how many false alarms.
 """
 
-import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -92,7 +91,7 @@ def _format(template: str, value: float, low: float, high: float) -> str:
     """The warning, with as many digits as it takes to tell the value from the bound that it lies beyond."""
     bound = high if value > high else low
     for extra in range(MAX_EXTRA_DIGITS + 1):
-        finer = re.sub(r"(?<=\.)\d", lambda digits, extra=extra: str(int(digits[0]) + extra), template)
+        finer = template.replace(".0%", f".{extra}%").replace(".2f", f".{2 + extra}f")
         text = finer.format(value=value, low=low, high=high)
         if text != finer.format(value=bound, low=low, high=high):
             break
