@@ -367,6 +367,7 @@ class ServeConfig(ConfigGroup):
 class PrepareConfig(ConfigGroup):
     """prepare_data.py: raw radiographs into a prepared set."""
 
+    dry_run: bool = config_field(False, "Report which radiographs and masks are found, and write nothing.")
     check: bool = config_field(False, "Prepare nothing; check the prepared set for errors and outliers.")
     shard: str | None = config_field(None, "Prepare one part, other processes the rest: 3/16 is the third of 16.")
     data: DataConfig = nested(DataConfig)

@@ -18,7 +18,11 @@ def main(config: PrepareConfig, run_dir: Path) -> None:  # noqa: ARG001 - all co
     from lung_seg.prepared.prepare import prepare, prepare_shard
 
     keep_freed_memory()
-    if config.check:
+    if config.dry_run:
+        from lung_seg.prepared.dry_run import describe_preparation
+
+        print("\n".join(describe_preparation(config.data)))
+    elif config.check:
         _check(config)
     elif config.part:
         prepare_shard(config.data, config.part)
@@ -27,7 +31,7 @@ def main(config: PrepareConfig, run_dir: Path) -> None:  # noqa: ARG001 - all co
 
 
 def _check(config: PrepareConfig) -> None:
-    from lung_seg.evaluation.dataset_check import CHECK_TABLE, OUTLIER_SHEET, check
+    from lung_seg.evaluation.dataset_check import CHECK_TABLE, OUTLIER_SHEET, SHEET_CASES, check
     from lung_seg.prepared.store import prepared_folder
 
     folder = prepared_folder(config.data)
@@ -40,7 +44,10 @@ def _check(config: PrepareConfig) -> None:
         print(f"{kind}: {count}", *(f"  {example.case_id} {example.text}" for example in examples), sep="\n")
         if count > MAX_EXAMPLES:
             print("  …")
-    print(f"All findings: {folder / CHECK_TABLE}; outliers are shown in {OUTLIER_SHEET}.")
+    print(f"All findings: {folder / CHECK_TABLE}")
+    if outliers := len({finding.case_id for finding in findings if finding.kind == "outlier"}):
+        first = f"the first {SHEET_CASES} of {outliers}" if outliers > SHEET_CASES else f"all {outliers}"
+        print(f"Outliers, {first}: {folder / OUTLIER_SHEET}")
     errors = sum(finding.wrong for finding in findings)
     if errors:
         raise FailureError(

@@ -7,13 +7,13 @@ from pathlib import Path
 import yaml
 from hydra.core.override_parser.overrides_parser import OverridesParser
 
+from lung_seg.cli.latest import LAST
 from lung_seg.cli.schema import key_names
 from lung_seg.config import PATH_KEYS, RENAMED_DATA_KEYS, TrainConfig
 from lung_seg.environment import as_command, is_outside
 from lung_seg.errors import UserError
 
 OVERRIDES = Path(".hydra") / "overrides.yaml"  # in the run directory of a training, as Hydra writes it
-LAST = Path("checkpoints") / "last.ckpt"
 CLASS_GROUPS = ("optimizer", "scheduler")  # whose values may name a class
 # Saved overrides besides those of typed keys: a choice of a group, and a plain argument of a class of torch.optim.
 HARMLESS = re.compile(

@@ -12,7 +12,7 @@ from hydra.types import RunMode
 from omegaconf import OmegaConf
 
 from lung_seg.cli.command import command, remove_unused, save_settings
-from lung_seg.cli.latest import link_latest
+from lung_seg.cli.latest import linked_as_latest
 from lung_seg.cli.resume import OVERRIDES, saved_overrides
 from lung_seg.config import TrainConfig
 from lung_seg.environment import as_command, keep_freed_memory
@@ -53,11 +53,10 @@ def main(config: TrainConfig, run_dir: Path) -> float:
             save_settings(config, run_dir)
         # A job of several processes runs by itself, beside the file of its sweep.
         is_of_sweep = HydraConfig.get().mode == RunMode.MULTIRUN or (run_dir.parent / "multirun.yaml").exists()
-        if is_main_process() and not is_of_sweep:
-            link_latest(run_dir)
         if resuming and (run_dir / "summary.json").exists():
             log.info("%s has finished: its best network is scored again.", run_dir)
-        summary = evaluate_training(config, fit(config, run_dir, callbacks))
+        with linked_as_latest(run_dir) if is_main_process() and not is_of_sweep else nullcontext():
+            summary = evaluate_training(config, fit(config, run_dir, callbacks))
     if is_main_process():
         print(_report(summary, run_dir))
         if config.data.source == "phantom" and config.search.trial is None:

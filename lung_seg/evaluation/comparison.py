@@ -12,11 +12,11 @@ import numpy as np
 from markupsafe import Markup
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
-from scipy.stats import bootstrap, wilcoxon
+from scipy.stats import wilcoxon
 
 from lung_seg.chart import ACCENT, LINE, STYLE, svg
 from lung_seg.errors import UserError
-from lung_seg.evaluation.statistics import RESAMPLES, interval_text
+from lung_seg.evaluation.statistics import interval_text, mean_with_interval
 from lung_seg.files import write_csv, write_text
 from lung_seg.templates import template
 
@@ -40,8 +40,9 @@ class Evaluation:
 def compare(folders: Sequence[Path], run_dir: Path) -> list[dict[str, Any]]:
     """Compare evaluations with the first of them; writes comparison.html, comparison.csv and comparison.tex.
 
-    The differences are later minus first, over the cases that all of them scored, with a 95 % bootstrap interval and
-    the p-value of Wilcoxon's signed-rank test (1945), two-sided. Returns the rows of comparison.csv.
+    The differences are later minus first, over the cases that all of them scored, with a 95 % bootstrap interval over
+    patients, and the p-value of Wilcoxon's signed-rank test (1945) of the patients' mean differences, two-sided.
+    Returns the rows of comparison.csv.
 
     Raises:
         UserError: a folder holds no evaluation, or they have no case in common.
@@ -72,7 +73,7 @@ def _read(folder: Path) -> Evaluation:
     try:
         summary = json.loads((folder / "summary.json").read_text(encoding="utf-8"))
         with (folder / "cases.csv").open(newline="", encoding="utf-8") as file:
-            cases = {row["case_id"]: row for row in csv.DictReader(file)}
+            cases = {row["case_id"]: row for row in csv.DictReader(file) if row["dice"]}
     except (OSError, ValueError, KeyError) as error:
         raise UserError(
             f"compare: {folder} holds no evaluation (summary.json and cases.csv).\n"
@@ -82,34 +83,40 @@ def _read(folder: Path) -> Evaluation:
 
 
 def _values(evaluation: Evaluation, score: str, cases: Sequence[str]) -> Values:
-    return np.array([float(evaluation.cases[case][score]) for case in cases])
+    """A score of each case, NaN where it is not known."""
+    return np.array([float(evaluation.cases[case].get(score) or "nan") for case in cases])
+
+
+def _patient(row: dict[str, str]) -> str:
+    """The patient of a case; the case itself in a table of an earlier version, which does not name them."""
+    return f"{row['source']}/{row['patient_id']}" if "patient_id" in row else row["case_id"]
 
 
 def _rows(evaluation: Evaluation, first: Evaluation, cases: Sequence[str]) -> list[dict[str, Any]]:
     """A row for each score: its mean, and its difference from the first evaluation, empty for that itself."""
     rows = []
+    patients = np.array([_patient(first.cases[case]) for case in cases])
     for score in SCORES:
-        values, reference = _values(evaluation, score, cases), _values(first, score, cases)
-        low, high = _interval(values)
-        row: dict[str, Any] = {"run": evaluation.name, "score": score, "cases": len(cases)}
-        row |= {"mean": float(values.mean()), "low": low, "high": high}
+        values = _values(evaluation, score, cases)
+        difference = values - _values(first, score, cases)
+        known = ~np.isnan(difference)
+        if not known.any():
+            continue
+        row: dict[str, Any] = {"run": evaluation.name, "score": score, "cases": int(known.sum())}
+        row |= mean_with_interval(values[known].tolist(), patients[known].tolist())
         if evaluation is not first:
-            difference = values - reference
-            low, high = _interval(difference)
-            p = float(wilcoxon(difference).pvalue) if difference.any() else 1.0
-            row |= {"difference": float(difference.mean()), "difference_low": low, "difference_high": high, "p": p}
+            paired = mean_with_interval(difference[known].tolist(), patients[known].tolist())
+            row |= {"difference": paired["mean"], "difference_low": paired["low"], "difference_high": paired["high"]}
+            row["p"] = _p_value(difference[known], patients[known])
         rows.append(row)
     return rows
 
 
-def _interval(values: Values) -> tuple[float | None, float | None]:
-    """95 % percentile bootstrap interval of the mean; the value itself if all are equal, None of a single one."""
-    if len(values) < 2:
-        return None, None
-    if np.ptp(values) == 0:
-        return float(values[0]), float(values[0])
-    found = bootstrap((values,), np.mean, n_resamples=RESAMPLES, method="percentile", rng=0).confidence_interval
-    return float(found.low), float(found.high)
+def _p_value(difference: Values, patients: NDArray[np.str_]) -> float:
+    """Of the mean differences of the patients, since cases of one patient resemble each other."""
+    _, patient = np.unique(patients, return_inverse=True)
+    means = np.bincount(patient, difference) / np.bincount(patient)
+    return float(wilcoxon(means).pvalue) if means.any() else 1.0
 
 
 def _other(evaluation: Evaluation, first: Evaluation, cases: Sequence[str]) -> dict[str, Any]:
@@ -143,6 +150,6 @@ def _latex(rows: Sequence[dict[str, Any]]) -> str:
     lines.append(r"\midrule")
     for name in names:
         means = {row["score"]: row["mean"] for row in rows if row["run"] == name}
-        cells = [f"{means[score]:.{digits}f}" for score, (digits, _) in SCORES.items()]
+        cells = [f"{means[score]:.{digits}f}" if score in means else "--" for score, (digits, _) in SCORES.items()]
         lines.append(" & ".join([r"\verb|" + name + "|", *cells]) + r" \\")
     return "\n".join([*lines, r"\bottomrule", r"\end{tabular}", ""])

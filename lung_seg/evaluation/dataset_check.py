@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from lung_seg.config import LUNG, SPLITS, UNKNOWN
-from lung_seg.draw import contact_sheet, overlay
+from lung_seg.draw import Rgb, contact_sheet, enlarge, overlay
 from lung_seg.errors import UserError
 from lung_seg.files import locked, sha256, write_csv
 from lung_seg.prediction.postprocess import find_lungs
@@ -209,6 +209,11 @@ def _write_sheet(folder: Path, findings: list[Finding]) -> None:
     (folder / OUTLIER_SHEET).unlink(missing_ok=True)
     if outliers:
         shown = list(outliers)[:SHEET_CASES]
-        pictures = [overlay(image, None, mask == LUNG) for image, mask in (read_case(folder, name) for name in shown)]
+        pictures = [_outlined(*read_case(folder, name)) for name in shown]
         captions = [f"{case_id}: {outliers[case_id]}" for case_id in shown]
         write_png(folder / OUTLIER_SHEET, contact_sheet(pictures, captions, columns=6, tile_px=240))
+
+
+def _outlined(image: Grey, labels: Labels) -> Rgb:
+    larger, (mask,) = enlarge(image, labels == LUNG)
+    return overlay(larger, None, mask)

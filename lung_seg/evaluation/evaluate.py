@@ -212,7 +212,7 @@ def write_evaluation(
         for case_id, picture in overlays.items():
             write_png(run_dir / "overlays" / f"{case_id}.png", picture)
         table: list[dict[str, Any]] = [
-            {"case_id": case.row.case_id, "source": case.row.source, "tb_label": case.row.tb_label}
+            {name: getattr(case.row, name) for name in ("case_id", "source", "patient_id", "tb_label")}
             | {name: None if math.isnan(case.scores[name]) else case.scores[name] for name in CASE_SCORES}
             for case in cases
         ]

@@ -73,4 +73,6 @@ def data_to_score(given: DataConfig, trained: DataConfig) -> DataConfig:
             f"data.{without_effect[0]} has no effect where the cases are those of the training.\n"
             "Name the set to score as well, e.g. data=montgomery."
         )
-    return dataclasses.replace(trained, **changes)
+    # The weights of another machine name folders that are not here.
+    absent = {key: default[key] for key in ("raw_dir", "prepared_dir") if not Path(vars(trained)[key]).is_dir()}
+    return dataclasses.replace(trained, **(absent | changes))

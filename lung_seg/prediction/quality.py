@@ -37,6 +37,7 @@ WARNING_TEMPLATES: dict[str, tuple[str | None, str | None]] = {
 # Given whatever the ranges are. Lungs found on 676 radiographs of three sets are darker by 0.16 to 1.77.
 NEGATIVE = "the lungs are not darker than what lies around them but brighter: it may be a negative (see inverted=)"
 RANGE_MARGIN = 0.25  # of a range's width, added at both ends: new cases vary more than the training cases
+MAX_EXTRA_DIGITS = 6  # of a value in a warning
 SMALLER = 0.75  # of its size: where the radiograph is shown smaller
 # The score, before it is lowered, below which the network counts as unsure. Of 90 films of other hospitals, scored by
 # networks that were not trained on them, all masks that are grossly wrong lie below it, and so did those of the weights
@@ -81,9 +82,20 @@ def assess_quality(
         template = WARNING_TEMPLATES[name][value > high]
         if low <= value <= high or template is None or (name == "darkness" and darkness < 0):
             continue
-        warnings.append(template.format(value=value, low=low, high=high))
+        warnings.append(_format(template, value, low, high))
         excess += max(low - value, value - high) / max(high - low, 1e-6)  # in widths of the range
     return Quality(expected / (1 + excess), "; ".join(warnings))
+
+
+def _format(template: str, value: float, low: float, high: float) -> str:
+    """The warning, with as many digits as it takes to tell the value from the bound that it lies beyond."""
+    bound = high if value > high else low
+    for extra in range(MAX_EXTRA_DIGITS + 1):
+        finer = template.replace(".0%", f".{extra}%").replace(".2f", f".{2 + extra}f")
+        text = finer.format(value=value, low=low, high=high)
+        if text != finer.format(value=bound, low=low, high=high):
+            break
+    return text
 
 
 def expected_dice(probability: Probability, mask: Mask) -> float:

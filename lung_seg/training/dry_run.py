@@ -4,20 +4,18 @@ import dataclasses
 import math
 import sys
 import time
-from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
 import torch
 from torch import nn
 
-from lung_seg.config import SPLITS, DataConfig, TrainConfig
+from lung_seg.config import TrainConfig
 from lung_seg.model.losses import SegmentationLoss
 from lung_seg.model.precision import autocast, choose_precision
 from lung_seg.model.unet import UNet
-from lung_seg.prepared.manifest import read_manifest
-from lung_seg.prepared.store import MANIFEST, prepared_folder, read_record
-from lung_seg.raw.sources import find_cases
+from lung_seg.prepared.dry_run import count_cases, describe_data
+from lung_seg.prepared.store import prepared_folder
 from lung_seg.training.epoch_table import duration_text
 
 TIMED_STEPS = 3  # after a first one, which allocates
@@ -29,7 +27,7 @@ def describe_training(config: TrainConfig, run_dir: Path) -> Iterator[str]:
     Raises:
         UserError: no radiographs are found.
     """
-    cases, where = _count_cases(config.data)
+    cases, where = count_cases(config.data)
     trainer, batch_size = config.trainer, config.data.batch_size
     devices = trainer.devices if isinstance(trainer.devices, int) else 1
     batches = math.ceil((cases["train"] + config.data.synthetic_per_epoch) / (batch_size * devices * trainer.num_nodes))
@@ -37,7 +35,7 @@ def describe_training(config: TrainConfig, run_dir: Path) -> Iterator[str]:
     network = UNet(**dataclasses.asdict(config.model))
     device, seconds, memory_bytes = _measure_step(network, config)
     parameters = sum(parameter.numel() for parameter in network.parameters())
-    yield f"Data: {where}: {', '.join(f'{cases[split]} {split}' for split in SPLITS)}"
+    yield describe_data(cases, where)
     yield f"Network: U-Net, {parameters / 1e6:.2f} million parameters, {config.data.image_size_px} px input"
     yield f"Steps: {steps} in {trainer.max_epochs} epochs, of {batch_size} radiographs per batch and device"
     # A validation case takes a forward pass, a third of a training step's work.
@@ -46,23 +44,6 @@ def describe_training(config: TrainConfig, run_dir: Path) -> Iterator[str]:
     yield f"Time: about {duration_text(total)} ({measured}), without preparing"
     yield f"Memory: about {memory_bytes / 1e9:.1f} GB on {device}"
     yield f"Would write: {run_dir} and, if it is not up to date, {prepared_folder(config.data)}"
-
-
-def _count_cases(data: DataConfig) -> tuple[Counter[str], str]:
-    """Cases by split, and where they are; an estimate for a set that is not prepared."""
-    folder = prepared_folder(data)
-    if read_record(folder):
-        return Counter(row.split for row in read_manifest(folder / MANIFEST)), f"{folder} is prepared"
-    if data.source == "phantom":
-        number, where = data.phantom.cases, f"{data.phantom.cases} radiographs to be generated in {data.raw_dir}"
-    elif data.download:
-        return Counter(), "to be downloaded, so their number is not known"
-    else:
-        number = len(find_cases(data).cases)
-        where = f"{number} radiographs with masks in {data.raw_dir}, to be prepared"
-    test = round(data.test_cases if data.test_cases >= 1 else number * data.test_cases)
-    validation = round((number - test) * (1 / data.folds if data.folds else data.validation_fraction))
-    return Counter({"train": number - test - validation, "validation": validation, "test": test}), where
 
 
 def _measure_step(network: nn.Module, config: TrainConfig) -> tuple[str, float, float]:

@@ -62,3 +62,23 @@ def test_a_dry_run_generates_and_finds_nothing(workplace: Path, run: Run) -> Non
     assert "50 radiographs to be generated in data/raw: 36 train, 9 validation, 5 test" in outcome.out
     assert not (workplace / "data").exists()
     assert run("train", "data=montgomery", "data.raw_dir=nowhere", "dry_run=true").code == 2
+
+
+def test_a_dry_run_of_preparing_shows_how_files_pair_and_writes_nothing(workplace: Path, run: Run) -> None:
+    data = ("data=montgomery", "data.raw_dir=raw", "data.test_cases=5")
+    for path in sorted((workplace / "raw/MontgomerySet/ManualMask").rglob("*_0003_*")):
+        path.unlink()
+    before = sorted(workplace.rglob("*"))
+    outcome = run("prepare_data", *data, "dry_run=true")
+    assert outcome.code == 0, outcome.err
+    assert "19 radiographs with masks in raw, to be prepared: 11 train, 3 validation, 5 test" in outcome.out
+    paired = re.search(r"The first: \S+/CXR_png/(\w+\.png) with (\S+), (\S+)\n", outcome.out)
+    assert paired
+    assert {Path(mask).parent.name for mask in paired.groups()[1:]} == {"leftMask", "rightMask"}
+    assert {Path(mask).name for mask in paired.groups()[1:]} == {paired[1]}
+    assert re.search(r"Without a mask, left out: 1, the first: \S+MCUCXR_0003_\d\.png", outcome.out)
+    assert "Would write: data/segmentation/montgomery-512" in outcome.out
+    assert sorted(workplace.rglob("*")) == before
+    assert "to be downloaded" in run("prepare_data", *data, "data.download=true", "dry_run=true").out
+    assert "1600 radiographs to be generated" in run("prepare_data", "dry_run=true").out
+    assert sorted(workplace.rglob("*")) == before

@@ -72,6 +72,15 @@ def test_a_checkpoint_is_found_or_named(trained: Path, run: Run, given: str) -> 
     assert outcome.code == 0, outcome.err
 
 
+def test_a_missing_onnx_file_is_created_by_the_printed_command(trained: Path, run: Run) -> None:
+    write_image(trained / "films/0.png", draw_chest(1, 60, 50)[0])
+    refused = run("predict", "input=films", "checkpoint=nowhere.onnx")
+    assert refused.code == 2
+    assert follow(run, refused.err).code == 0
+    (made,) = (trained / "runs/export").rglob("lungs.onnx")
+    assert run("predict", "input=films", f"checkpoint={made}", "output=masks").code == 0
+
+
 def test_a_training_without_an_epoch_is_no_checkpoint(trained: Path, run: Run) -> None:
     (trained / "runs/first/checkpoints/best.ckpt").unlink()
     refused = run("evaluate", "checkpoint=runs/first")
@@ -93,6 +102,16 @@ def test_the_latest_training_is_scored_exported_and_resumed(trained: Path, run: 
     assert "Report: runs/mine/report.html" in again.out
     several = run("evaluate", "checkpoint=runs/train")
     assert "checkpoint=runs/train is a folder without a checkpoint" in several.err
+
+
+def test_a_refused_training_is_not_the_latest(trained: Path, run: Run) -> None:
+    refused = ("data=montgomery", "data.raw_dir=nowhere", "data.name=other")
+    before = (trained / "runs/train/latest").resolve()
+    assert run("train", *refused).code == 2
+    assert (trained / "runs/train/latest").resolve() == before
+    shutil.rmtree(trained / "runs")
+    assert run("train", *refused).code == 2
+    assert not (trained / "runs").exists()
 
 
 def test_several_values_without_multirun(trained: Path, run: Run) -> None:

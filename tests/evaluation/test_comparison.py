@@ -60,6 +60,37 @@ def test_paired_differences_with_interval_and_p(folder: Path, run: Run) -> None:
     assert rf"\verb|b| & {column(folder / 'b').mean():.4f} &" in table
 
 
+def test_the_interval_and_p_are_of_patients(folder: Path, run: Run) -> None:
+    """Of twelve patients with two cases each: those of scipy for the twelve means."""
+    for name in ("a", "b"):
+        table = folder / name / "cases.csv"
+        head, *lines = table.read_text().splitlines()
+        lines = [f"folder,p{number // 2},{line}" for number, line in enumerate(lines)]
+        table.write_text("\n".join([f"source,patient_id,{head}", *lines]))
+    assert run("evaluate", "compare=[a,b]", "hydra.run.dir=out").code == 0
+    with (folder / "out/comparison.csv").open(newline="") as file:
+        row = next(row for row in csv.DictReader(file) if (row["run"], row["score"]) == ("b", "dice"))
+    means = (column(folder / "b") - column(folder / "a")).reshape(12, 2).mean(axis=1)
+    interval = stats.bootstrap((means,), np.mean, n_resamples=50_000, method="percentile", rng=1).confidence_interval
+    assert float(row["difference"]) == pytest.approx(means.mean())
+    assert float(row["difference_low"]) == pytest.approx(interval.low, abs=3e-4)
+    assert float(row["difference_high"]) == pytest.approx(interval.high, abs=3e-4)
+    assert float(row["p"]) == pytest.approx(stats.wilcoxon(means).pvalue)
+
+
+def test_a_distance_that_is_not_known_leaves_its_case_out(folder: Path, run: Run) -> None:
+    for name in ("a", "b"):
+        table = folder / name / "cases.csv"
+        head, first, *lines = table.read_text().splitlines()
+        table.write_text("\n".join([head, first.rpartition(",")[0] + ",", *lines]))
+    assert run("evaluate", "compare=[a,b]", "hydra.run.dir=out").code == 0
+    with (folder / "out/comparison.csv").open(newline="") as file:
+        rows = {row["score"]: row for row in csv.DictReader(file) if row["run"] == "b"}
+    assert (rows["dice"]["cases"], rows["hd95_px"]["cases"]) == ("24", "23")
+    difference = (column(folder / "b") - column(folder / "a"))[1:]
+    assert float(rows["hd95_px"]["difference"]) == pytest.approx(difference.mean())
+
+
 def test_an_evaluation_does_not_differ_from_itself(folder: Path, run: Run) -> None:
     assert "a minus the first: +0.0000 (0.0000 to 0.0000), p 1" in run("evaluate", "compare=[a,a]").out
 

@@ -1,6 +1,7 @@
 """prepare_data.py check=true, and what a training makes of a set that changed."""
 
 import csv
+import itertools
 import os
 import shutil
 from dataclasses import replace
@@ -43,6 +44,22 @@ def write_png(path: Path, pixels: np.ndarray) -> None:
 
 def cases(split: str) -> list[str]:
     return [row.case_id for row in read_manifest(FOLDER / "manifest.csv") if row.split == split]
+
+
+def test_the_picture_of_many_outliers_has_the_first_and_thin_contours(workplace, run):
+    for number, path in enumerate(sorted((workplace / "raw/MontgomerySet/ManualMask/leftMask").glob("*.png"))):
+        if number < 8:
+            layouts.write_mask(path, np.zeros_like(np.asarray(Image.open(path)), bool))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("lung_seg.evaluation.dataset_check.SHEET_CASES", 6)
+        run("prepare_data", *SET)
+        outcome = check(run)
+    assert f"Outliers, the first 6 of 8: {FOLDER / 'check.png'}" in outcome.out
+    sheet = np.asarray(Image.open(FOLDER / "check.png")).astype(int)
+    contour = sheet[..., 1] - sheet[..., 0] > 40  # blue-green on grey
+    widths = [len(list(group)) for row in contour for is_line, group in itertools.groupby(row) if is_line]
+    assert contour.sum() > 500
+    assert np.median(widths) <= 4, "drawn on the enlarged picture: a pixel of 32 is 7 wide"
 
 
 @pytest.mark.usefixtures("prepared")
@@ -190,6 +207,7 @@ def test_odd_cases_are_shown_and_are_no_errors(workplace, run):
 
     assert outcome.code == 0
     assert ("outlier", mask.stem, "False") in findings()
+    assert f"Outliers, all 1: {FOLDER / 'check.png'}" in outcome.out
     assert np.asarray(Image.open(FOLDER / "check.png")).std() > 10
     layouts.write_montgomery(workplace / "raw", cases=20)
     run("prepare_data", *SET)
@@ -205,7 +223,9 @@ def test_a_split_without_a_label_is_odd(prepared, run):
         for kind in ("images", "masks"):
             (prepared / kind / f"{row.case_id}.png").unlink()
 
-    assert "test has no case with tb_label=1" in check(run).out
+    outcome = check(run)
+    assert "test has no case with tb_label=1" in outcome.out
+    assert "check.png" not in outcome.out, "there is no outlier, and no picture"
 
 
 def test_a_training_refuses_a_set_that_changed_and_names_the_files(prepared, run):

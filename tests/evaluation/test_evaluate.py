@@ -11,6 +11,7 @@ import torch
 from monai.metrics import compute_hausdorff_distance
 from PIL import Image
 
+import lung_seg
 from lung_seg.evaluation.statistics import mean_with_interval
 from tests.conftest import SMALL, Run
 from tests.layouts import draw_chest, write_jsrt, write_mask, write_montgomery
@@ -175,3 +176,13 @@ def test_an_interval_covers_the_truth_as_often_as_it_says_where_patients_have_se
 
 def test_one_patient_has_no_interval() -> None:
     assert mean_with_interval([0.5, 0.7], ["p", "p"]) == {"mean": pytest.approx(0.6), "low": None, "high": None}
+
+
+def test_the_included_weights_name_no_folder_of_another_machine(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, run: Run
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    refused = run("evaluate", f"checkpoint={Path(lung_seg.__file__).parent / 'weights/lungs.safetensors'}")
+    assert refused.code == 2
+    assert refused.err.startswith("data/segmentation/montgomery_shenzhen-256 is no prepared set")
+    assert "_dir=" not in refused.err, "the default folders, which need not be given"

@@ -1,10 +1,12 @@
 """Quality scores and warnings of masks of drawn chests and of other images."""
 
+import re
 from collections.abc import Callable
 
 import numpy as np
 import pytest
 
+from lung_seg.prediction.postprocess import find_lungs
 from lung_seg.prediction.quality import assess_quality, combine_ranges, expected_dice, features, reference_ranges
 from tests.layouts import draw_chest
 
@@ -132,6 +134,35 @@ def test_networks_trained_on_negatives_do_not_hide_one() -> None:
 def test_the_warning_of_darkness_says_in_which_direction(low: float, high: float, words: str) -> None:
     image, mask = chest(7)  # darker than its surroundings by 1 to 2 standard deviations
     assert words in assess_quality(image, sure(mask), mask, {"darkness": (low, high)}).warning
+
+
+@pytest.mark.parametrize("name", sorted(RANGES))
+@pytest.mark.parametrize("beyond", [-1, 1])
+@pytest.mark.parametrize("distance", [1e-5, 0.004, 0.3])
+def test_a_value_in_a_warning_differs_from_the_bound_that_it_is_compared_with(
+    name: str, beyond: int, distance: float
+) -> None:
+    image, mask = chest(7)
+    right, left = find_lungs(mask)
+    assert right is not None
+    assert left is not None
+    bound = features(image, right, left)[name] - beyond * distance
+    ordinary = (bound - 1, bound) if beyond > 0 else (bound, bound + 1)
+    warning = assess_quality(image, sure(mask), mask, {name: ordinary}).warning
+    value, *bounds = re.findall(r"-?[0-9.]+%?", warning) or [""]
+    assert value not in bounds, warning
+    assert len(value) < 6 or distance < 0.004, "no more digits than it takes"
+
+
+def test_a_share_of_the_border_just_above_the_largest_in_training() -> None:
+    image, mask = chest(7)
+    mask[0, : SIDE // 2] = True  # reaches the border
+    right, left = find_lungs(mask)
+    assert right is not None
+    assert left is not None
+    share = features(image, right, left)["border"]
+    warning = assess_quality(image, sure(mask), mask, {"border": (0.0, share - 0.001)}).warning
+    assert f"{share:.1%} of the image's border is lung (at most {share - 0.001:.1%} in training)" in warning
 
 
 @pytest.mark.parametrize(

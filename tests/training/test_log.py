@@ -1,7 +1,11 @@
 """What a training leaves in a log: a line per epoch, and no progress bars; and its loggers."""
 
+import contextlib
 import csv
+import json
 import re
+import sqlite3
+import warnings
 from pathlib import Path
 
 import pytest
@@ -41,4 +45,42 @@ def test_a_logger_that_is_not_installed_is_named_before_anything_is_prepared(
     assert refused.code == 2
     assert f"logger={name} needs {name}, which is not installed." in refused.err
     assert f"pip install {name}" in refused.err
+    assert not (workplace / "data").exists()
+
+
+@pytest.mark.parametrize("name", ["wandb", "mlflow"])
+def test_curves_are_logged_to_it(name: str, trained: Path, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip(name)
+    monkeypatch.setenv("WANDB_MODE", "offline")
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of these packages
+        outcome = run("train", *SMALL, "hydra.run.dir=runs/logged", f"logger={name}")
+    assert outcome.code == 0, outcome.err
+    if name == "wandb":
+        assert list((trained / "runs/logged/wandb").glob("offline-run-*/*.wandb"))
+        return
+    with contextlib.closing(sqlite3.connect(trained / "mlflow.db")) as database:
+        logged = dict(database.execute("SELECT key, value FROM latest_metrics"))
+    scores = json.loads((trained / "runs/logged/summary.json").read_text(encoding="utf-8"))
+    assert logged["result/test_dice"] == pytest.approx(scores["scores"]["all"]["dice"]["mean"])
+    assert "validation/dice" in logged
+
+
+@pytest.mark.parametrize(
+    ("name", "logger", "remedy"), [("wandb", "WandbLogger", "wandb login"), ("mlflow", "MLFlowLogger", "mlflow.db")]
+)
+def test_a_logger_that_cannot_start_is_named_before_anything_is_prepared(
+    name: str, logger: str, remedy: str, workplace: Path, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise ValueError("No API key configured.\nMore lines")
+
+    monkeypatch.setattr("lung_seg.training.loggers.find_spec", lambda _: True)
+    monkeypatch.setattr(f"lung_seg.training.loggers.{logger}", fail)
+    refused = run("train", *SMALL, f"logger={name}")
+    assert refused.code == 2
+    first, second = refused.err.splitlines()
+    assert first == f"logger={name} cannot start: No API key configured."
+    assert remedy in second
     assert not (workplace / "data").exists()
