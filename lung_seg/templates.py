@@ -1,12 +1,14 @@
 """Jinja templates of reports and model cards."""
 
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import jinja2
 
 
+@cache
 def template(path: Path, **filters: Callable[..., Any]) -> jinja2.Template:
     """Load a template with additional filters; values in ``.html.j2`` files are escaped.
 

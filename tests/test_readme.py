@@ -74,6 +74,7 @@ ADDITIONAL = (  # tests/raw/test_partly_known.py has the two sets that it needs
     "python train.py data=montgomery data.additional=data/segmentation/films-512 data.additional_repeats=4 "
     "loss.outside_weight=3"
 )
+EXPORT = "python export.py checkpoint=runs/train/<time> format=all"  # tests/prediction/test_export.py runs it
 ALL_FOLDS = "python evaluate.py checkpoints=runs/multirun/<time>"
 BENCHMARK = "python benchmarks/throughput.py"
 # The two lines of set-up, .ci/run; the wheel, tests/test_package.py; the image, tests/test_docker.py.
@@ -151,6 +152,7 @@ def test_the_commands_that_other_tests_run_are_still_there() -> None:
     assert CORRECTIONS in scripts("train")
     assert ADDITIONAL in scripts("train")
     assert ALL_FOLDS in scripts("evaluate")
+    assert scripts("export") == [EXPORT]
 
 
 @pytest.mark.parametrize("command", scripts("prepare_data"))
@@ -248,13 +250,6 @@ def test_examples_in_python_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
     (prediction,) = (value for value in names.values() if isinstance(value, Prediction))
     assert prediction.mask.shape == read_radiograph(Path("xray.png")).shape
     assert prediction.mask.any()
-
-
-def test_exporting(trained: Path, run: Run) -> None:
-    (command,) = scripts("export")
-    outcome = run("export", *shlex.split(command.replace(TIME, "runs/first"))[2:])
-    assert outcome.code == 0, outcome.err
-    assert len(list((trained / "runs" / "export").glob("*/*"))) == 4
 
 
 def test_looking_for_tuberculosis() -> None:

@@ -8,6 +8,7 @@ import dataclasses
 import re
 import textwrap
 from collections.abc import Iterator
+from functools import cache
 from typing import Any, TypeVar
 
 from hydra import compose, initialize_config_dir
@@ -44,6 +45,7 @@ Several values and --multirun run one job for each: data.batch_size=8,16 --multi
 HELP_WIDTH, MEANING_COLUMN = 100, 40
 
 
+@cache  # for the process: a sweep, and the tests, run many commands in one
 def register() -> None:
     """Register the schemas with Hydra, under the names that ``conf/*.yaml`` use."""
     store = ConfigStore.instance()

@@ -9,6 +9,7 @@ from typing import Any
 import matplotlib
 import numpy as np
 from markupsafe import Markup
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
@@ -88,8 +89,7 @@ def _number(value: float | None, digits: int) -> str:
 def _charts(curves: Sequence[_Row]) -> Iterator[tuple[str, list[tuple[str, str]], Markup]]:
     """A chart over the epochs of each quantity that was logged: title, (CSS colour, name) of each line, and drawing."""
     for title, colours in _CURVES.items():
-        figure = Figure(figsize=(4.0, 2.5), layout="constrained")
-        axes = figure.add_subplot()
+        figure, axes = _small_axes()
         legend = []
         for key, colour in colours.items():
             points = [(row["epoch"] + 1, row[key]) for row in curves if math.isfinite(row.get(key, math.nan))]
@@ -101,6 +101,12 @@ def _charts(curves: Sequence[_Row]) -> Iterator[tuple[str, list[tuple[str, str]]
         axes.set_xlabel("epoch")
         if legend:
             yield title, legend, svg(figure)
+
+
+def _small_axes() -> tuple[Figure, Axes]:
+    """Axes with fixed margins, which fit numbers of seven digits; finding them for each chart would double its time."""
+    figure = Figure(figsize=(4.0, 2.5))
+    return figure, figure.add_axes((0.17, 0.17, 0.8, 0.75))
 
 
 def _dice_chart(cases: Sequence[_Case]) -> Markup:
@@ -128,8 +134,8 @@ def _robustness_charts(
     """Of each corruption: name, Dice with its interval over the severity, and an example as PNG in base64."""
     ends = [value for row in rows for value in row["dice"].values() if value is not None]
     for name, picture in corrupted.items():
-        figure = Figure(figsize=(4.0, 2.5), layout="constrained")
-        axes = figure.add_subplot(ylim=(min(ends) - 0.01, max(ends) + 0.01))  # the same in all charts
+        figure, axes = _small_axes()
+        axes.set_ylim(min(ends) - 0.01, max(ends) + 0.01)  # the same in all charts
         shown = sorted((row for row in rows if row["corruption"] == name), key=lambda row: row["severity"])
         severities = [row["severity"] for row in shown]
         mean, low, high = ([row["dice"][key] for row in shown] for key in ("mean", "low", "high"))

@@ -28,12 +28,13 @@ SIZES = ((1, 32, 32), (4, 40, 36), (2, 64, 32))  # images, height, width; the ne
 
 @pytest.fixture(scope="session")
 def exported(_trained_once: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with all that export.py writes; not to be changed."""
-    folder = tmp_path_factory.mktemp("exported")
-    arguments = ["export.py", f"checkpoint={_trained_once / 'runs/first'}", "format=all", f"output={folder}"]
+    """A folder with all that export.py writes, by the command of docs/exporting.md; not to be changed."""
+    place = tmp_path_factory.mktemp("exported")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(sys, "argv", arguments)
+        patch.chdir(place)
+        patch.setattr(sys, "argv", ["export.py", f"checkpoint={_trained_once / 'runs/first'}", "format=all"])
         importlib.import_module("export").main()
+    (folder,) = (place / "runs/export").iterdir()
     return folder
 
 

@@ -14,7 +14,7 @@ from lung_seg.errors import UserError
 from lung_seg.prediction.export import TOLERANCE
 from lung_seg.prediction.predictor import SHIPPED, SHIPPED_ONNX
 from lung_seg.raw.image_file import write_png
-from lung_seg.raw.phantom.draw_phantom import draw_phantom
+from lung_seg.raw.phantom.draw_phantom import Phantom, draw_phantom
 from tests.conftest import Run
 from tests.not_chests import draw_not_chest
 
@@ -41,6 +41,12 @@ def predictor() -> Predictor:
     return Predictor()
 
 
+@pytest.fixture(scope="module")
+def phantoms() -> list[Phantom]:
+    """Ten that no network was trained on."""
+    return [draw_phantom(seed, 320, 320) for seed in range(5_000_000, 5_000_010)]
+
+
 def test_they_are_small_and_come_with_their_card() -> None:
     sizes = {path.name: path.stat().st_size for path in SHIPPED.parent.iterdir()}
     classifiers = {f"tuberculosis_{name}.json" for name in ENCODERS} | {"encoder.safetensors", "TUBERCULOSIS_CARD.md"}
@@ -52,17 +58,18 @@ def test_they_are_small_and_come_with_their_card() -> None:
     assert "| shenzhen | 81 |" in card
 
 
-def test_they_find_the_lungs_of_phantoms(predictor: Predictor) -> None:
+def test_they_find_the_lungs_of_phantoms(predictor: Predictor, phantoms: list[Phantom]) -> None:
     dice = []
-    for seed in range(5_000_000, 5_000_010):
-        phantom = draw_phantom(seed, 320, 320)
+    for phantom in phantoms:
         lungs = predictor.predict(phantom.image)
         for found, drawn in ((lungs.right, phantom.right_mask), (lungs.left, phantom.left_mask)):
             dice.append(2 * (found & drawn).sum() / (found.sum() + drawn.sum()))
     assert np.median(dice) > 0.85  # sides swapped give 0
 
 
-def test_they_find_the_lungs_of_films_unlike_those_they_were_trained_on(predictor: Predictor) -> None:
+def test_they_find_the_lungs_of_films_unlike_those_they_were_trained_on(
+    predictor: Predictor, phantoms: list[Phantom]
+) -> None:
     noise = np.random.default_rng(0).normal(0, 20, (320, 320))
     unlike = {
         "inverted": lambda image: 255 - image,
@@ -71,8 +78,7 @@ def test_they_find_the_lungs_of_films_unlike_those_they_were_trained_on(predicto
     }
     for change in unlike.values():
         dice = []
-        for seed in range(5_000_000, 5_000_010):
-            phantom = draw_phantom(seed, 320, 320)
+        for phantom in phantoms:
             found, drawn = predictor.predict(change(phantom.image)).mask, phantom.right_mask | phantom.left_mask
             dice.append(2 * (found & drawn).sum() / (found.sum() + drawn.sum()))
         assert np.median(dice) > 0.8

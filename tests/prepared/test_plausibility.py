@@ -3,6 +3,7 @@
 import csv
 import json
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -22,6 +23,8 @@ SET = Path("data/segmentation/own-32")
 CASES = 14
 EXIF_ORIENTATION, UPSIDE_DOWN = 0x0112, 3
 
+phantom = cache(draw_phantom)  # the same fourteen in each test
+
 
 @pytest.fixture
 def workplace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
@@ -35,7 +38,7 @@ Change = Callable[[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]]
 
 def write_set(change: Change = lambda image, mask: (image, mask), cases: int = CASES) -> None:
     for number in range(cases):
-        drawn = draw_phantom(number, 96, 88)
+        drawn = phantom(number, 96, 88)
         image, mask = change(drawn.image, np.where(drawn.right_mask | drawn.left_mask, 255, 0).astype(np.uint8))
         for folder, pixels in (("images", image), ("masks", mask)):
             layouts.write_image(Path(f"raw/{folder}/film{number:02d}.png"), np.ascontiguousarray(pixels))
@@ -138,7 +141,7 @@ def test_a_set_that_was_read_in_another_way_is_not_used(workplace: Path, run: Ru
 def test_a_set_of_label_maps_says_which_key_names_the_lungs(workplace: Path, run: Run):
     write_set()
     for number in range(CASES):
-        drawn = draw_phantom(number, 96, 88)
+        drawn = phantom(number, 96, 88)
         labels = drawn.right_mask * 1 + drawn.left_mask * 2
         labels[40:60, 38:50] = 3
         layouts.write_image(Path(f"raw/masks/film{number:02d}.png"), labels.astype(np.uint8))
@@ -151,7 +154,7 @@ def test_a_set_of_label_maps_says_which_key_names_the_lungs(workplace: Path, run
     assert "data.folder.lung_labels=[1,2]" in refused.err
 
     assert prepare(run, "data.folder.lung_labels=[1,2]").code == 0
-    drawn = draw_phantom(0, 96, 88)
+    drawn = phantom(0, 96, 88)
     lungs = drawn.right_mask | drawn.left_mask
     lungs[40:60, 38:50] = False
     assert np.array_equal(np.asarray(Image.open(SET / "original_masks/film00.png")), lungs)
@@ -289,7 +292,7 @@ def test_masks_drawn_on_the_stored_pixels_of_turned_radiographs_are_said(workpla
 
 def test_films_of_one_dicom_patient_are_in_one_split(workplace: Path, run: Run):
     for number in range(18):
-        drawn = draw_phantom(number, 96, 88)
+        drawn = phantom(number, 96, 88)
         layouts.write_dicom(Path(f"raw/images/IM{number:04d}.dcm"), drawn.image, PatientID=f"P{number % 6}")
         layouts.write_mask(Path(f"raw/masks/IM{number:04d}.png"), drawn.right_mask | drawn.left_mask)
 

@@ -84,7 +84,7 @@ def train_and_die(moment: Moment, *arguments: str) -> bool:
     for _ in range(10 * PATIENCE_S):
         ended, status = os.waitpid(child, os.WNOHANG)
         if ended:
-            time.sleep(1)  # TensorBoard reads its files in the order of their names, which hold whole seconds
+            time.sleep(1 - time.time() % 1)  # TensorBoard's files are read in the order of their names: whole seconds
             code = os.waitstatus_to_exitcode(status)
             assert code in (0, -signal.SIGKILL)
             return code != 0
