@@ -1,5 +1,5 @@
 # The checks, by name, for a person, the pre-commit hooks and .ci/run: make test, make lint ...
-.PHONY: all test lowest format lint types docs audit quickstart
+.PHONY: all test lowest format lint types docs audit quickstart fuzz mutants
 
 all: lint types test audit quickstart
 
@@ -45,3 +45,16 @@ audit:
 
 quickstart:
 	python train.py
+
+# Damaged and random files for ten minutes, other ones each time. Hypothesis keeps what fails in .hypothesis/ and tries it first
+# the next time; once mended, it belongs in FOUND of tests/test_any_file.py.
+fuzz:
+	LUNG_SEG_FUZZ=60 pytest tests/test_any_file.py tests/raw/test_any_bytes.py tests/raw/test_pixels_property.py
+
+# 200 changes of the code that reads and predicts, drawn with a fixed seed: which of them does no test notice? An hour of two
+# cores. mutmut changes functions only; `mutmut show <name>` prints a change. CONTRIBUTING.md says which may survive.
+mutants:
+	pip install --quiet mutmut==3.8.1
+	mutmut run --max-children 2 'lung_seg.raw.case.*' || true
+	mutmut run --max-children 2 $$(python tests/draw_mutants.py)
+	mutmut results

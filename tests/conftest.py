@@ -18,7 +18,7 @@ from tests.layouts import write_montgomery
 
 os.environ["NO_ALBUMENTATIONS_UPDATE"] = os.environ["ORT_DISABLE_TELEMETRY"] = "1"  # no test asks the network
 gc.set_threshold(100_000)  # by the default a tenth of the time goes into scanning what is imported
-multiprocessing.set_start_method(os.environ.get("LUNG_SEG_START_METHOD"))  # that of this system unless it is given
+multiprocessing.set_start_method(os.environ.get("LUNG_SEG_START_METHOD"), force=True)  # else that of this system
 
 # The smallest training that goes through everything: 20 Montgomery cases, 32 px, a network of 7 thousand weights.
 SMALL = (

@@ -11,6 +11,7 @@ from pytorch_lightning.callbacks import Checkpoint
 from pytorch_lightning.utilities import rank_zero_only
 from tqdm import tqdm
 
+from lung_seg.errors import UserError
 from lung_seg.files import write_csv
 
 MONITORED = "validation/dice"  # the score that the best checkpoint is chosen by
@@ -77,12 +78,22 @@ def duration_text(seconds: float) -> str:
 
 
 def read_epochs(path: Path) -> list[dict[str, float]]:
-    """The rows of metrics.csv without empty values; an empty list if there is no such file."""
+    """The rows of metrics.csv without empty values; an empty list if there is no such file.
+
+    Raises:
+        UserError: somebody changed it to what is no such table.
+    """
     if not path.is_file():
         return []
-    with path.open(newline="", encoding="utf-8") as file:
-        rows = [{name: float(value) for name, value in row.items() if value} for row in csv.DictReader(file)]
-    return [row | {"epoch": int(row["epoch"]), "step": int(row["step"])} for row in rows]
+    try:
+        with path.open(newline="", encoding="utf-8") as file:
+            rows = [{name: float(value) for name, value in row.items() if value} for row in csv.DictReader(file)]
+        return [row | {"epoch": int(row["epoch"]), "step": int(row["step"])} for row in rows]
+    except (csv.Error, ValueError, TypeError, LookupError, OverflowError) as error:
+        raise UserError(
+            f"{path} is no table of scores by epoch.\n"
+            "Restore it, or delete it: its training resumes without the curves of earlier epochs."
+        ) from error
 
 
 def log_scores(trainer: pl.Trainer, scores: dict[str, float], step: int) -> None:

@@ -62,3 +62,11 @@ def test_what_an_earlier_version_saw_is_unknown_not_nothing(network: UNet, name:
     write_checkpoint(network, tmp_path / name)
     assert load_network(tmp_path / name)[1]["seen"] is None
     assert start_from(tmp_path / name, ARGUMENTS)[1] is None
+
+
+def test_a_network_to_train_further_has_seen_what_it_was_trained_and_validated_on(
+    network: UNet, tmp_path: Path
+) -> None:
+    for name, seen in (("new.ckpt", ["a", "e", "f", "g"]), ("old.ckpt", None)):
+        write_checkpoint(network, tmp_path / name)
+        assert start_from(tmp_path / name, ARGUMENTS)[1] == seen

@@ -15,6 +15,7 @@ def test_shards_make_the_set_that_one_process_makes(workplace: Path, run: Run) -
     for number in (3, 1, 2):
         outcome = run("prepare_data", *few, "data.prepared_dir=shared", f"shard={number}/3")
         assert outcome.code == 0, outcome.err
+        assert f"Shard {number}/3: {7 if number < 3 else 6} cases in shared/montgomery-16." in outcome.out + outcome.err
     whole, shared = (workplace / name / "montgomery-16" for name in ("whole", "shared"))
     assert not (shared / "manifest.csv").exists()
     prepared_at = {path: path.stat().st_mtime_ns for path in shared.glob("*/*.png")}
