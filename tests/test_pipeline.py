@@ -82,7 +82,7 @@ def test_cases_csv_has_a_row_for_each_test_case_and_the_summary_is_their_mean(tr
     manifest = table(trained / "data/segmentation/montgomery-32/manifest.csv")
     own = ["accuracy", "dice", "iou", "precision", "recall", "bce"]
     delivered = ["delivered_dice", "hd95_px", "assd_px", "hd95_mm", "assd_mm"]
-    assert list(cases[0]) == ["case_id", "source", "tb_label", *own, *delivered]
+    assert list(cases[0]) == ["case_id", "source", "patient_id", "tb_label", *own, *delivered]
     assert [case["case_id"] for case in cases] == [row["case_id"] for row in manifest if row["split"] == "test"]
     scores = json.loads((trained / "runs/first/summary.json").read_text())["scores"]
     for name in ("accuracy", "dice", "bce", "hd95_px"):

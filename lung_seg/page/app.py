@@ -40,8 +40,8 @@ def create_app(review: Review, token: str | None = None) -> FastAPI:
     app.state.review, app.state.sessions = review, Sessions()
     app.add_middleware(Access, sessions=app.state.sessions, host=review.config.host, token=token)
     _report_errors(app)
-    for routes in (service, film_routes, learning_routes):
-        app.include_router(routes.router)
+    for module in (service, film_routes, learning_routes):
+        app.router.routes += module.router.routes  # include_router would build them anew, in the thread of a request
 
     @app.get("/", include_in_schema=False)
     def index() -> FileResponse:
