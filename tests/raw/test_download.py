@@ -108,7 +108,7 @@ def files(folder: Path) -> list[str]:
 
 def test_an_archive_is_fetched_checked_and_unpacked(server, archive, raw_dir, capfd):
     download("montgomery", raw_dir)
-    assert capfd.readouterr().err == ""  # progress bars are for terminals
+    assert "Unpacking" not in capfd.readouterr().err  # progress bars are for terminals
 
     assert montgomery_cases(raw_dir) == 2
     assert [name for name in files(raw_dir) if not name.startswith("MontgomerySet")] == [
