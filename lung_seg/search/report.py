@@ -9,7 +9,7 @@ import matplotlib
 import optuna
 from markupsafe import Markup
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
+from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter, StrMethodFormatter
 from omegaconf import OmegaConf
 from optuna.distributions import CategoricalDistribution
 from optuna.importance import PedAnovaImportanceEvaluator, get_param_importances
@@ -115,7 +115,11 @@ def _slice(trials: Sequence[FrozenTrial], key: str) -> Markup:
         axes.set_xticks(range(len(names)), names)
     else:
         places = [trial.params[key] for trial in shown]
-        axes.set_xscale("log" if getattr(distribution, "log", False) else "linear")
+        if getattr(distribution, "log", False):
+            axes.set_xscale("log")
+            axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+            axes.xaxis.set_major_formatter(StrMethodFormatter("{x:g}"))  # the default writes powers as TeX
+            axes.xaxis.set_minor_formatter(NullFormatter())
     colours = [ACCENT if trial is trials[0] else MUTED for trial in shown]
     axes.scatter(places, [trial.value for trial in shown], c=colours, s=18)
     return svg(figure)

@@ -69,6 +69,7 @@ def test_the_trainings_of_a_search_belong_to_it_and_the_best_can_be_repeated(tra
     assert outcome.code == 0, outcome.err
     for trial in trials():
         assert [type(trial.params[key]) for key in ("data.batch_size", "model.depth")] == [int, int]
+    assert "mathdefault" not in (FOLDER / "search.html").read_text()  # TeX of a logarithmic axis
     best = OmegaConf.load(FOLDER / "best.yaml")
     assert best.command in outcome.out
     assert best.validation_dice == max(trial.value for trial in trials())
