@@ -98,8 +98,8 @@ def write_record(folder: Path, record: dict[str, Any]) -> None:
 
 
 def progress_logs(folder: Path) -> list[Path]:
-    """The progress logs of an unfinished set and of its shards."""
-    return sorted(folder.glob("*.jsonl"))
+    """The progress logs of an unfinished set: those of its shards, then the one of what was prepared after them."""
+    return sorted(folder.glob("*.jsonl"), key=lambda path: (path.name == PROGRESS_LOG, path.name))
 
 
 def append_progress(path: Path, case: PreparedCase) -> None:

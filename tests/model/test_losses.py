@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
+from lung_seg.config import UNKNOWN
 from lung_seg.model.losses import SegmentationLoss, soft_dice_loss
 
 TRUTH = torch.tensor([[[[True, True], [False, False]]], [[[False, False], [False, False]]]])
@@ -49,3 +50,9 @@ def test_dice_weight_adds_to_the_cross_entropy() -> None:
     logits = torch.randn(2, 1, 2, 2, generator=torch.Generator().manual_seed(1))
     plain, weighted = SegmentationLoss()(logits, TRUTH), SegmentationLoss(dice_weight=0.5)(logits, TRUTH)
     torch.testing.assert_close(weighted - plain, 0.5 * soft_dice_loss(logits, TRUTH.float()))
+
+
+def test_outside_weight_acts_in_partly_known_cases_only() -> None:
+    mask = torch.tensor([[[[1, 1], [0, 0]]], [[[1, 0], [0, UNKNOWN]]]])  # the first case is wholly known
+    loss = SegmentationLoss(outside_weight=3.0)(torch.zeros(2, 1, 2, 2), mask)
+    torch.testing.assert_close(loss, torch.tensor([math.log(2), (1 + 3 + 3) / 3 * math.log(2)]))

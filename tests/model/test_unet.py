@@ -73,3 +73,10 @@ def test_any_number_of_channels_makes_a_network(base_channels: int, max_channels
 def test_groups_are_of_eight_channels_where_they_divide() -> None:
     network = UNet(16, 1, normalization="group")
     assert [encoder[1].num_groups for encoder in network.encoders] == [2, 4]
+    assert [encoder[1].num_groups for encoder in UNet(4, 2, normalization="group").encoders] == [1, 1, 2]
+
+
+@pytest.mark.parametrize("normalization", ["batch", "instance", "group"])
+def test_every_normalisation_learns_a_scale_and_a_shift(normalization: str) -> None:
+    layer = UNet(8, 1, normalization=normalization).encoders[0][1]
+    assert (layer.weight.shape, layer.bias.shape) == ((8,), (8,))

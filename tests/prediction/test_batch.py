@@ -187,6 +187,8 @@ def test_a_list_may_be_written_by_powershell(trained: Path) -> None:
     write_films("films", "a.png")
     Path("list.txt").write_text("films/a.png\n", encoding="utf-16")
     assert find_inputs("list.txt", Path("out")).paths == [Path("films/a.png")]
+    Path("list.txt").write_bytes("films/a.png\n".encode("utf-16") + b"\x00\xd8")  # half a surrogate pair
+    assert find_inputs("list.txt", Path("out")).paths[0] == Path("films/a.png")
 
 
 def test_a_film_too_long_for_a_png_ends_no_run(trained: Path) -> None:

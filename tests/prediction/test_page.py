@@ -35,6 +35,9 @@ def test_the_page_shows_every_radiograph_warned_ones_first(trained: Path, run: R
     assert "plain &lt;b&gt; #1.png" in page
     area = next(float(row["right_lung_area_mm2"]) for row in rows if row["right_lung_area_mm2"])
     assert f"right {area / 100:.0f} cm²" in page
+    plain = next(row for row in rows if row["input"].endswith("#1.png"))
+    right, left = (float(plain[f"{side}_lung_area_px"]) / (96 * 80) for side in ("right", "left"))
+    assert f"right {right:.0%}, left {left:.0%} of the image" in page
     # The rows of an earlier run are shown again.
     assert run("predict", "input=films/spaced.dcm", "checkpoint=runs/first", "output=out").code == 0
     assert (trained / "out/predictions.html").read_text(encoding="utf-8").count("<img") == 3

@@ -14,6 +14,7 @@ from PIL import Image
 import lung_seg.prediction.batch
 from lung_seg import Predictor
 from lung_seg.errors import UserError
+from lung_seg.model.checkpoint import find_checkpoint, load_network
 from lung_seg.prediction.predictor import Prediction
 from lung_seg.raw.radiograph import read_radiograph
 from tests.conftest import Run, have_cores
@@ -333,6 +334,11 @@ def test_an_array_predicts_like_its_file_and_inverted_files_like_their_negative(
 def test_flip_and_ensembles_average_probabilities(films: Path, run: Run) -> None:
     film = read_radiograph(films / "a.png")
     alone, twice = Predictor("runs/first"), Predictor("runs/first", "runs/first/checkpoints/best.ckpt")
+    network_input = alone.to_network_input(film)
+    (probability,) = alone.probabilities([network_input])
+    logits = load_network(find_checkpoint(Path("runs/first")))[0](torch.from_numpy(network_input[None, None]))
+    assert np.ptp(probability) > 0.02  # it is hardly trained
+    np.testing.assert_allclose(probability, logits.detach().sigmoid()[0, 0], atol=0.003)  # bf16, where it is faster
     np.testing.assert_allclose(alone.predict(film).probability, twice.predict(film).probability, atol=1e-6)
     flipped = Predictor("runs/first", flip=True).predict(film).probability
     mirrored = np.ascontiguousarray(film[:, ::-1])

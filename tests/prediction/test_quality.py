@@ -178,3 +178,16 @@ def test_an_ensemble_is_judged_by_all_its_networks_in_any_order() -> None:
     some, others = {"area": (0.1, 0.3), "gap": (0.2, 0.3)}, {"area": (0.2, 0.5), "slant": (0.0, 0.1)}
     expected = {"area": (0.1, 0.5), "gap": (0.2, 0.3), "slant": (0.0, 0.1)}
     assert combine_ranges([some, others]) == combine_ranges([others, some]) == expected
+
+
+@pytest.mark.parametrize(("low", "high", "widths"), [(0.5, 0.7, 0.2), (0.8, 1.2, 0.25)])
+def test_the_score_falls_with_the_distance_in_widths_of_the_range(low: float, high: float, widths: float) -> None:
+    image, mask = chest(7)
+    right, left = find_lungs(mask)
+    assert right is not None
+    assert left is not None
+    value = features(image, right, left)["gap"]
+    distance = high - low
+    beyond = (value - widths * distance - distance, value - widths * distance)
+    trusted, judged = (assess_quality(image, sure(mask), mask, ranges).score for ranges in ({}, {"gap": beyond}))
+    assert judged == pytest.approx(trusted / (1 + widths))

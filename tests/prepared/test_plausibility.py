@@ -12,6 +12,7 @@ from PIL import Image
 
 from lung_seg.config import AugmentationConfig, DataConfig
 from lung_seg.prepared.manifest import read_manifest, write_manifest
+from lung_seg.prepared.plausibility import Appearance, set_warnings
 from lung_seg.raw.phantom.draw_phantom import draw_phantom
 from lung_seg.raw.radiograph import Radiograph
 from lung_seg.training.datamodule import LungDataModule
@@ -336,3 +337,10 @@ def test_a_key_that_a_set_does_not_know_has_its_default(workplace: Path, run: Ru
     refused = prepare(run, "data.folder.patient_pattern=(film.)")
     assert refused.code == 2
     assert "data.folder.patient_pattern=(film.), but data/segmentation/own-32 was prepared with  and" in refused.err
+
+
+@pytest.mark.parametrize(("one_region", "said"), [(5, False), (6, False), (7, True)])
+def test_masks_of_one_region_in_most_cases_are_said(one_region: int, said: bool) -> None:
+    cases = {str(number): Appearance(0.9, 0.0, number >= one_region) for number in range(12)}
+    sentence = f"In {one_region} of 12 cases the mask is not of two separate lungs"
+    assert [text.startswith(sentence) for text in set_warnings(cases, {})] == [True] * said

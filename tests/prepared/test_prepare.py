@@ -616,3 +616,14 @@ def test_settings_of_an_older_checkpoint_are_read_and_unknown_ones_refused():
     assert DataConfig.from_plain(older | {"phantoms_beside": 7}) == settings(synthetic_per_epoch=7)
     with pytest.raises(TypeError, match="neither"):
         DataConfig.from_plain(plain | {"neither": 1})
+
+
+@pytest.mark.parametrize(("missing", "ending"), [(3, r"masks/\S+\.png\."), (4, r"masks/\S+\.png, ….")])
+def test_of_files_missing_three_are_named(workplace, missing, ending):
+    layouts.write_montgomery(workplace / "raw", cases=4)
+    folder = prepare(settings())
+    for number in range(1, missing + 1):
+        (folder / "masks" / film(number).name).unlink()
+
+    with pytest.raises(UserError, match=rf"^{missing} files of .*: (masks/\S+, ){{2}}{ending}\n"):
+        build_cache(folder)

@@ -376,3 +376,12 @@ def test_a_tiff_that_is_stored_turned_is_read_upright(tmp_path, orientation, com
     stored = Image.fromarray(np.uint8(255) * mask)
     stored.save(tmp_path / "mask.tif", tiffinfo={274: orientation}, compression=compression)
     assert np.array_equal(read_mask(tmp_path / "mask.tif"), UPRIGHT[orientation](mask))
+
+
+def test_lungs_of_two_levels_in_a_smoothed_mask_of_fractions_are_both_found(tmp_path):
+    """Half-way to the lower of the two: 0.25 of the highest value."""
+    _, right, left = layouts.draw_chest(0, 96, 80)
+    shares = cv2.GaussianBlur(0.5 * right + 1.0 * left, (0, 0), 1).astype(np.float32)
+    path = tmp_path / "mask.tif"
+    Image.fromarray(shares).save(path)
+    assert dice(read_mask(path), right | left) > 0.97

@@ -77,6 +77,18 @@ def test_a_value_says_what_is_not_known(bounded: Path, run: Run) -> None:
         assert np.array_equal(prepared, np.select([raw == 7, raw > 0], [128, 255]))
 
 
+def test_an_unfinished_set_keeps_no_mask_that_another_value_made(bounded: Path, run: Run) -> None:
+    for path in (bounded / "raw" / "masks").iterdir():
+        mask = np.asarray(Image.open(path)).copy()
+        mask[:20] = 7
+        Image.fromarray(mask).save(path)
+    assert run("prepare_data", *FOLDER, "data.folder.ignore_value=7", "shard=1/2").code == 0
+
+    assert run("prepare_data", *FOLDER, "data.folder.ignore_value=9").code == 0
+
+    assert all(128 not in mask for mask in prepared_masks(bounded / "sets" / f"own-{SIZE_PX}").values())
+
+
 @pytest.mark.parametrize(
     ("change", "settings", "message"),
     [

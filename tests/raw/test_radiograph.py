@@ -441,6 +441,11 @@ def test_a_raw_film_that_is_not_square_is_refused(tmp_path):
 
     with pytest.raises(UserError, match=r"JPCLN001\.IMG .*10 16-bit words do not form a square"):
         read_radiograph(path)
+    path.write_bytes(b"")
+    with pytest.raises(UserError, match=r"JPCLN001\.IMG .*0 16-bit words do not form a square"):
+        read_radiograph(path)
+    path.write_bytes((7).to_bytes(2, "big"))
+    assert read_radiograph(path).shape == (1, 1)
 
 
 @pytest.mark.parametrize("side", [9_000, 10_000, 14_200, 60_000])

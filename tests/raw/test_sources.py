@@ -9,6 +9,7 @@ from lung_seg.errors import UserError
 from lung_seg.raw.case import Listing
 from lung_seg.raw.radiograph import read_radiograph
 from lung_seg.raw.sources import find_cases, nlm, phantom
+from lung_seg.raw.sources.patients import find_patients
 from lung_seg.raw.sources.phantom import PHANTOMS_PER_PROCESS
 from tests import layouts
 from tests.conftest import have_cores
@@ -461,3 +462,22 @@ def test_real_radiographs():
     assert [sum(case.source == source for case in listing.cases) for source in ("montgomery", "shenzhen")] == [110, 452]
     assert len(listing.without_mask) == 24
     assert all(path.is_file() for case in listing.cases for path in (case.image_path, *case.mask_paths))
+
+
+def test_a_reading_in_another_encoding_is_read(tmp_path):
+    (tmp_path / "reading.txt").write_bytes("male 45yrs\nopacité".encode("latin-1"))
+    assert nlm.read_patient(tmp_path / "reading.txt") == ("M", 45)
+
+
+def test_a_name_without_a_label_of_tuberculosis_leaves_it_unknown(tmp_path):
+    layouts.write_montgomery(tmp_path, cases=1)
+    for path in tmp_path.rglob("MCUCXR_0001_0.*"):
+        path.rename(path.with_name(path.name.replace("1_0.", "1_x.")))
+    assert [case.tb_label for case in find("montgomery", tmp_path).cases] == [None]
+
+
+def test_two_files_that_share_a_patient_are_the_example():
+    names = ("12_pa", "13_lat", "13_pa", "14_pa")
+    patients, sentence = find_patients({name: Path(f"{name}.png") for name in names})
+    assert patients == {name: name[:2] for name in names}
+    assert "(13_lat and 13_pa are one)" in sentence
