@@ -5,6 +5,7 @@ import importlib
 import multiprocessing
 import os
 import shutil
+import signal
 import sys
 import warnings
 from collections.abc import Callable
@@ -17,6 +18,7 @@ import torch
 from tests.layouts import write_montgomery
 
 os.environ["NO_ALBUMENTATIONS_UPDATE"] = os.environ["ORT_DISABLE_TELEMETRY"] = "1"  # no test asks the network
+signal.signal(signal.SIGINT, signal.default_int_handler)  # in the background a shell has it ignored
 gc.set_threshold(100_000)  # by the default a tenth of the time goes into scanning what is imported
 multiprocessing.set_start_method(os.environ.get("LUNG_SEG_START_METHOD"), force=True)  # else that of this system
 

@@ -4,6 +4,7 @@ import json
 import random
 from pathlib import Path
 
-files = Path("mutants/lung_seg").rglob("*.meta")
-names = sorted(name for file in files for name in json.loads(file.read_text())["exit_code_by_key"])
-print(*random.Random(0).sample(names, 200))  # noqa: T201
+if __name__ == "__main__":
+    files = Path("mutants/lung_seg").rglob("*.meta")
+    names = sorted(name for file in files for name in json.loads(file.read_text())["exit_code_by_key"])
+    print(*random.Random(0).sample(names, 200))  # noqa: T201
