@@ -348,6 +348,15 @@ def test_flip_and_ensembles_average_probabilities(films: Path, run: Run) -> None
     assert outcome.code == 0, outcome.err
 
 
+def test_a_probability_of_one_half_is_lung_as_in_the_scores(films: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    probability = np.zeros((1, 32, 32), np.float32)
+    probability[0, 4:28, 6:13] = probability[0, 4:28, 18:25] = 0.5
+    monkeypatch.setattr(Predictor, "probabilities", lambda *_: probability)
+    lungs = Predictor("runs/first", cleaning=False).predict(np.zeros((32, 32), np.uint8))
+    np.testing.assert_array_equal(lungs.mask, probability[0] > 0)
+    assert "no lung was found" not in lungs.warning
+
+
 def test_cleaning_can_be_switched_off(films: Path, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     speck = np.zeros((1, 32, 32), np.float32)
     speck[0, 4:28, 6:13] = speck[0, 4:28, 18:25] = 0.9
