@@ -20,6 +20,7 @@ HARMLESS = re.compile(
     r"[+~]{0,2}(?!hydra)[a-z_]+=(null|[\w-]+|\[[\w,-]*\])"
     r"|[+~]{0,2}(optimizer|scheduler)\.(_target_=torch\.optim\.\w+(\.\w+)?|[a-zA-Z]\w*(=[\w.,+\[\]() -]*)?)"
 )
+MAX_BRACKETS = 300  # in overrides.yaml; PyYAML takes seconds for a thousand that are nested
 LIST_EVENTS = (
     yaml.StreamStartEvent, yaml.StreamEndEvent, yaml.DocumentStartEvent, yaml.DocumentEndEvent,
     yaml.SequenceStartEvent, yaml.SequenceEndEvent,
@@ -116,8 +117,10 @@ def _read_overrides(path: Path) -> list[str]:
         UserError: it is no such list.
     """
     try:
-        lines = []
-        for event in yaml.parse(path.read_text(encoding="utf-8"), yaml.SafeLoader):
+        lines, text = [], path.read_text(encoding="utf-8")
+        if text.count("[") + text.count("{") > MAX_BRACKETS:
+            raise ValueError("more brackets than settings have")
+        for event in yaml.parse(text, yaml.SafeLoader):
             is_plain = not getattr(event, "anchor", None) and not getattr(event, "tag", None)
             if not is_plain or not isinstance(event, (yaml.ScalarEvent, *LIST_EVENTS)):
                 raise ValueError(f"a {type(event).__name__}")
