@@ -74,8 +74,8 @@ def command(
             os.environ["HYDRA_FULL_ERROR"] = "1"  # errors are raised here, instead of printed by Hydra
             os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")  # its import would query the package index
             for rank, processes in RANK_VARIABLES.items():
-                if os.environ.get(processes, "1") == "1":  # left over from something else: this process is the only one
-                    os.environ.pop(rank, None)
+                if os.environ.get(processes, "1") == "1" and os.environ.get(rank) != "0":
+                    os.environ.pop(rank, None)  # left over from something else: this process is the only one
             register()
             threading.excepthook = _thread_excepthook
             exit_codes.clear()

@@ -113,7 +113,7 @@ def test_a_mistake_is_reported_though_the_environment_says_rank_1(
 
 def test_of_several_processes_the_first_reports_a_mistake(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("WORLD_SIZE", "2")
-    for rank, reports in (("0", True), ("1", False)):
+    for rank, script, reports in (("0", "train", True), ("1", "train", False), ("1", "predict", True)):
         monkeypatch.setenv("RANK", rank)
-        outcome = run("train", "nowhere")
-        assert (outcome.code, bool(outcome.err)) == (2, reports)
+        outcome = run(script, "nowhere")
+        assert (outcome.code, bool(outcome.err)) == (2, reports), "predict.py is never of several processes"
