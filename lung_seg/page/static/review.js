@@ -44,7 +44,7 @@ export class Review {
     const { film } = this;
     const asked = ++this.timesAsked;
     const detail = await this.api.film(film.id, { signal });
-    if (this.film !== film || asked !== this.timesAsked) return; // an earlier answer may come after a later one
+    if (this.film?.id !== film.id || asked !== this.timesAsked) return; // an earlier answer may come after a later one
     detail.header ??= this.detail?.header; // what was asked for stays until another film is opened
     this.detail = detail;
     this.on.detail();

@@ -1,6 +1,8 @@
 """What the page shows and how it is used, apart from drawing."""
 
 import json
+import re
+import time
 import urllib.parse
 from collections.abc import Callable
 from typing import Any
@@ -97,7 +99,13 @@ def test_patient_data_are_asked_for_only_by_the_button(tab: Reviewer) -> None:
 
 
 def test_measurements_follow_the_mask(tab: Reviewer, server: Server) -> None:
+    def answer_late(route: Route) -> None:  # after the event that says that the film was saved
+        answer = route.fetch()
+        time.sleep(0.5)
+        route.fulfill(response=answer)
+
     tab.open("draw.png")
+    tab.page.route(re.compile(r"/api/films/[^/]+$"), answer_late)
     tab.tool("Brush")
     tab.choose("Left")
     tab.draw([(200, 200), (260, 200)])
