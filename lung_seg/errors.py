@@ -11,3 +11,8 @@ class FailureError(Exception):
 
 class UnusableFileError(ValueError):
     """Why a file is not read, in words for the user; raised inside a reader, which adds the file's name."""
+
+
+def first_line(error: BaseException) -> str:
+    """What the error of a library says, without its details and last full stop; its class if it says nothing."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".: ")

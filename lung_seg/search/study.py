@@ -10,7 +10,7 @@ from optuna.trial import FrozenTrial, Trial
 from sqlalchemy.exc import SQLAlchemyError
 
 from lung_seg.config import SearchConfig
-from lung_seg.errors import UserError
+from lung_seg.errors import UserError, first_line
 from lung_seg.training.epoch_table import MONITORED, read_epochs
 
 PRUNED = "pruned"  # user attribute of a trial that was stopped early
@@ -38,7 +38,7 @@ def open_study(settings: SearchConfig, folder: Path) -> optuna.Study:
         )
     except (SQLAlchemyError, StorageInternalError, ImportError, OSError, LookupError) as error:
         raise UserError(
-            f"search.storage={storage} cannot be reached: {str(error).splitlines()[0]}\n"
+            f"search.storage={storage} cannot be reached: {first_line(error)}.\n"
             "Give an SQL URL such as sqlite:///search.db or postgresql://user@host/name, or leave it at null."
         ) from error
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from lung_seg.config import ENCODERS, MIN_SECOND_STEP_PX, OWN_ENCODER, RESIZE_MODES
-from lung_seg.errors import UserError
+from lung_seg.errors import UserError, first_line
 from lung_seg.files import write_text
 from lung_seg.second_step.scores import Values
 
@@ -84,7 +84,7 @@ class ClassifierFile:
             found = cls(classifier=Classifier(weights, float(numbers["bias"]), means), **values)
             found._check()
         except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
-            reason = error.strerror if isinstance(error, OSError) else str(error).splitlines()[0]
+            reason = error.strerror if isinstance(error, OSError) else first_line(error)
             raise UserError(f"{path} is no classifier of this program: {reason}.\n{remedy}") from error
         return found
 

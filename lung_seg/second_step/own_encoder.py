@@ -10,7 +10,7 @@ from types import ModuleType
 import torch
 from torch import Tensor, nn
 
-from lung_seg.errors import UserError
+from lung_seg.errors import UserError, first_line
 from lung_seg.second_step.encoder import Encoder
 
 
@@ -26,7 +26,7 @@ class _OwnNetwork(nn.Module):
         try:
             output = self.network(image)
         except Exception as error:
-            raise self._refusal(f"fails with an image {tuple(image.shape)}: {_first_line(error)}") from error
+            raise self._refusal(f"fails with an image {tuple(image.shape)}: {first_line(error)}") from error
         if isinstance(output, Mapping):
             output = list(output.values())
         levels = [output] if isinstance(output, Tensor) else output
@@ -68,7 +68,7 @@ def own_encoder(name: str) -> Encoder:
             raise TypeError(f"it returns {type(network).__name__}, not a torch.nn.Module")
     except Exception as error:
         raise UserError(
-            f"The encoder {name} cannot be made: {_first_line(error)}.\n"
+            f"The encoder {name} cannot be made: {first_line(error)}.\n"
             "Name a function without arguments that returns a torch.nn.Module, of a module here or an installed one."
         ) from error
     channels = next((part.in_channels for part in network.modules() if isinstance(part, nn.Conv2d)), 3)
@@ -82,7 +82,3 @@ def _digest(network: nn.Module, module: ModuleType) -> str:
         digest.update(name.encode())
         digest.update(values.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
     return digest.hexdigest()
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0].rstrip(".")

@@ -16,7 +16,7 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
 from lung_seg.config import TrainConfig
-from lung_seg.errors import UserError
+from lung_seg.errors import UserError, first_line
 from lung_seg.files import remove_parts
 from lung_seg.model.checkpoint import Seen, load_network, load_training, start_from
 from lung_seg.model.losses import SegmentationLoss
@@ -181,9 +181,8 @@ def _instantiate(group: str, kind: type[KindT], settings: dict[str, Any], **argu
         return made
     except InstantiationException as error:
         cause = error.__cause__ or error
-        reason = (str(cause) or type(cause).__name__).splitlines()[0].rstrip(".:")
         raise UserError(
-            f"{group}: {settings.get('_target_')} cannot be made: {reason}.\n"
+            f"{group}: {settings.get('_target_')} cannot be made: {first_line(cause)}.\n"
             f"Look at its documentation and at the {group}.… settings (--cfg job prints them)."
         ) from error
 
@@ -204,7 +203,7 @@ def _check_step(segmenter: LungSegmenter, config: TrainConfig) -> None:
     except (RuntimeError, TypeError, ValueError) as error:
         names = f"{config.optimizer.get('_target_')} with {config.scheduler.get('_target_')}"
         raise UserError(
-            f"optimizer, scheduler: {names} cannot take a step: {str(error).splitlines()[0].rstrip('.')}.\n"
+            f"optimizer, scheduler: {names} cannot take a step: {first_line(error)}.\n"
             "Look at their documentation and at the optimizer.… and scheduler.… settings (--cfg job prints them)."
         ) from error
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from pytorch_lightning.loggers import CSVLogger, Logger, MLFlowLogger, TensorBoardLogger, WandbLogger
 
-from lung_seg.errors import UserError
+from lung_seg.errors import UserError, first_line
 
 REMEDIES = {
     "wandb": "Log in: wandb login. Or write to the run directory alone: WANDB_MODE=offline",
@@ -32,8 +32,7 @@ def make_loggers(name: str, run_dir: Path, steps_done: int) -> list[Logger]:
     try:
         logger = _start_logger(name, run_dir)
     except Exception as error:  # wandb and MLflow have no class of errors in common
-        reason = str(error).strip().splitlines()[0].rstrip(".")
-        raise UserError(f"logger={name} cannot start: {reason}.\n{REMEDIES[name]}") from error
+        raise UserError(f"logger={name} cannot start: {first_line(error)}.\n{REMEDIES[name]}") from error
     return [tensorboard, logger]
 
 

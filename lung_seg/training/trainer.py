@@ -17,7 +17,7 @@ from pytorch_lightning.loggers import Logger
 from pytorch_lightning.utilities import rank_zero_only
 
 from lung_seg.config import TrainerConfig
-from lung_seg.errors import FailureError, UserError
+from lung_seg.errors import FailureError, UserError, first_line
 from lung_seg.model.precision import choose_precision
 from lung_seg.training.callbacks import ProgressBar
 from lung_seg.training.checkpointing import AtomicCheckpointIO
@@ -59,7 +59,7 @@ def make_trainer(
     except (MisconfigurationException, TypeError, ValueError, RuntimeError) as error:
         raise UserError(
             f"trainer.accelerator={settings.accelerator} with trainer.devices={settings.devices} cannot be used here: "
-            f"{str(error).splitlines()[0]}\nUse trainer=cpu, or trainer=auto, which takes what there is."
+            f"{first_line(error)}.\nUse trainer=cpu, or trainer=auto, which takes what there is."
         ) from error
 
 
@@ -77,7 +77,7 @@ def translate_errors(hint: Callable[[], str]) -> Iterator[None]:
         if "DataLoader worker" not in str(error):
             raise
         raise FailureError(
-            f"{str(error).splitlines()[0].rstrip('. ')}; most often memory, or /dev/shm, was full.\n"
+            f"{first_line(error)}; most often memory, or /dev/shm, was full.\n"
             f"Lower data.workers (0: the main process loads the cases) or data.batch_size, and {hint()}"
         ) from error
 
