@@ -34,7 +34,7 @@ def main(config: PredictConfig, output: Path) -> None:
     if outcome.skipped:
         print(f"Left alone {_count(outcome.skipped, 'radiograph')} predicted by an earlier run.")
     if outcome.shared:
-        print(f"Another process has predicted {_count(outcome.shared, 'radiograph')} of them, or does so now.")
+        print(f"Left {_count(outcome.shared, 'radiograph')} to another process that predicts the same.")
     if outcome.replaced:
         print(f"{outcome.replaced} of them replaced masks of other weights or settings.")
     if outcome.warned:

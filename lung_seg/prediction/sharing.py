@@ -68,29 +68,29 @@ def shared(table: Path, work: str, count: int) -> Iterator[Share]:
         with locked(table.with_name("predicting")):
             yield Share()
         return
-    said, states = table.with_name(".predicting"), table.with_name(".predicting-states")
+    work_path, states = table.with_name(".predicting"), table.with_name(".predicting-states")
     is_waiting = False
     while True:
         with locked(table):
-            file = said.open("a+b")
-            if is_alone := _lock(file, fcntl.LOCK_EX):
-                begun = _begin(file, states, work, count)
-            file.seek(0)
-            if is_alone or file.read() == work.encode():
-                _lock(file, fcntl.LOCK_SH)
+            work_file = work_path.open("a+b")
+            if is_alone := _lock(work_file, fcntl.LOCK_EX):
+                begun = _begin(work_file, states, work, count)
+            work_file.seek(0)
+            if is_alone or work_file.read() == work.encode():
+                _lock(work_file, fcntl.LOCK_SH)
                 break
-            file.close()
+            work_file.close()
         if not is_waiting:
             log.info("Waiting for another process that works on %s.", table)
             is_waiting = True
         time.sleep(POLL_S)
-    with file, states.open("r+b", buffering=0) as opened:
+    with work_file, states.open("r+b", buffering=0) as opened:
         try:
             yield Share(opened, begun if is_alone else frozenset())
         finally:
             with locked(table):
-                if _lock(file, fcntl.LOCK_EX):  # the last one
-                    said.unlink()
+                if _lock(work_file, fcntl.LOCK_EX):  # the last one
+                    work_path.unlink()
                     states.unlink()
 
 
@@ -105,12 +105,12 @@ def _lock(file: IO[bytes], kind: int) -> bool:
     return True
 
 
-def _begin(said: IO[bytes], states: Path, work: str, count: int) -> frozenset[int]:
+def _begin(work_file: IO[bytes], states: Path, work: str, count: int) -> frozenset[int]:
     """Write both files anew; returns what processes that did the same had begun when they were killed or crashed."""
-    said.seek(0)
-    before = states.read_bytes() if said.read() == work.encode() and states.exists() else b""
-    said.truncate(0)
-    said.write(work.encode())
-    said.flush()
+    work_file.seek(0)
+    before = states.read_bytes() if work_file.read() == work.encode() and states.exists() else b""
+    work_file.truncate(0)
+    work_file.write(work.encode())
+    work_file.flush()
     states.write_bytes(FREE * count)
     return frozenset(number for number, state in enumerate(before) if bytes([state]) == BEGUN)

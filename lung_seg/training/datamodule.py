@@ -250,7 +250,9 @@ def _read_excluded(path: str | None, rows: list[Row]) -> set[str]:
             "Write a case id per line, as in manifest.csv."
         )
     if unknown:
-        log.warning("%d lines of data.exclude=%s name no case, first %s.", len(unknown), path, unknown[0])
+        log.warning(
+            "data.exclude=%s: no case is called %s (unknown: %d of %d).", path, unknown[0], len(unknown), len(excluded)
+        )
     return excluded
 
 

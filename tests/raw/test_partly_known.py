@@ -189,7 +189,7 @@ def test_another_set_is_trained_on_as_well_and_listed_cases_are_not(two_sets: Pa
     outcome = run("train", *settings)
 
     assert outcome.code == 0, outcome.err
-    assert "1 lines of data.exclude=left_out.txt name no case, first nobody." in outcome.out + outcome.err
+    assert "data.exclude=left_out.txt: no case is called nobody (unknown: 1 of 4)." in outcome.out + outcome.err
     with (two_sets / "sets" / f"montgomery-{SIZE_PX}" / "manifest.csv").open(newline="") as file:
         train = [row for row in csv.DictReader(file) if row["split"] == "train"]
     kept = [row for row in train if row["case_id"] != "MCUCXR_0003_0"]
