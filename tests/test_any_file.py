@@ -58,7 +58,7 @@ DESCRIPTION = {
 class Kind(NamedTuple):
     name: str  # of the file
     write: Callable[[Path], object]
-    read: Callable[[Path], object]
+    read: Callable[[Path], object]  # what is found, for a test that nothing was passed over
 
 
 # Files of each kind
@@ -156,39 +156,45 @@ def write_archive(path: Path) -> None:
 # Readers, each through what a command calls
 
 
-def read_image(path: Path) -> None:
+def read_image(path: Path) -> int:
     """Either reader of image files; the mask first, as it is refused more often."""
     try:
         read_mask(path)
     except UserError as error:
         assert_names(error, path)
-    assert read_radiograph(path).ndim == 2
+    grey = read_radiograph(path)
+    assert grey.ndim == 2
+    return grey.size
 
 
-def predict(path: Path) -> None:
+def predict(path: Path) -> int:
     lungs = Predictor(path, device="cpu", threads=1).predict(CHEST)
     assert lungs.mask.shape == CHEST.shape
     assert 0 <= lungs.quality <= 1
+    return lungs.mask.size
 
 
-def read_set(path: Path) -> None:
+def read_set(path: Path) -> object:
     """Cases of a set by its record and its progress log."""
     read_record(path.parent)
-    load_progress(path.parent)
+    return load_progress(path.parent)
 
 
-def read_rows(path: Path) -> None:
+def read_rows(path: Path) -> object:
     manifest.read_splits(path)
-    for case in manifest.read_manifest(path):
+    rows = manifest.read_manifest(path)
+    for case in rows:
         assert case.width_px > 0
         assert case.case_id
         assert case.patient
+    return rows
 
 
-def unpack(path: Path) -> None:
+def unpack(path: Path) -> object:
     """An archive that is there already is unpacked without a download."""
     download("shenzhen", path.parent)
     assert (path.parent / SHENZHEN.folder / "CXR_png").is_dir()
+    return list((path.parent / SHENZHEN.folder).rglob("*.png"))
 
 
 KINDS = {
@@ -276,7 +282,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 @pytest.mark.parametrize("name", KINDS)
 def test_the_undamaged_file_is_read(whole: dict[str, Path], name: str, tmp_path: Path) -> None:
     folder = shutil.copytree(whole[name], tmp_path / "copy")
-    KINDS[name].read(folder / KINDS[name].name)
+    assert KINDS[name].read(folder / KINDS[name].name), "it was passed over"
 
 
 def check(folder: Path, name: str, edits: list[Edit]) -> None:

@@ -94,19 +94,13 @@ def serving(token: str | None = None, **changed: Any) -> Iterator[TestClient]:
         yield client
 
 
-def _serve() -> None:
-    """Ctrl-C ends the server also where the tests run in the background of a shell, which ignores it."""
-    signal.signal(signal.SIGINT, signal.default_int_handler)
-    serve.main()
-
-
 @contextmanager
 def server(port: int, end: signal.Signals) -> Iterator[Page]:
     """serve.py in a process of its own, ended by a signal; Ctrl-C has the exit code of all commands."""
     with pytest.MonkeyPatch.context() as patch, httpx2.Client(base_url=f"http://127.0.0.1:{port}") as client:
         arguments = ["films", "output=out", f"checkpoint={NETWORK}", f"port={port}", "browser=false"]
         patch.setattr(sys, "argv", ["serve.py", *arguments])
-        process = fork(_serve)
+        process = fork(serve.main)
         try:
             yield Page(client, wait_s=30)
         finally:
