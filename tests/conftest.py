@@ -18,7 +18,6 @@ import torch
 from tests.layouts import write_montgomery
 
 os.environ["NO_ALBUMENTATIONS_UPDATE"] = os.environ["ORT_DISABLE_TELEMETRY"] = "1"  # no test asks the network
-signal.signal(signal.SIGINT, signal.default_int_handler)  # in the background a shell has it ignored
 gc.set_threshold(100_000)  # by the default a tenth of the time goes into scanning what is imported
 multiprocessing.set_start_method(os.environ.get("LUNG_SEG_START_METHOD"), force=True)  # else that of this system
 
@@ -49,6 +48,12 @@ class Outcome(NamedTuple):
 
 
 Run = Callable[..., Outcome]
+
+
+@pytest.fixture(autouse=True)
+def _ctrl_c() -> None:
+    """It interrupts: in the background a shell has it ignored, and so has Lightning after a training it stopped."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(autouse=True, scope="session")

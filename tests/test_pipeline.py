@@ -4,7 +4,6 @@ import csv
 import json
 import os
 import shlex
-import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -230,7 +229,6 @@ def ctrl_c_before_epoch(epoch: int) -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(callbacks.Throughput, "on_train_epoch_start", start_or_stop)
         yield
-    signal.signal(signal.SIGINT, signal.default_int_handler)  # Lightning switched it off to leave in peace
 
 
 def test_a_resumed_training_ends_as_one_that_never_stopped(trained: Path, run: Run) -> None:
