@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import NamedTuple
 
 import pytest
-import torch
 
 from tests.layouts import write_montgomery
 
@@ -59,6 +58,8 @@ def _ctrl_c() -> None:
 @pytest.fixture(autouse=True, scope="session")
 def _one_thread() -> None:
     """Sums in one order on every machine; small tensors gain nothing from more."""
+    import torch  # takes seconds, which pytest's own process would need too before it starts those that run the tests
+
     torch.set_num_threads(1)
 
 
