@@ -17,6 +17,7 @@ import pytest
 from tests.layouts import write_montgomery
 
 os.environ["NO_ALBUMENTATIONS_UPDATE"] = os.environ["ORT_DISABLE_TELEMETRY"] = "1"  # no test asks the network
+os.environ["OMP_WAIT_POLICY"] = "PASSIVE"  # a thread that waits leaves its core to the other process of the tests
 gc.set_threshold(100_000)  # by the default a tenth of the time goes into scanning what is imported
 multiprocessing.set_start_method(os.environ.get("LUNG_SEG_START_METHOD"), force=True)  # else that of this system
 
