@@ -30,7 +30,7 @@ from safetensors.torch import save
 
 from lung_seg.config import SPLITS
 from lung_seg.environment import as_command
-from lung_seg.errors import UserError
+from lung_seg.errors import UnusableFileError, UserError
 from lung_seg.model import DESCRIPTION_KEY
 from lung_seg.model.description import check_description
 from lung_seg.model.unet import UNet
@@ -97,8 +97,11 @@ def load_network(path: Path) -> tuple[UNet, dict[str, Any]]:
             network = UNet(**arguments)
         network.load_state_dict({name: _as_float32(weight) for name, weight in weights.items()}, assign=True)
     except READ_ERRORS as error:
+        reason = (
+            error if isinstance(error, UnusableFileError) else "it does not hold the plain values and weights of one"
+        )
         raise UserError(
-            f"{path} is no whole checkpoint of this project: it does not hold the plain values and weights of one.\n"
+            f"{path} is no whole checkpoint of this project: {reason}.\n"
             "Give one that train.py wrote, e.g. checkpoint=runs/train/<time>/checkpoints/best.ckpt"
         ) from error
     network = network.to(memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
@@ -172,23 +175,23 @@ def _read(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
 
 
 def _load(path: Path) -> dict[str, Any]:
-    """The content of a .ckpt; ValueError if it asks for much more memory than the file is large.
+    """The content of a .ckpt; UnusableFileError if it asks for much more memory than the file is large.
 
     The file may be compressed, a tensor may show one stored number many times, and a list may hold another many times.
     """
     most = MAX_EXPANSION * path.stat().st_size
     with zipfile.ZipFile(path) as file:
         if sum(entry.file_size for entry in file.infolist()) > most:
-            raise ValueError("it unpacks to much more")
+            raise UnusableFileError(f"it unpacks to over {MAX_EXPANSION} times its size")
     checkpoint: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
     tensor_bytes = 0
     for count, value in enumerate(_nested(checkpoint)):
         if isinstance(value, torch.Tensor):
             if value.layout != torch.strided or value.is_meta or value.is_complex():
-                raise ValueError("it holds a tensor that is no plain array of numbers")
+                raise UnusableFileError("it holds a tensor that is no plain array of numbers")
             tensor_bytes += value.nbytes
         if max(count, tensor_bytes) > most:
-            raise ValueError("it holds more than is stored of it")
+            raise UnusableFileError("its values are many more than are stored in it")
     return checkpoint
 
 

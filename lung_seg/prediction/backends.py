@@ -91,7 +91,7 @@ class OnnxBackend:
             check_description(self.description)
         except UnusableFileError as error:
             raise UserError(
-                f"checkpoint={path} is not used: {error}, which no export of this project does.\n"
+                f"checkpoint={path} is not used: {error}.\n"
                 "Export it again from its checkpoint: python export.py format=onnx"
             ) from error
         except Exception as error:  # the errors of onnxruntime have no narrower common class

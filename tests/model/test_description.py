@@ -46,6 +46,15 @@ CHANGES: list[dict[str, Any]] = [
 ]
 
 
+def test_the_value_out_of_range_is_named(tmp_path: Path) -> None:
+    weights, description = included()
+    description["data"]["image_size_px"] = -5
+    path = tmp_path / "weights.safetensors"
+    save_file(weights, path, {DESCRIPTION_KEY: json.dumps(description)})
+    with pytest.raises(UserError, match=r"its data\.image_size_px=-5 must be at least 16, at most 4096"):
+        Predictor(path)
+
+
 @pytest.mark.parametrize("change", CHANGES, ids=json.dumps)
 def test_a_description_out_of_range_is_refused_before_a_network_is_built(
     tmp_path: Path, change: dict[str, Any]

@@ -52,6 +52,19 @@ def test_weights_in_other_files_and_functions_are_refused(tmp_path: Path) -> Non
         Predictor(changed(tmp_path / "x.onnx", function=True))
 
 
+def test_sparse_tensors_are_refused(tmp_path: Path) -> None:
+    """Of a few bytes, which onnxruntime fills up to 4 GB in a minute."""
+    one, place = (helper.make_tensor("", kind, [1], [1]) for kind in (TensorProto.FLOAT, TensorProto.INT64))
+    sparse = helper.make_sparse_tensor(one, place, [2**30])
+    constant = changed(tmp_path / "constant.onnx", helper.make_node("Constant", [], ["k"], sparse_value=sparse))
+    model = onnx.load(SHIPPED)
+    model.graph.sparse_initializer.append(sparse)
+    (tmp_path / "initializer.onnx").write_bytes(model.SerializeToString())
+    for path in (constant, tmp_path / "initializer.onnx"):
+        with pytest.raises(UserError, match=rf"{path.name} is not used: its graph holds sparse tensors"):
+            Predictor(path)
+
+
 @pytest.mark.parametrize("size", [0, 1, 7, 1000])
 def test_a_truncated_file_is_refused(tmp_path: Path, size: int) -> None:
     (tmp_path / "x.onnx").write_bytes(SHIPPED.read_bytes()[:size])
