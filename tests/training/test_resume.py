@@ -201,3 +201,25 @@ def test_a_checkpoint_of_other_parts_is_refused_by_name(stopped: dict[str, Any],
         torch.save(stopped | change, last)
         outcome = run("train", "resume=runs/stopped")
         assert (outcome.code, outcome.err) == (2, f"{last} is no whole checkpoint of a training.\nStart a new one.\n")
+
+
+def test_a_finished_training_without_its_table_is_scored_by_another_command(trained: Path, run: Run) -> None:
+    for content in (None, "precious\n"):
+        Path("runs/first/metrics.csv").unlink()
+        if content:
+            Path("runs/first/metrics.csv").write_text(content)
+        outcome = run("train", "resume=runs/first")
+        assert outcome.code == 2
+        assert "runs/first/metrics.csv has no epoch of this training, which has ended." in outcome.err
+        assert "python evaluate.py checkpoint=runs/first" in outcome.err
+        Path("runs/first/metrics.csv").touch()
+
+
+def test_values_in_a_checkpoint_command_no_terminal(trained: Path, run: Run) -> None:
+    checkpoint = torch.load(LAST, weights_only=True)
+    checkpoint["lung_seg"]["recipe"]["seed"] = "\x1b]0;title\x07\r"
+    torch.save(checkpoint, LAST)
+    outcome = run("train", "resume=runs/first")
+    assert outcome.code == 2
+    assert "it began with \\x1b]0;title\\x07\\r" in outcome.err
+    assert "\x1b" not in outcome.err
