@@ -46,7 +46,7 @@ def _is_whole(path: Path, count: int) -> bool:
         pixels = np.load(path, mmap_mode="r")
     except (OSError, ValueError, EOFError):
         return False
-    return pixels.dtype == np.uint8 and pixels.ndim == 4 and pixels.shape[:2] == (count, 2)
+    return bool(pixels.dtype == np.uint8 and pixels.ndim == 4 and pixels.shape[:2] == (count, 2))
 
 
 def _write(path: Path, rows: list[Row]) -> None:
