@@ -31,6 +31,8 @@ from lung_seg.files import write_text
 
 # The number of a process and that of all processes, as torchrun, SLURM and Lightning set them.
 RANK_VARIABLES = {"RANK": "WORLD_SIZE", "SLURM_PROCID": "SLURM_NTASKS", "LOCAL_RANK": "WORLD_SIZE"}
+# Names and values in files of strangers may hold commands of a terminal.
+UNPRINTABLE = re.compile(r"[\x00-\x09\x0b-\x1f\x7f-\x9f]")
 FLAGS = ("-m", "--multirun")  # options of Hydra without a value
 
 Function = Callable[[ConfigT, Path], float | None]
@@ -180,6 +182,7 @@ def _report_error(error: BaseException, schema: type[ConfigT], job_name: str = "
     if expected is None:
         raise error
     code, message = expected
+    message = UNPRINTABLE.sub(lambda found: found[0].encode("unicode_escape").decode(), message)
     is_distributed = "trainer.devices" in key_names(schema)  # others may have been started within such a job
     rank = next((os.environ[name] for name in RANK_VARIABLES if is_distributed and name in os.environ), "0")
     if rank == "0":

@@ -1,6 +1,7 @@
 """A trained network, and the cases to score it on."""
 
 import dataclasses
+import shlex
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -8,6 +9,7 @@ from typing import Any
 from torch import nn
 
 from lung_seg.config import AS_TRAINED, SPLITS, DataConfig, EvaluateConfig
+from lung_seg.environment import is_outside
 from lung_seg.errors import UserError
 from lung_seg.model.checkpoint import Seen, find_checkpoint, load_network
 from lung_seg.training.augment import Augment
@@ -30,10 +32,20 @@ class Member:
 
 
 def load_member(path: Path) -> Member:
-    """The network of a checkpoint file or of a run directory."""
+    """The network of a checkpoint file or of a run directory.
+
+    Raises:
+        UserError: it holds none, or no settings of the data that it was trained on.
+    """
     path = find_checkpoint(path)
     network, description = load_network(path)
-    data = DataConfig.from_plain(description["data"])
+    try:
+        data = DataConfig.from_plain(description["data"])
+    except (UserError, LookupError, TypeError, ValueError) as error:
+        raise UserError(
+            f"{path} does not hold the settings of the data that it was trained on.\n"
+            "Give a checkpoint that train.py of this version wrote."
+        ) from error
     return Member(path, network, data, description.get("cases", {}), description["seen"])
 
 
@@ -62,7 +74,8 @@ def data_to_score(given: DataConfig, trained: DataConfig) -> DataConfig:
     """The data to score, at the image size that the network was trained at.
 
     Raises:
-        UserError: a setting would have no effect, since the cases are those of the training.
+        UserError: a setting would have no effect, since the cases are those of the training; or these lie outside the
+            current folder, which is followed only if it is given: a checkpoint may be a stranger's.
     """
     if given.source != AS_TRAINED:
         return dataclasses.replace(given, image_size_px=trained.image_size_px, resize=trained.resize)
@@ -72,6 +85,13 @@ def data_to_score(given: DataConfig, trained: DataConfig) -> DataConfig:
         raise UserError(
             f"data.{without_effect[0]} has no effect where the cases are those of the training.\n"
             "Name the set to score as well, e.g. data=montgomery."
+        )
+    place = trained.prepared_dir
+    if "prepared_dir" not in changes and is_outside(place) and Path(place).is_dir():
+        given_too = shlex.quote(f"data.prepared_dir={place}")
+        raise UserError(
+            f"The cases of the training were in data.prepared_dir={place}, outside the current folder.\n"
+            f"If you trust that, add {given_too}; or name the set to score, e.g. data=montgomery."
         )
     # The weights of another machine name folders that are not here.
     absent = {key: default[key] for key in ("raw_dir", "prepared_dir") if not Path(vars(trained)[key]).is_dir()}

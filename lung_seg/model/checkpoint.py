@@ -20,6 +20,7 @@ import json
 import pickle
 import shlex
 import zipfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +30,7 @@ from safetensors.torch import save
 
 from lung_seg.config import SPLITS
 from lung_seg.environment import as_command
-from lung_seg.errors import UserError
+from lung_seg.errors import UnusableFileError, UserError
 from lung_seg.model import DESCRIPTION_KEY
 from lung_seg.model.description import check_description
 from lung_seg.model.unet import UNet
@@ -39,6 +40,7 @@ Seen = dict[str, list[str]]  # identities of radiographs in "training" and in "v
 BEST = Path("checkpoints") / "best.ckpt"  # in a run directory
 EXPORTED = "lungs.safetensors"  # in the folder of an export
 MAX_EXPANSION = 4  # of a .ckpt, which torch writes without compression
+NO_TRAINING = "is no whole checkpoint of a training.\nStart a new one."
 DATA_KEY = "LungDataModule"  # where Lightning puts the data module's state
 # What reading another or a damaged file raises, in torch.load and in the look-ups that follow.
 READ_ERRORS = (
@@ -95,8 +97,11 @@ def load_network(path: Path) -> tuple[UNet, dict[str, Any]]:
             network = UNet(**arguments)
         network.load_state_dict({name: _as_float32(weight) for name, weight in weights.items()}, assign=True)
     except READ_ERRORS as error:
+        reason = (
+            error if isinstance(error, UnusableFileError) else "it does not hold the plain values and weights of one"
+        )
         raise UserError(
-            f"{path} is no whole checkpoint of this project: it does not hold the plain values and weights of one.\n"
+            f"{path} is no whole checkpoint of this project: {reason}.\n"
             "Give one that train.py wrote, e.g. checkpoint=runs/train/<time>/checkpoints/best.ckpt"
         ) from error
     network = network.to(memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
@@ -106,11 +111,10 @@ def load_network(path: Path) -> tuple[UNet, dict[str, Any]]:
 def load_training(path: Path) -> tuple[int, dict[str, Any]]:
     """Optimizer steps that led to a training's checkpoint, and the checkpoint's description."""
     try:
-        _check_expansion(path)
-        checkpoint = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+        checkpoint = _load(path)
         return int(checkpoint["global_step"]), dict(checkpoint[DESCRIPTION_KEY])
     except READ_ERRORS as error:
-        raise UserError(f"{path} is no whole checkpoint of a training.\nStart a new one.") from error
+        raise UserError(f"{path} {NO_TRAINING}") from error
 
 
 def write_safetensors(network: UNet, description: dict[str, Any], path: Path, half: bool) -> None:
@@ -159,8 +163,7 @@ def _read(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
             description = json.loads(file.metadata()[DESCRIPTION_KEY])
             seen = description.get("seen")
             return weights, description | {"seen": seen if isinstance(seen, dict) else None}
-    _check_expansion(path)
-    checkpoint = torch.load(path, map_location="cpu", weights_only=True)
+    checkpoint = _load(path)
     state, data, description = checkpoint["state_dict"], checkpoint[DATA_KEY], checkpoint[DESCRIPTION_KEY]
     weights = {name.removeprefix("network."): value for name, value in state.items() if name.startswith("network.")}
     before, identities = description.get("seen_before", []), data.get("identities")
@@ -171,9 +174,30 @@ def _read(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
     return weights, description | {"cases": cases, "seen": seen, "ranges": data["ranges"]}
 
 
-def _check_expansion(path: Path) -> None:
-    """Raise ValueError for a .ckpt that unpacks to much more than its own size."""
+def _load(path: Path) -> dict[str, Any]:
+    """The content of a .ckpt; UnusableFileError if it asks for much more memory than the file is large.
+
+    The file may be compressed, a tensor may show one stored number many times, and a list may hold another many times.
+    """
+    most = MAX_EXPANSION * path.stat().st_size
     with zipfile.ZipFile(path) as file:
-        unpacked_bytes = sum(entry.file_size for entry in file.infolist())
-    if unpacked_bytes > MAX_EXPANSION * path.stat().st_size:
-        raise ValueError(f"it unpacks to {unpacked_bytes} bytes")
+        if sum(entry.file_size for entry in file.infolist()) > most:
+            raise UnusableFileError(f"it unpacks to over {MAX_EXPANSION} times its size")
+    checkpoint: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+    tensor_bytes = 0
+    for count, value in enumerate(_nested(checkpoint)):
+        if isinstance(value, torch.Tensor):
+            if value.layout != torch.strided or value.is_meta or value.is_complex():
+                raise UnusableFileError("it holds a tensor that is no plain array of numbers")
+            tensor_bytes += value.nbytes
+        if max(count, tensor_bytes) > most:
+            raise UnusableFileError("its values are many more than are stored in it")
+    return checkpoint
+
+
+def _nested(value: Any) -> Iterator[Any]:
+    """A value, and what nested dictionaries, lists and tuples in it hold."""
+    yield value
+    if isinstance(value, dict | list | tuple):
+        for part in value.values() if isinstance(value, dict) else value:
+            yield from _nested(part)

@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from lung_seg.errors import UserError
 from lung_seg.files import remove_parts, sha256, write_csv
 from lung_seg.page.label_map import LabelMap, read_labels, write_labels
 from lung_seg.prediction.inputs import printable
@@ -48,13 +49,13 @@ class Corrections:
         """When the case was saved; 0 if it was not."""
         return int(self.row(case).get("revision") or 0)
 
-    def read(self, case: str, mirrored: bool) -> LabelMap | None:
+    def read(self, case: str, radiograph: Radiograph) -> LabelMap | None:
         """The corrected mask as the radiograph is stored; None without one."""
         path = self.mask_path(case)
         if not path.is_file():
             return None
-        labels = read_labels(path)
-        return mirror(labels) if mirrored else labels
+        labels = read_labels(path, radiograph.pixels.shape)
+        return mirror(labels) if radiograph.mirrored else labels
 
     def save(
         self,
@@ -123,7 +124,20 @@ class Corrections:
 
 
 def _read_table(path: Path) -> dict[str, dict[str, Any]]:
+    """The rows of corrections.csv by their case.
+
+    Raises:
+        UserError: it has other columns or values than ``Corrections`` writes.
+    """
     if not path.is_file():
         return {}
-    with path.open(newline="", encoding="utf-8") as file:
-        return {row["case"]: dict(row) for row in csv.DictReader(file)}
+    try:
+        with path.open(newline="", encoding="utf-8") as file:
+            rows = {row["case"]: {name: row[name] or "" for name in COLUMNS} for row in csv.DictReader(file)}
+        for row in rows.values():
+            float(row["seconds"] or 0), int(row["revision"] or 0)
+    except (csv.Error, KeyError, ValueError) as error:
+        raise UserError(
+            f"{path} is no table of corrections.\nRestore it, or delete it: the corrected masks are kept."
+        ) from error
+    return rows

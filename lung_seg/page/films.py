@@ -188,4 +188,4 @@ def _stem(row: Row) -> str:
 
 
 def _read_looked(path: Path) -> set[str]:
-    return set(path.read_text(encoding="utf-8").splitlines()[1:]) if path.is_file() else set()
+    return set(path.read_text(encoding="utf-8", errors="replace").splitlines()[1:]) if path.is_file() else set()

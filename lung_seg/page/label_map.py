@@ -1,6 +1,7 @@
 """Label maps: a byte per pixel, 0 background, 1 right lung (the patient's), 2 left lung."""
 
 import io
+import math
 import zlib
 from pathlib import Path
 from typing import Any
@@ -15,12 +16,13 @@ from lung_seg.files import atomic_path
 from lung_seg.prediction.measurements import Box
 from lung_seg.prediction.postprocess import LEFT, RIGHT, nearest_lung_map
 from lung_seg.prediction.predictor import mirror
-from lung_seg.raw.image_file import Spacing
+from lung_seg.raw.image_file import Grey, Spacing, open_image
 from lung_seg.raw.masks import Mask
 from lung_seg.raw.resize import to_network_input, to_original_size
 
 LabelMap = NDArray[np.uint8]
 
+DELETE = "Delete the file to have it made again."
 SIDES_AT_PX = 512  # which lung a pixel belongs to is decided at this size
 # Orange and blue. Their brightest channels are equal, so that a reader of masks without labels sees one value.
 PALETTE = (0, 0, 0, 255, 146, 43, 45, 180, 255)
@@ -77,10 +79,28 @@ def write_labels(path: Path, labels: LabelMap) -> None:
         temporary.write_bytes(content.getvalue())
 
 
-def read_labels(path: Path) -> LabelMap:
-    """Read what ``write_labels`` wrote."""
-    with Image.open(path, formats=["PNG"]) as picture:
-        return np.array(picture)
+def read_labels(path: Path, shape_px: tuple[int, ...]) -> LabelMap:
+    """Read what ``write_labels`` wrote of a radiograph (H, W); somebody else may have written the file.
+
+    Raises:
+        UserError: it is no label map of that size.
+    """
+    labels = read_channel(path, shape_px)
+    if labels.max(initial=0) > LEFT:
+        raise UserError(f"{path} holds the value {labels.max()}, which is neither lung.\n{DELETE}")
+    return labels
+
+
+def read_channel(path: Path, shape_px: tuple[int, ...]) -> Grey:
+    """The only channel of a PNG that belongs to a radiograph (H, W).
+
+    Raises:
+        UserError: it cannot be read, has another size or several channels.
+    """
+    pixels = np.array(open_image(path, math.ceil(math.prod(shape_px) / 1e6)))
+    if pixels.shape != shape_px:
+        raise UserError(f"{path} is no mask of {shape_px[1]} x {shape_px[0]} px, the size of its radiograph.\n{DELETE}")
+    return pixels.astype(np.uint8, copy=False)
 
 
 def run_lengths(labels: LabelMap) -> list[int]:

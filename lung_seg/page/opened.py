@@ -6,11 +6,10 @@ from functools import cached_property
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
 
 from lung_seg.draw import fit_within
 from lung_seg.page.films import Film, Films
-from lung_seg.page.label_map import LabelMap, label_lungs
+from lung_seg.page.label_map import LabelMap, label_lungs, read_channel
 from lung_seg.prediction.inputs import EVIDENCE
 from lung_seg.prediction.predictor import Prediction
 from lung_seg.raw.image_file import Grey, png_bytes
@@ -38,9 +37,8 @@ class OpenedFilm:
     @cached_property
     def network_mask(self) -> LabelMap:
         """The label map of the mask that the network, or predict.py, left in the output folder."""
-        with Image.open(self._films.output / str(self.film.row["mask"]), formats=["PNG"]) as picture:
-            mask = np.asarray(picture) > 0
-        return label_lungs(mask, self.radiograph.mirrored)
+        mask = read_channel(self._films.output / str(self.film.row["mask"]), self.radiograph.pixels.shape)
+        return label_lungs(mask > 0, self.radiograph.mirrored)
 
     @cached_property
     def prediction(self) -> Prediction:
@@ -50,7 +48,7 @@ class OpenedFilm:
     @property
     def current_mask(self) -> LabelMap:
         """The corrected mask, or that of the network."""
-        corrected = self._films.corrections.read(self.film.case, self.radiograph.mirrored)
+        corrected = self._films.corrections.read(self.film.case, self.radiograph)
         return self.network_mask if corrected is None else corrected
 
     @property

@@ -91,7 +91,7 @@ class OnnxBackend:
             check_description(self.description)
         except UnusableFileError as error:
             raise UserError(
-                f"checkpoint={path} is not used: {error}, which no export of this project does.\n"
+                f"checkpoint={path} is not used: {error}.\n"
                 "Export it again from its checkpoint: python export.py format=onnx"
             ) from error
         except Exception as error:  # the errors of onnxruntime have no narrower common class
@@ -101,9 +101,22 @@ class OnnxBackend:
             ) from error
 
     def __call__(self, batch: Batch) -> Logits:
-        """Logits (N, S, S) of network inputs (N, S, S)."""
-        logits: Logits = self.session.run(None, {"image": batch[:, None]})[0][:, 0]
-        return logits
+        """Logits (N, S, S) of network inputs (N, S, S).
+
+        Raises:
+            UserError: the graph computes something else, or cannot be run.
+        """
+        images = batch[:, None]
+        try:
+            logits: Logits = self.session.run(None, {"image": images})[0]
+            if logits.shape != images.shape:
+                raise ValueError(f"logits of shape {logits.shape}")
+        except Exception as error:  # the errors of onnxruntime have no narrower common class
+            raise UserError(
+                f"checkpoint={self.path} computes no mask of {batch.shape[1]} px: it is damaged, or memory is full.\n"
+                "Export it again from its checkpoint: python export.py format=onnx"
+            ) from error
+        return logits[:, 0]
 
 
 def open_backend(path: Path, device: str, threads: int | None, precision: str) -> TorchBackend | OnnxBackend:

@@ -72,7 +72,7 @@ def spacing_warning(
         return ""
     if from_file and spacing_mm == (1.0, 1.0):
         return "a pixel spacing of exactly 1 mm is often a placeholder: check it, or set spacing_mm= to the true one"
-    height_cm, width_cm = (px * mm / 10 for px, mm in zip(shape_px, spacing_mm, strict=True))
+    height_cm, width_cm = np.multiply(shape_px, spacing_mm) / 10
     lungs_cm2 = measured.lung_area_px * (spacing_mm[0] * spacing_mm[1]) / 100
     has_both = measured.right_lung_area_px and measured.left_lung_area_px
     least_cm2 = LUNGS_CM2[0] if has_both else 0  # one lung may be as small as it likes

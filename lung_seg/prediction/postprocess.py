@@ -76,7 +76,7 @@ def fill_holes(lung: Mask) -> Mask:
 
 def mask_at_original_size(probability: Probability, height_px: int, width_px: int, resize: str) -> Mask:
     """Lung where a probability (S, S) resized to the radiograph, (height_px, width_px), is at least 0.5."""
-    return to_original_size(probability, height_px, width_px, resize, cv2.INTER_LINEAR) >= LUNG_PROBABILITY
+    return to_original_size(probability, height_px, width_px, resize) >= LUNG_PROBABILITY
 
 
 def find_lungs(mask: Mask) -> tuple[Mask | None, Mask | None]:

@@ -71,7 +71,7 @@ class Prediction:
     def probability(self) -> Probability:
         """Probability of lung before cleaning, (H, W) float32."""
         height_px, width_px = self.right.shape
-        full = to_original_size(self.network_probability, height_px, width_px, self.resize, cv2.INTER_LINEAR)
+        full = to_original_size(self.network_probability, height_px, width_px, self.resize)
         return mirror(full) if self.mirrored else full
 
 
@@ -205,7 +205,7 @@ class Predictor:
         """The mask (S, S) found where the network input (S, S) is shown at three quarters of its size."""
         smaller_px = max(self.step_px, round(SMALLER * self.size_px / self.step_px) * self.step_px)
         (probability,) = self._mean_probability(to_network_input(network_input, smaller_px, "stretch")[None])
-        enlarged = to_original_size(probability, self.size_px, self.size_px, "stretch", cv2.INTER_LINEAR)
+        enlarged = to_original_size(probability, self.size_px, self.size_px, "stretch")
         return (clean(enlarged) if self.cleaning else enlarged) >= LUNG_PROBABILITY
 
     def _mean_probability(self, batch: Batch) -> NDArray[np.float32]:

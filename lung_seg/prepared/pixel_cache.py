@@ -22,7 +22,7 @@ class PixelCache(NamedTuple):
 
 
 def build_cache(folder: Path, owner: object = None) -> PixelCache:
-    """The pixel cache of a prepared set, written from its PNG files if it is missing.
+    """The pixel cache of a prepared set, written from its PNG files if it is missing or damaged.
 
     Its name contains the manifest's hash, so that a changed set gets another file; the old file is removed once its
     ``owner``, and those of other processes, no longer exist. Files that are missing or changed, and a read-only folder
@@ -31,13 +31,22 @@ def build_cache(folder: Path, owner: object = None) -> PixelCache:
     with locked(folder):
         rows, digest = read_manifest(folder / MANIFEST), sha256(folder / MANIFEST)
         path = folder / f"pixels-{digest[:12]}.npy"
-        exists = path.is_file()
+        exists = _is_whole(path, len(rows))
         refuse_changed(folder, all_files=not exists)
         if not exists:
             _write(path, rows)
         if owner is not None:  # in use before the lock is released
             weakref.finalize(owner, open_in_use(path).close)
     return PixelCache(path, rows, digest)
+
+
+def _is_whole(path: Path, count: int) -> bool:
+    """Whether a file is a pixel cache of so many cases."""
+    try:
+        pixels = np.load(path, mmap_mode="r")
+    except (OSError, ValueError, EOFError):
+        return False
+    return bool(pixels.dtype == np.uint8 and pixels.ndim == 4 and pixels.shape[:2] == (count, 2))
 
 
 def _write(path: Path, rows: list[Row]) -> None:

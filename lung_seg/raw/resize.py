@@ -33,10 +33,12 @@ def to_network_input(image: Grey, size_px: int, resize: str) -> Grey:
     return cv2.resize(shrunk, (size_px, size_px), interpolation=cv2.INTER_LINEAR).astype(np.uint8, copy=False)
 
 
-def to_original_size(values: ValuesT, height_px: int, width_px: int, resize: str, interpolation: int) -> ValuesT:
+def to_original_size(
+    values: ValuesT, height_px: int, width_px: int, resize: str, interpolation: int = cv2.INTER_LINEAR
+) -> ValuesT:
     """Inverse of ``to_network_input``: a map over the network input (S, S) as one over the radiograph.
 
-    ``interpolation`` is OpenCV's, e.g. ``cv2.INTER_LINEAR``; pixel centres keep their place in the radiograph.
+    ``interpolation`` is OpenCV's, ``cv2.INTER_NEAREST`` for labels; pixel centres keep their place in the radiograph.
     """
     if resize != "letterbox":
         return cv2.resize(values, (width_px, height_px), interpolation=interpolation)  # type: ignore[return-value]

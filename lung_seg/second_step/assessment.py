@@ -123,8 +123,8 @@ def _encoder(file: ClassifierFile, path: Path, checkpoints: Sequence[Path | str]
     if file.encoder not in ENCODERS:
         if own is None:
             raise UserError(
-                f"{path} was fitted on an encoder of yours; no code is run because a file names it.\n"
-                f"Name it: tuberculosis_encoder={file.encoder}"
+                f"{path} was fitted on other code, {file.encoder}; none is run because a file names it.\n"
+                f"If that is code of yours, name it: tuberculosis_encoder={file.encoder}"
             )
         return _checked(own_encoder(own), file, path, f"other weights or code than {own}")
     if file.encoder == "efficientnet":

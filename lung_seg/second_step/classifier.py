@@ -8,13 +8,14 @@ from pathlib import Path
 import numpy as np
 
 from lung_seg.config import ENCODERS, MIN_SECOND_STEP_PX, OWN_ENCODER, RESIZE_MODES
-from lung_seg.errors import UserError, first_line
+from lung_seg.errors import UnusableFileError, UserError
 from lung_seg.files import write_text
 from lung_seg.second_step.scores import Values
 
 NAME = "classifier.json"  # in a run directory of tuberculosis.py
 MAX_PX = 4096  # of an image that a file may ask for
 MAX_FILE_BYTES = 1_000_000
+MAX_TEXT = 100  # characters of a text in a file: the finding becomes part of a cell
 
 
 @dataclass(frozen=True)
@@ -77,14 +78,17 @@ class ClassifierFile:
         remedy = "Give true, efficientnet, both, or a run directory of tuberculosis.py, which writes classifier.json."
         try:
             if path.stat().st_size > MAX_FILE_BYTES:
-                raise ValueError(f"it has more than {MAX_FILE_BYTES} bytes")
+                raise UnusableFileError(f"it has more than {MAX_FILE_BYTES} bytes")
             values = json.loads(path.read_text(encoding="utf-8"))
             numbers = values.pop("classifier")
+            if unknown := sorted(values.keys() - {field.name for field in dataclasses.fields(cls)}):
+                raise UnusableFileError(f"its entry {unknown[0]!r:.40} is not known")
             weights, means = (np.array(numbers[name], dtype=np.float64) for name in ("weights", "means"))
             found = cls(classifier=Classifier(weights, float(numbers["bias"]), means), **values)
             found._check()
         except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
-            reason = error.strerror if isinstance(error, OSError) else first_line(error)
+            own = isinstance(error, UnusableFileError)
+            reason = str(error) if own else getattr(error, "strerror", None) or "it does not hold the numbers of one"
             raise UserError(f"{path} is no classifier of this program: {reason}.\n{remedy}") from error
         return found
 
@@ -92,11 +96,12 @@ class ClassifierFile:
         classifier = self.classifier
         numbers = np.concatenate([classifier.weights, classifier.means, [classifier.bias, self.evidence_scale]])
         if classifier.weights.shape != classifier.means.shape or not np.isfinite(numbers).all():
-            raise ValueError("its numbers are not finite, or not one mean for each weight")
+            raise UnusableFileError("its numbers are not finite, or not one mean for each weight")
         known = self.encoder in ENCODERS or (isinstance(self.encoder, str) and OWN_ENCODER.fullmatch(self.encoder))
         if not known or self.resize not in RESIZE_MODES:
-            raise ValueError(f"its encoder is {self.encoder!r} and its resize {self.resize!r}")
+            raise UnusableFileError(f"its encoder is {self.encoder!r} and its resize {self.resize!r}")
         if type(self.image_size_px) is not int or not MIN_SECOND_STEP_PX <= self.image_size_px <= MAX_PX:
-            raise ValueError(f"its image_size_px is {self.image_size_px}, not {MIN_SECOND_STEP_PX} to {MAX_PX}")
-        if not isinstance(self.finding, str) or not isinstance(self.encoder_sha256, str):
-            raise ValueError("its finding and encoder_sha256 must be text")
+            raise UnusableFileError(f"its image_size_px is {self.image_size_px}, not {MIN_SECOND_STEP_PX} to {MAX_PX}")
+        texts = (self.finding, self.encoder_sha256)
+        if not all(isinstance(text, str) and text.isprintable() and len(text) <= MAX_TEXT for text in texts):
+            raise UnusableFileError(f"its finding and encoder_sha256 must be text of at most {MAX_TEXT} characters")

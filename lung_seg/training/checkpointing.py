@@ -41,13 +41,10 @@ class RelocatableModelCheckpoint(ModelCheckpoint):
         return super().state_key.replace(type(self).__name__, "MovableCheckpoint")
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Restore the scores, with all paths in the present folder."""
-
-        def relocate(path: str) -> str:
-            return path and str(Path(str(self.dirpath), Path(path).name))
-
-        paths = {name: relocate(value) for name, value in state_dict.items() if name.endswith("_path")}
-        best = {relocate(path): score for path, score in state_dict["best_k_models"].items()}
+        """Restore the score of the one file it keeps, which is in the present folder whatever the checkpoint says."""
+        path = str(Path(str(self.dirpath), f"{self.filename}{self.FILE_EXTENSION}"))
+        paths = {name: value and path for name, value in state_dict.items() if name.endswith("_path")}
+        best = dict(zip([path], state_dict["best_k_models"].values(), strict=False))  # or none yet
         super().load_state_dict(state_dict | paths | {"best_k_models": best, "dirpath": self.dirpath})
 
 
@@ -77,9 +74,11 @@ class PreemptionCheckpoint(pl.Callback):
         self.path = path
         self.every_n_steps = every_n_steps
         self.stop_requested = False
+        self.is_restored = False  # a checkpoint that the training resumes from
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Install the signal handlers; Lightning restores the previous ones when the training ends."""
+        self.is_restored = True
         if threading.current_thread() is not threading.main_thread():
             return  # no other thread may
         for name in ("SIGINT", "SIGTERM", "SIGUSR1"):  # Windows lacks the last

@@ -16,9 +16,10 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
 from lung_seg.config import TrainConfig
+from lung_seg.environment import as_command
 from lung_seg.errors import UserError, first_line
 from lung_seg.files import remove_parts
-from lung_seg.model.checkpoint import Seen, load_network, load_training, start_from
+from lung_seg.model.checkpoint import NO_TRAINING, READ_ERRORS, Seen, load_network, load_training, start_from
 from lung_seg.model.losses import SegmentationLoss
 from lung_seg.model.unet import UNet
 from lung_seg.training.callbacks import Throughput, ValidationPanels
@@ -92,10 +93,11 @@ def fit(config: TrainConfig, run_dir: Path, extra_callbacks: Sequence[Callback] 
     every = config.trainer.check_val_every_n_epoch
     keep_best = RelocatableModelCheckpoint(checkpoints, "best", MONITORED, mode="max", every_n_epochs=every, **options)
     keep_last = RelocatableModelCheckpoint(checkpoints, "last", **options)
+    preemption = PreemptionCheckpoint(last, config.checkpoint_every_n_steps)
     callbacks: list[Callback] = [
         Throughput(),
         ValidationPanels(),
-        PreemptionCheckpoint(last, config.checkpoint_every_n_steps),
+        preemption,
         EpochTable(metrics),  # before the checkpoints that include its epoch
         keep_best,
         keep_last,
@@ -112,14 +114,19 @@ def fit(config: TrainConfig, run_dir: Path, extra_callbacks: Sequence[Callback] 
             return "run the same command again: no step of the training was saved."
         return f"resume from the last checkpoint with: {resume_command(config, run_dir)}"
 
-    with translate_errors(hint):
-        trainer.fit(segmenter, data, ckpt_path=last if resume else None, weights_only=True)
+    try:
+        with translate_errors(hint):
+            trainer.fit(segmenter, data, ckpt_path=last if resume else None, weights_only=True)
+    except READ_ERRORS as error:
+        if not resume or preemption.is_restored or isinstance(error, OSError):
+            raise
+        raise UserError(f"{last} {NO_TRAINING}") from error
 
     # Processes that a cluster started have a run_dir each; Lightning broadcast that of the first one.
     shared = Path(str(keep_last.dirpath)).parent
     run_dir = run_dir if run_dir.resolve() == shared else shared
     best_network, description = load_network(run_dir / "checkpoints" / "best.ckpt")
-    facts = _training_facts(read_epochs(run_dir / "metrics.csv"), trainer.global_step)
+    facts = _training_facts(run_dir / "metrics.csv", trainer.global_step)
     facts |= {"precision": trainer.precision, "radiographs": len(data.training_rows)}
     return Fitted(run_dir, best_network, description["seen"], data, trainer, facts)
 
@@ -208,8 +215,16 @@ def _check_step(segmenter: LungSegmenter, config: TrainConfig) -> None:
         ) from error
 
 
-def _training_facts(epochs: list[dict[str, float]], steps: int) -> dict[str, Any]:
-    """Duration, speed and best validation score of the whole training, with the parts before it was resumed."""
+def _training_facts(table: Path, steps: int) -> dict[str, Any]:
+    """Duration, speed and best validation score of the whole training, with the parts before it was resumed.
+
+    Raises:
+        UserError: somebody emptied or removed the table of a finished training.
+    """
+    epochs = read_epochs(table)
+    if not epochs:
+        score = as_command("evaluate", f"checkpoint={table.parent}")
+        raise UserError(f"{table} has no epoch of this training, which has ended.\nRestore it, or only score: {score}")
     best = max(epochs, key=lambda epoch: epoch.get(MONITORED, -1.0))
     return {
         "epochs": len(epochs),

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import shlex
 from pathlib import Path
 from typing import Any
 
@@ -131,6 +132,34 @@ def test_exported_weights_know_their_cases_and_what_they_saw(trained: Path, run:
     outcome = run("evaluate", "checkpoint=out/lungs.safetensors", *named, "trainer=cpu", "hydra.run.dir=runs/all")
     assert outcome.code == 0, outcome.err
     assert summary("runs/all")["seen_in_training"] == 15
+
+
+def test_where_the_cases_are_is_the_users_word_alone(trained: Path, run: Run) -> None:
+    """A checkpoint may be a stranger's, and a set that is read gets a cache."""
+    best = Path("runs/first/checkpoints/best.ckpt")
+    checkpoint = torch.load(best, weights_only=True)
+    elsewhere = trained.parent / "else where"
+    Path("data/segmentation").rename(elsewhere)
+    before = sorted(elsewhere.rglob("*"))
+    checkpoint["lung_seg"]["data"]["prepared_dir"] = str(elsewhere)
+    torch.save(checkpoint, best)
+    outcome = run(*SCORE)
+    assert (outcome.code, len(outcome.err.splitlines())) == (2, 2)
+    assert f"were in data.prepared_dir={elsewhere}, outside the current folder" in outcome.err
+    assert sorted(elsewhere.rglob("*")) == before
+    remedy = outcome.err.partition("add ")[2].partition("; or")[0]
+    assert run(*SCORE, *shlex.split(remedy)).code == 0
+
+
+def test_settings_of_the_data_that_are_none_are_refused_by_name(trained: Path, run: Run) -> None:
+    best = Path("runs/first/checkpoints/best.ckpt")
+    checkpoint = torch.load(best, weights_only=True)
+    data = checkpoint["lung_seg"]["data"]
+    for change in ({"unknown": 1}, {"folder": 3}, {"test_cases": "x"}, {"name": "../../x"}):
+        torch.save(checkpoint | {"lung_seg": checkpoint["lung_seg"] | {"data": data | change}}, best)
+        outcome = run(*SCORE)
+        assert (outcome.code, len(outcome.err.splitlines())) == (2, 2)
+        assert outcome.err.startswith(f"{best} does not hold the settings of the data that it was trained on.")
 
 
 def test_a_size_that_the_network_does_not_take_is_refused(trained: Path, run: Run) -> None:

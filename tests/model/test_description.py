@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from safetensors import safe_open
 from safetensors.torch import save_file
 
@@ -45,6 +46,15 @@ CHANGES: list[dict[str, Any]] = [
 ]
 
 
+def test_the_value_out_of_range_is_named(tmp_path: Path) -> None:
+    weights, description = included()
+    description["data"]["image_size_px"] = -5
+    path = tmp_path / "weights.safetensors"
+    save_file(weights, path, {DESCRIPTION_KEY: json.dumps(description)})
+    with pytest.raises(UserError, match=r"its data\.image_size_px=-5 must be at least 16, at most 4096"):
+        Predictor(path)
+
+
 @pytest.mark.parametrize("change", CHANGES, ids=json.dumps)
 def test_a_description_out_of_range_is_refused_before_a_network_is_built(
     tmp_path: Path, change: dict[str, Any]
@@ -75,3 +85,34 @@ def test_a_checkpoint_that_unpacks_without_bound_is_refused(trained: Path) -> No
     for opening in (Predictor, load_training):
         with pytest.raises(UserError, match=r"bomb.ckpt is no whole checkpoint"):
             opening(Path("bomb.ckpt"))
+
+
+def nested(levels: int) -> list[Any]:
+    """A list of two references to a list of two references ...: small in a file, 2 to the power of levels long."""
+    value: list[Any] = ["x"]
+    for _ in range(levels):
+        value = [value, value]
+    return value
+
+
+SHAPE = (4, 1, 3, 3)  # of the first weight
+ODD: dict[str, Any] = {
+    "one number seen many times": torch.zeros(1).expand(2**10, 2**20),  # 4 GB
+    "the same in half precision": torch.zeros(1, dtype=torch.half).expand(2**10, 2**20),
+    "sparse": torch.zeros(SHAPE).to_sparse(),
+    "without numbers": torch.empty(SHAPE, device="meta"),
+    "complex": torch.zeros(SHAPE, dtype=torch.complex64),
+    "whole numbers": torch.zeros(SHAPE, dtype=torch.int64),
+    "a list": nested(50),
+}
+
+
+@pytest.mark.parametrize("kind", ODD)
+def test_weights_that_are_no_stored_numbers_are_refused(trained: Path, kind: str) -> None:
+    checkpoint = torch.load("runs/first/checkpoints/best.ckpt", weights_only=True)
+    name = next(iter(checkpoint["state_dict"]))
+    assert checkpoint["state_dict"][name].shape == SHAPE
+    checkpoint["state_dict"][name] = ODD[kind]
+    torch.save(checkpoint, "odd.ckpt")
+    with pytest.raises(UserError, match=r"^odd.ckpt is no whole checkpoint of this project.*\n.+$"):
+        Predictor("odd.ckpt")

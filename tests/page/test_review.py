@@ -260,3 +260,31 @@ def test_a_second_server_on_the_same_folder_or_port_is_refused(films: Path, run:
             refused = run("serve", *arguments, f"checkpoint={NETWORK}", "browser=false")
             assert refused.code == 2
             assert reason in refused.err
+
+
+def test_masks_that_somebody_else_left_are_refused_by_name(films: Path, open_page: OpenPage) -> None:
+    """A picture of another size, of colours, of other values, that unpacks to 225 megapixels, or none."""
+    page = open_page()
+    film = page.film("a.png")
+    labels, etag = page.mask(film)
+    assert page.save(film, labels, etag).status_code == 200
+    (mask,) = Path("out/corrections/masks").glob("*.png")
+    right = np.zeros((96, 80), np.uint8)
+    for picture in (right[:9], np.dstack([right] * 3), right + np.uint8(3), np.zeros((15_000, 15_000), bool)):
+        Image.fromarray(picture).save(mask)
+        answer = page.client.get(f"/api/films/{film['id']}/mask", params={"of": "current"})
+        assert answer.status_code == 400, answer.text
+        assert str(mask) in answer.text
+    mask.write_bytes(b"junk")
+    assert page.client.get(f"/api/films/{film['id']}/mask", params={"of": "current"}).status_code == 400
+
+
+@pytest.mark.parametrize("content", [b"\xff,\xe9\n1,2\n", b"a,b\n1,2\n", b"case,revision\na,x\n", b"\0"])
+def test_a_table_that_somebody_else_left_is_refused_by_name(films: Path, run: Run, content: bytes) -> None:
+    Path("out/corrections").mkdir(parents=True)
+    Path("out/corrections/corrections.csv").write_bytes(content)
+    outcome = run("serve", "films", "output=out", f"checkpoint={NETWORK}", "browser=false")
+    assert outcome.code == 2
+    assert outcome.err.startswith(
+        "out/corrections/corrections.csv is no table of corrections.\nRestore it, or delete it"
+    )

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import numpy as np
 import onnx
 import pytest
 from onnx import TensorProto, helper
@@ -50,6 +51,32 @@ def test_weights_in_other_files_and_functions_are_refused(tmp_path: Path) -> Non
         Predictor(changed(tmp_path / "x.onnx", external=True))
     with pytest.raises(UserError, match="its graph holds functions"):
         Predictor(changed(tmp_path / "x.onnx", function=True))
+
+
+def test_sparse_tensors_are_refused(tmp_path: Path) -> None:
+    """Of a few bytes, which onnxruntime fills up to 4 GB in a minute."""
+    one, place = (helper.make_tensor("", kind, [1], [1]) for kind in (TensorProto.FLOAT, TensorProto.INT64))
+    sparse = helper.make_sparse_tensor(one, place, [2**30])
+    constant = changed(tmp_path / "constant.onnx", helper.make_node("Constant", [], ["k"], sparse_value=sparse))
+    model = onnx.load(SHIPPED)
+    model.graph.sparse_initializer.append(sparse)
+    (tmp_path / "initializer.onnx").write_bytes(model.SerializeToString())
+    for path in (constant, tmp_path / "initializer.onnx"):
+        with pytest.raises(UserError, match=rf"{path.name} is not used: its graph holds sparse tensors"):
+            Predictor(path)
+
+
+@pytest.mark.parametrize("shape", [[1, 1, 1, 1], [2**20] * 4], ids=["another shape", "too large"])
+def test_a_graph_that_computes_no_mask_is_refused_by_name(tmp_path: Path, shape: list[int]) -> None:
+    model = onnx.load(SHIPPED)
+    size = helper.make_tensor("size", TensorProto.INT64, [4], shape)
+    one = helper.make_tensor("one", TensorProto.FLOAT, [1], [1])
+    del model.graph.node[:], model.graph.initializer[:]
+    model.graph.initializer.extend([size, one])
+    model.graph.node.append(helper.make_node("Expand", ["one", "size"], ["logits"]))
+    (tmp_path / "x.onnx").write_bytes(model.SerializeToString())
+    with pytest.raises(UserError, match=r"x\.onnx computes no mask of 256 px"):
+        Predictor(tmp_path / "x.onnx").predict(np.zeros((64, 64), np.uint8))
 
 
 @pytest.mark.parametrize("size", [0, 1, 7, 1000])

@@ -240,6 +240,7 @@ def dice(mask: np.ndarray, truth: np.ndarray) -> float:
 UNEXPLAINED = {
     "organs": (ORGANS, "png", "1, 2, 3, 4, 5"),
     "organs in 16 bits": (ORGANS.astype(np.uint16), "png", "1, 2, 3, 4, 5"),
+    "organs, opaque": (Image.fromarray(ORGANS).convert("LA"), "png", "1, 2, 3, 4, 5"),
     "organs stretched": (ORGANS * 51, "png", "51, 102, 153, 204, 255"),
     "organs as JPEG": (ORGANS * 51, "jpg", ""),
     "organs smoothed": (cv2.GaussianBlur(ORGANS * 51, (0, 0), 1), "png", ""),
@@ -263,7 +264,7 @@ def test_values_that_are_not_explained_are_refused_by_name(tmp_path, kind):
         read_mask(tmp_path / f"mask.{suffix}")
 
 
-@pytest.mark.parametrize("kind", ["organs", "organs in 16 bits", "palette"])
+@pytest.mark.parametrize("kind", ["organs", "organs in 16 bits", "organs, opaque", "palette"])
 def test_lung_labels_name_the_lungs(tmp_path, kind):
     pixels = UNEXPLAINED[kind][0]
     image = pixels if isinstance(pixels, Image.Image) else Image.fromarray(pixels)
@@ -385,3 +386,36 @@ def test_lungs_of_two_levels_in_a_smoothed_mask_of_fractions_are_both_found(tmp_
     path = tmp_path / "mask.tif"
     Image.fromarray(shares).save(path)
     assert dice(read_mask(path), right | left) > 0.97
+
+
+def boxes(*values: int) -> np.ndarray:
+    """Background and boxes of 60x40 pixels side by side, one of each value, (100, 60 a box)."""
+    pixels = np.zeros((100, 60 * len(values)), np.uint8)
+    for number, value in enumerate(values):
+        pixels[20:80, 60 * number + 10 : 60 * number + 50] = value
+    return pixels
+
+
+def test_a_patch_of_nearly_the_same_grey_belongs_to_its_lung(tmp_path):
+    """The most frequent of grey values within 6 % of the highest one counts, whichever is the lowest."""
+    pixels = boxes(100, 250)
+    pixels[30:42, 20:32] = 96  # uniform too, and 6 % of the lung
+    Image.fromarray(pixels).save(tmp_path / "mask.png")
+    assert np.array_equal(read_mask(tmp_path / "mask.png"), pixels > 0)
+
+
+def test_a_third_value_is_refused_though_it_is_only_three_pixels_wide(tmp_path):
+    pixels = boxes(1, 2)
+    pixels[5:95, 59:62] = 3  # a trachea
+    Image.fromarray(pixels).save(tmp_path / "mask.png")
+    with pytest.raises(UserError, match=r"holds the values 1, 2, 3; which of them are lung is not known"):
+        read_mask(tmp_path / "mask.png")
+
+
+@pytest.mark.parametrize("value", [200, 222])
+def test_a_lung_of_a_lower_value_keeps_its_smoothed_edges_where_they_were(tmp_path, value):
+    """Cut half-way to the lower lung, though its value is not far from the other one's."""
+    smooth = cv2.GaussianBlur(boxes(value, 255), (0, 0), 4)
+    Image.fromarray(smooth).save(tmp_path / "mask.png")
+    row = read_mask(tmp_path / "mask.png")[50, :60]
+    assert np.array_equal(np.flatnonzero(row), np.arange(10, 50))

@@ -67,12 +67,13 @@ def test_one_bit_is_black_and_white(tmp_path):
     assert np.array_equal(read(Image.fromarray(GREY > 100), tmp_path / "film.png"), (GREY > 100) * 255)
 
 
-@pytest.mark.parametrize("mode", ["LA", "RGBA"])
-def test_transparent_pixels_are_black(tmp_path, mode):
-    image = Image.fromarray(GREY).convert(mode)
+@pytest.mark.parametrize(("mode", "suffix"), [("LA", ".png"), ("RGBA", ".png"), ("PA", ".tif")])
+def test_transparent_pixels_are_black(tmp_path, mode, suffix):
+    image = Image.fromarray(GREY).convert("P" if mode == "PA" else mode)
     image.putalpha(Image.fromarray(np.where(np.arange(30) < 10, 0, 255).astype(np.uint8)[None].repeat(40, 0)))
+    assert image.mode == mode
 
-    grey = read(image, tmp_path / "film.png")
+    grey = read(image, tmp_path / f"film{suffix}")
 
     assert not grey[:, :10].any()
     assert np.array_equal(grey[:, 10:], GREY[:, 10:])

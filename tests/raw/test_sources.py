@@ -1,3 +1,4 @@
+import os
 from pathlib import Path
 
 import numpy as np
@@ -481,3 +482,14 @@ def test_two_files_that_share_a_patient_are_the_example():
     patients, sentence = find_patients({name: Path(f"{name}.png") for name in names})
     assert patients == {name: name[:2] for name in names}
     assert "(13_lat and 13_pa are one)" in sentence
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs named pipes")
+def test_a_pipe_is_no_radiograph_and_no_mask(tmp_path):
+    """Opening one would wait for ever."""
+    layouts.write_folder(tmp_path)
+    os.mkfifo(tmp_path / "images" / "pipe.png")
+    (tmp_path / "masks" / "p01_1.png").unlink()
+    os.mkfifo(tmp_path / "masks" / "p01_1.png")
+    listing = find_cases(DataConfig(name="x", source="folder", raw_dir=str(tmp_path)))
+    assert [case.case_id for case in listing.cases] == ["p01_2", "p02_1", "p02_2", "p03_1", "p03_2"]

@@ -1,8 +1,10 @@
 """A search resumes, prunes trainings, and leaves its best settings and a page."""
 
 import json
+import os
 import re
 import shlex
+import sys
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -13,12 +15,13 @@ from omegaconf import OmegaConf
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 from optuna.trial import TrialState
 
+import train
 from lung_seg.config import SearchConfig
 from lung_seg.environment import CONF_DIR
 from lung_seg.search.sampler import TrialSeededSampler
 from lung_seg.search.study import open_study
 from lung_seg.training.lightning_module import LungSegmenter
-from tests.conftest import SMALL, Run
+from tests.conftest import SMALL, Run, fork
 from tests.test_pipeline import table
 from tests.training.test_killed import at_call, train_and_die
 
@@ -106,6 +109,18 @@ def drawn_by_processes(count: int, seed: int, use_tpe: bool) -> list[dict[str, A
         drawn.append(trial.params)
         study.tell(trial, trial.params["optimizer.lr"])
     return drawn
+
+
+def test_two_commands_that_begin_a_new_search_together_share_it(trained: Path) -> None:
+    search = ["train.py", *FIXED, "search=lr", "search.trials=2", "trainer.max_epochs=1"]
+
+    def begin() -> None:
+        sys.argv = search
+        train.main()
+
+    processes = [fork(begin) for _ in range(2)]
+    assert [os.waitpid(process, 0)[1] for process in processes] == [0, 0]
+    assert [trial.state for trial in trials("lr")] == [TrialState.COMPLETE] * 2
 
 
 @pytest.mark.parametrize("use_tpe", [True, False], ids=["tpe", "random"])

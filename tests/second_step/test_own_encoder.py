@@ -158,8 +158,8 @@ def test_a_study_with_ones_own_encoder_and_its_classifier(run: Run, monkeypatch:
     refused = run(*predict)
     assert refused.code == 2
     assert refused.err.splitlines() == [
-        "run/classifier.json was fitted on an encoder of yours; no code is run because a file names it.",
-        f"Name it: tuberculosis_encoder={name}",
+        f"run/classifier.json was fitted on other code, {name}; none is run because a file names it.",
+        f"If that is code of yours, name it: tuberculosis_encoder={name}",
     ]
     other = f"{write_module(BUILD.format(channels=1))}:build"
     refused = run(*predict, f"tuberculosis_encoder={other}")

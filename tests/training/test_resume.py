@@ -169,3 +169,57 @@ def test_a_run_directory_is_kept_for_the_process_that_trains_in_it(trained: Path
     os.waitpid(child, 0)
     assert Path("runs/busy/.hydra/overrides.yaml").read_bytes() == settings
     assert run("train", "resume=runs/busy").code == 0  # though the process that loaded its cases may still live
+
+
+@pytest.fixture
+def stopped(trained: Path, run: Run, seen: Any) -> dict[str, Any]:
+    """The checkpoint of a training in runs/stopped that was stopped in its second epoch."""
+    at_call(5, LungSegmenter, "training_step", partial(os.kill, os.getpid(), signal.SIGTERM))
+    assert run("train", *SMALL, "hydra.run.dir=runs/stopped").code == 130
+    checkpoint: dict[str, Any] = torch.load("runs/stopped/checkpoints/last.ckpt", weights_only=True)
+    return checkpoint
+
+
+def test_paths_in_a_checkpoint_are_not_removed(stopped: dict[str, Any], run: Run) -> None:
+    """After a better epoch the file of the best one before is removed; ".." is the run directory."""
+    states = [state for state in stopped["callbacks"].values() if "best_k_models" in state]
+    assert len(states) == 2
+    for state in states:
+        state |= {name: "a/.." for name in state if name.endswith("_path")}
+        state["best_k_models"] = {"a/..": torch.tensor(-1.0)}
+    torch.save(stopped, "runs/stopped/checkpoints/last.ckpt")
+    outcome = run("train", "resume=runs/stopped")
+    assert outcome.code == 0, outcome.err
+    assert {path.name for path in Path("runs/stopped/checkpoints").iterdir()} == {"best.ckpt", "last.ckpt"}
+    assert Path("runs/stopped/.hydra/overrides.yaml").is_file()
+
+
+def test_a_checkpoint_of_other_parts_is_refused_by_name(stopped: dict[str, Any], run: Run) -> None:
+    last = Path("runs/stopped/checkpoints/last.ckpt")
+    changes = ({"loops": 3}, {"optimizer_states": [{"state": {}, "param_groups": []}]}, {"LungDataModule": {}})
+    for change in changes:
+        torch.save(stopped | change, last)
+        outcome = run("train", "resume=runs/stopped")
+        assert (outcome.code, outcome.err) == (2, f"{last} is no whole checkpoint of a training.\nStart a new one.\n")
+
+
+def test_a_finished_training_without_its_table_is_scored_by_another_command(trained: Path, run: Run) -> None:
+    for content in (None, "precious\n"):
+        Path("runs/first/metrics.csv").unlink()
+        if content:
+            Path("runs/first/metrics.csv").write_text(content)
+        outcome = run("train", "resume=runs/first")
+        assert outcome.code == 2
+        assert "runs/first/metrics.csv has no epoch of this training, which has ended." in outcome.err
+        assert "python evaluate.py checkpoint=runs/first" in outcome.err
+        Path("runs/first/metrics.csv").touch()
+
+
+def test_values_in_a_checkpoint_command_no_terminal(trained: Path, run: Run) -> None:
+    checkpoint = torch.load(LAST, weights_only=True)
+    checkpoint["lung_seg"]["recipe"]["seed"] = "\x1b]0;title\x07\r"
+    torch.save(checkpoint, LAST)
+    outcome = run("train", "resume=runs/first")
+    assert outcome.code == 2
+    assert "it began with \\x1b]0;title\\x07\\r" in outcome.err
+    assert "\x1b" not in outcome.err

@@ -9,6 +9,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch.utils.data import get_worker_info
@@ -94,6 +95,18 @@ def test_a_process_that_loads_cases_dies(trained: Path, run: Run, monkeypatch: p
     assert "resume=runs/troubled" in outcome.err
     assert "Traceback" not in outcome.err
     assert_goes_on(trained, run)
+
+
+def test_a_damaged_pixel_cache_is_written_anew(trained: Path, run: Run) -> None:
+    (pixels,) = trained.glob("data/segmentation/*/pixels-*.npy")
+    whole = pixels.read_bytes()
+    few, objects = np.zeros((2, 2, 32, 32), np.uint8), np.array([{}], dtype=object)
+    for content in (whole[:100], few, objects):
+        pixels.unlink()
+        pixels.write_bytes(content) if isinstance(content, bytes) else np.save(pixels, content, allow_pickle=True)
+        outcome = run("evaluate", "checkpoint=runs/first", "trainer=cpu", "hydra.run.dir=runs/again")
+        assert outcome.code == 0, outcome.err
+        assert pixels.read_bytes() == whole
 
 
 def test_the_cases_go_away(trained: Path, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
