@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from lung_seg.config import LUNG, SPLITS, UNKNOWN, EvaluateConfig, TrainConfig
 from lung_seg.config_field import flatten
 from lung_seg.draw import Rgb, enlarge, overlay, with_sides
-from lung_seg.environment import as_command, command_line, git_revision, versions
+from lung_seg.environment import command_line, git_revision, versions
 from lung_seg.evaluation.member import Member, load_member, scoring_datamodule
 from lung_seg.evaluation.report import write_report
 from lung_seg.evaluation.robustness import Robustness, measure_robustness, write_robustness
@@ -34,6 +34,7 @@ from lung_seg.training.datamodule import LungDataModule
 from lung_seg.training.dataset import SampleIndex
 from lung_seg.training.epoch_table import read_epochs
 from lung_seg.training.fit import Fitted
+from lung_seg.training.recipe import score_command
 from lung_seg.training.trainer import is_main_process, make_trainer, translate_errors
 
 NO_DISTANCES = (math.nan, math.nan, False)  # in mm where the spacing is not known
@@ -133,8 +134,7 @@ def count_seen(
 def evaluate_training(config: TrainConfig, fitted: Fitted) -> dict[str, Any]:
     """Score the best network of a finished training on the test split and write the evaluation to its run directory."""
     run_dir = fitted.run_dir
-    score_again = as_command("evaluate", f"checkpoint={run_dir}")
-    with translate_errors(lambda: f"the network is trained; score it with: {score_again}"):
+    with translate_errors(lambda: f"the network is trained; score it with: {score_command(config, run_dir)}"):
         cases = score(fitted.network, fitted.data, fitted.trainer)
     facts: dict[str, Any] = {
         "title": f"{config.data.name}: U-Net with {config.model.base_channels} base channels",

@@ -16,7 +16,6 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
 from lung_seg.config import TrainConfig
-from lung_seg.environment import as_command
 from lung_seg.errors import UserError, first_line
 from lung_seg.files import remove_parts
 from lung_seg.model.checkpoint import NO_TRAINING, READ_ERRORS, Seen, load_network, load_training, start_from
@@ -32,7 +31,7 @@ from lung_seg.training.datamodule import LungDataModule
 from lung_seg.training.epoch_table import MONITORED, EpochTable, read_epochs
 from lung_seg.training.lightning_module import LungSegmenter
 from lung_seg.training.loggers import make_loggers
-from lung_seg.training.recipe import check_recipe, recipe, resume_command
+from lung_seg.training.recipe import check_recipe, recipe, resume_command, score_command
 from lung_seg.training.restart import is_restarted
 from lung_seg.training.trainer import make_trainer, translate_errors
 
@@ -126,7 +125,7 @@ def fit(config: TrainConfig, run_dir: Path, extra_callbacks: Sequence[Callback] 
     shared = Path(str(keep_last.dirpath)).parent
     run_dir = run_dir if run_dir.resolve() == shared else shared
     best_network, description = load_network(run_dir / "checkpoints" / "best.ckpt")
-    facts = _training_facts(run_dir / "metrics.csv", trainer.global_step)
+    facts = _training_facts(config, run_dir, trainer.global_step)
     facts |= {"precision": trainer.precision, "radiographs": len(data.training_rows)}
     return Fitted(run_dir, best_network, description["seen"], data, trainer, facts)
 
@@ -215,16 +214,17 @@ def _check_step(segmenter: LungSegmenter, config: TrainConfig) -> None:
         ) from error
 
 
-def _training_facts(table: Path, steps: int) -> dict[str, Any]:
+def _training_facts(config: TrainConfig, run_dir: Path, steps: int) -> dict[str, Any]:
     """Duration, speed and best validation score of the whole training, with the parts before it was resumed.
 
     Raises:
         UserError: somebody emptied or removed the table of a finished training.
     """
+    table = run_dir / "metrics.csv"
     epochs = read_epochs(table)
     if not epochs:
-        score = as_command("evaluate", f"checkpoint={table.parent}")
-        raise UserError(f"{table} has no epoch of this training, which has ended.\nRestore it, or only score: {score}")
+        remedy = f"Restore it, or only score: {score_command(config, run_dir)}"
+        raise UserError(f"{table} has no epoch of this training, which has ended.\n{remedy}")
     best = max(epochs, key=lambda epoch: epoch.get(MONITORED, -1.0))
     return {
         "epochs": len(epochs),

@@ -72,6 +72,13 @@ def resume_command(config: TrainConfig, run_dir: Path) -> str:
     return as_command("train", f"resume={run_dir}", *outside)
 
 
+def score_command(config: TrainConfig, run_dir: Path) -> str:
+    """The command that scores a training again, with the place of its cases where that has to be given."""
+    place = config.data.prepared_dir
+    outside = [f"data.prepared_dir={place}"] if is_outside(place) else []
+    return as_command("evaluate", f"checkpoint={run_dir}", *outside)
+
+
 def _difference(key: str, saved: dict[str, Any], ours: dict[str, Any]) -> str:
     now = f"{key}={as_typed(ours[key])}" if key in ours else f"no {key}"
     return f"{now}, but it began {f'with {as_typed(saved[key])}' if key in saved else 'without it'}"

@@ -215,6 +215,16 @@ def test_a_finished_training_without_its_table_is_scored_by_another_command(trai
         Path("runs/first/metrics.csv").touch()
 
 
+def test_that_command_names_a_place_outside_the_current_folder(trained: Path, run: Run) -> None:
+    elsewhere = trained.parent / "else where"
+    Path("data/segmentation").rename(elsewhere)
+    Path("runs/first/metrics.csv").unlink()
+    outcome = run("train", "resume=runs/first", f"data.prepared_dir={elsewhere}")
+    _, script, *arguments = shlex.split(outcome.err.partition("only score: ")[2])
+    assert script == "evaluate.py"
+    assert run("evaluate", *arguments).code == 0
+
+
 def test_values_in_a_checkpoint_command_no_terminal(trained: Path, run: Run) -> None:
     checkpoint = torch.load(LAST, weights_only=True)
     checkpoint["lung_seg"]["recipe"]["seed"] = "\x1b]0;title\x07\r"
