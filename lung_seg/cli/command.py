@@ -1,6 +1,7 @@
 """What all commands share: arguments to settings, one function called, errors reported, exit code."""
 
 import dataclasses
+import difflib
 import json
 import os
 import re
@@ -31,7 +32,12 @@ from lung_seg.files import write_text
 
 # The number of a process and that of all processes, as torchrun, SLURM and Lightning set them.
 RANK_VARIABLES = {"RANK": "WORLD_SIZE", "SLURM_PROCID": "SLURM_NTASKS", "LOCAL_RANK": "WORLD_SIZE"}
-FLAGS = ("-m", "--multirun")  # options of Hydra without a value
+# Options of Hydra, those without a value first.
+FLAGS = ("-m", "--multirun", "-r", "--run", "-h", "--help", "--hydra-help", "--version", "--resolve")
+VALUE_OPTIONS = (
+    *("-c", "--cfg", "-i", "--info", "-p", "--package", "-sc", "--shell-completion", "--experimental-rerun"),
+    *("-cp", "--config-path", "-cn", "--config-name", "-cd", "--config-dir"),
+)
 
 Function = Callable[[ConfigT, Path], float | None]
 
@@ -83,7 +89,7 @@ def command(
                 for argument in sys.argv[1:]:  # a line break would end up in every message that repeats the argument
                     if "".join(argument.splitlines()) != argument:
                         raise UserError(f"{argument!r} has a line break.\nGive each argument in one line.")
-                arguments = resumed_arguments(_name_main_value(sys.argv[1:], main_key))
+                arguments = resumed_arguments(_options_first(_name_main_value(sys.argv[1:], main_key), schema))
                 sys.argv[1:] = [_quote(argument, verbatim_keys) for argument in arguments]
                 if {"--help", "-h"} & set(arguments):
                     overrides = [argument for argument in sys.argv[1:] if not argument.startswith("-")]
@@ -109,6 +115,26 @@ def _name_main_value(arguments: list[str], main_key: str) -> list[str]:
         if "=" not in argument and not argument.startswith(("-", "~")) and not is_option_value:
             return [*arguments[:index], f"{main_key}={argument}", *arguments[index + 1 :]]
     return arguments
+
+
+def _options_first(arguments: list[str], schema: type[ConfigT]) -> list[str]:
+    """Options before the settings: Hydra takes no settings on both sides of an option.
+
+    Raises:
+        UserError: there is no such option; settings are given without dashes.
+    """
+    options: list[str] = []
+    overrides: list[str] = []
+    for previous, argument in pairwise(["", *arguments]):
+        is_value = previous in VALUE_OPTIONS and "=" not in argument
+        (options if argument.startswith("-") or is_value else overrides).append(argument)
+        name = argument.partition("=")[0]
+        if argument.startswith("-") and name not in (*FLAGS, *VALUE_OPTIONS):
+            keys = [*key_names(schema), *(field.name for field in dataclasses.fields(schema))]
+            similar = difflib.get_close_matches(name.lstrip("-").replace("-", "_"), keys, n=1)
+            example = similar[0] if similar else "key"
+            raise UserError(f"{name} is no option.\nA setting has no dashes: {example}=value. --help lists them.")
+    return [*options, *overrides]
 
 
 def remove_unused(run_dir: Path) -> None:

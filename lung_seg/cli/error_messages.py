@@ -13,6 +13,14 @@ from omegaconf.errors import OmegaConfBaseException
 from lung_seg.errors import FailureError, UserError
 
 INTERRUPTED, USER_MISTAKE, FAILURE = 130, 2, 1
+# By the words with which OmegaConf refuses a value of another type.
+VALUE_TYPES = {
+    "Integer": "a whole number",
+    "Float": "a number",
+    "valid bool": "true or false",
+    "not Optional": "another value than null",
+    "not a ListConfig": "a list such as [1,2]",
+}
 PATH_MISTAKES = (NotADirectoryError, IsADirectoryError, FileExistsError)
 
 
@@ -71,6 +79,10 @@ def _config_error(error: BaseException, keys: list[str]) -> str:
         similar = difflib.get_close_matches(unknown[1], keys, n=1)
         hint = f"Did you mean {similar[0]}? " if similar else ""
         return f"{unknown[1]} is no key of this program.\n{hint}--help lists the keys."
+    mistyped = re.match(r"Error merging override (.+)", lines[0])
+    needed = next((rule for words, rule in VALUE_TYPES.items() if words in " ".join(lines)), None)
+    if mistyped and needed:
+        return f"{mistyped[1]} must be {needed}.\n--help says what each key means."
     if "Available options" in str(error):
         options = [line for line in lines[2:] if "=" not in line and ":" not in line]
         more = ' More with: pip install "lung_seg[cluster]"' if "'hydra/launcher/" in lines[0] else ""

@@ -48,7 +48,9 @@ def assert_refused(outcome: object, *words: str) -> None:
         (["trainer.precision=7"], ["trainer.precision=7", "bf16-mixed"]),
         (["trainer.strategy=nonsense"], ["trainer.strategy=nonsense", "ddp"]),
         (["trainer.max_epochs=2", "trainer.check_val_every_n_epoch=5"], ["check_val_every_n_epoch=5", "max_epochs=2"]),
-        ([*SMALL, "trainer.devices=abc"], ["trainer.devices=abc"]),
+        ([*SMALL, "trainer.devices=abc"], ["trainer.devices=abc must be a number of devices", "the CPU is used"]),
+        ([*SMALL, "trainer.devices=0"], ["trainer.devices=0 must be a number of devices"]),
+        ([*SMALL, "trainer.devices=[0,1]"], ["trainer.devices=[0,1] must be", "[0,2]", "the CPU is used"]),
         ([*SMALL, "scheduler=none", "scheduler._target_=builtins.dict"], ["scheduler", "no LRScheduler"]),
         (
             [*SMALL, "optimizer.lr=1e30"],
@@ -79,7 +81,19 @@ def assert_refused(outcome: object, *words: str) -> None:
         ),
         (["data.image_size_px=100"], ["data.image_size_px=100", "multiple of 16", "96"]),
         (["data=folder"], ["data.name", "not set"]),
-        (["data.batch_size=["], ["data.batch_size='['", "Integer"]),
+        (["data.batch_size=["], ["data.batch_size='['", "must be a whole number"]),
+        (["trainer.max_epochs=abc"], ["trainer.max_epochs=abc must be a whole number"]),
+        (["trainer.max_epochs=null"], ["trainer.max_epochs=null must be another value than null"]),
+        (["model.depth=1.5"], ["model.depth=1.5 must be a whole number"]),
+        (["loss.dice_weight=much"], ["loss.dice_weight=much must be a number"]),
+        (["compile=maybe"], ["compile=maybe must be true or false"]),
+        (["data.folder.lung_labels=1"], ["data.folder.lung_labels=1 must be a list such as [1,2]"]),
+        (["trainer.max_epochs=0"], ["trainer.max_epochs=0 must be at least 1", "Passes over the training cases"]),
+        (["epochs=0"], ["epochs is no key", "Did you mean data.epochs?"]),
+        (["data.epochs=0"], ["data.epochs=0 must be at least 1", "Passes over this set"]),
+        (["--epochs", "5"], ["--epochs is no option", "no dashes: data.epochs=value"]),
+        (["--data=montgomery"], ["--data is no option", "no dashes: data=value"]),
+        (["-x", "data=montgomery"], ["-x is no option", "key=value"]),
         (["data.name=two\nlines"], [r"data.name=two\nlines", "one line"]),
         (["montgomerry"], ["data/montgomerry", "montgomery"]),
         (["data batch_size=1"], ["data batch_size", "key=value", "--help"]),
@@ -103,7 +117,11 @@ def test_train_refuses(workplace: Path, run: Run, arguments: list[str], words: l
 def test_a_requested_gpu_that_is_missing(workplace: Path, run: Run, trainer: str) -> None:
     if trainer == "mps" and torch.backends.mps.is_available():
         pytest.skip("this machine has an Apple GPU")
-    assert_refused(run("train", *SMALL, f"trainer={trainer}", ALWAYS), "trainer.accelerator", "trainer=cpu")
+    words = {"mps": "trainer.accelerator=mps needs an Apple GPU", "gpu": "trainer.accelerator=gpu needs a GPU"}
+    finds = "and torch finds none on this machine"
+    outcome = run("train", *SMALL, f"trainer={trainer}", ALWAYS)
+    assert_refused(outcome, words.get(trainer, words["gpu"]), finds, "Use trainer=cpu, or trainer=auto")
+    assert not (workplace / "data").exists()
 
 
 def test_three_cases(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, run: Run) -> None:
