@@ -85,8 +85,9 @@ def _report(summary: dict[str, Any], run_dir: Path) -> str:
     scores = summary["scores"]["all"]
     dice, seconds = scores["dice"], training["seconds"]
     best = f"{training['validation_dice']:.4f} (epoch {training['best_epoch'] + 1})"
+    epochs = f"{training['epochs']} epoch{'' if training['epochs'] == 1 else 's'}"
     return f"""
-Trained {summary["title"]} on {training["radiographs"]} radiographs, {training["epochs"]} epochs in {seconds:.0f} s.
+Trained {summary["title"]} on {training["radiographs"]} radiographs, {epochs} in {seconds:.0f} s.
 Best Dice on {cases["validation"]} validation cases: {best}.
 On {cases["test"]} test cases: Dice {dice["mean"]:.4f} (95 % interval {interval_text(dice, 4)}), \
 accuracy {scores["accuracy"]["mean"]:.4f}, BCE {scores["bce"]["mean"]:.4f}.
