@@ -25,7 +25,7 @@ from lung_seg.cli.error_messages import FAILURE, USER_MISTAKE, format_error
 from lung_seg.cli.multirun_table import write_failure
 from lung_seg.cli.resume import OVERRIDES, resumed_arguments
 from lung_seg.cli.schema import ConfigT, help_page, key_names, register, settings
-from lung_seg.config_field import ConfigGroup
+from lung_seg.config_field import EMPTY_REMEDY, EMPTY_RULE, ConfigGroup
 from lung_seg.environment import CONF_DIR
 from lung_seg.errors import FailureError, UserError
 from lung_seg.files import write_text
@@ -89,6 +89,8 @@ def command(
                 for argument in sys.argv[1:]:  # a line break would end up in every message that repeats the argument
                     if "".join(argument.splitlines()) != argument:
                         raise UserError(f"{argument!r} has a line break.\nGive each argument in one line.")
+                    if argument in ("output=", "hydra.run.dir="):  # where Hydra writes before the settings are checked
+                        raise UserError(f"{argument} {EMPTY_RULE}.\n{EMPTY_REMEDY}")
                 arguments = resumed_arguments(_options_first(_name_main_value(sys.argv[1:], main_key), schema))
                 sys.argv[1:] = [_quote(argument, verbatim_keys) for argument in arguments]
                 if {"--help", "-h"} & set(arguments):

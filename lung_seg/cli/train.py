@@ -1,6 +1,5 @@
 """Train a network and score it: ``python train.py --help`` lists the settings."""
 
-import logging
 import math
 import shlex
 from contextlib import nullcontext
@@ -22,8 +21,6 @@ from lung_seg.files import exclusive
 NEXT_STEP = """These radiographs were generated. To train on real ones, give the folder that holds MontgomerySet:
   python train.py data=montgomery data.raw_dir=<folder>   (or data.download=true to fetch it)
 """
-
-log = logging.getLogger(__name__)
 
 
 @command("train", TrainConfig, main_key="data")
@@ -53,8 +50,6 @@ def main(config: TrainConfig, run_dir: Path) -> float:
             save_settings(config, run_dir)
         # A job of several processes runs by itself, beside the file of its sweep.
         is_of_sweep = HydraConfig.get().mode == RunMode.MULTIRUN or (run_dir.parent / "multirun.yaml").exists()
-        if resuming and (run_dir / "summary.json").exists():
-            log.info("%s has finished: its best network is scored again.", run_dir)
         with linked_as_latest(run_dir) if is_main_process() and not is_of_sweep else nullcontext():
             summary = evaluate_training(config, fit(config, run_dir, callbacks))
     if is_main_process():

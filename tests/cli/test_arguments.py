@@ -29,6 +29,17 @@ def test_the_first_argument_without_a_key_sets_the_main_key(arguments: list[str]
     assert _name_main_value(arguments, "input") == expected
 
 
+def test_several_files_that_a_shell_expanded_are_refused(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "b.png").touch()
+    outcome = run("predict", "a.png", "b.png")
+    assert outcome.code == 2
+    assert outcome.err.splitlines()[0] == "b.png is not of the form key=value."
+    assert "as a pattern in quotes: 'films/*.png'" in outcome.err
+
+
 @pytest.mark.parametrize(
     ("arguments", "expected"),
     [

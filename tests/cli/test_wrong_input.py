@@ -32,7 +32,7 @@ def assert_refused(outcome: object, *words: str) -> None:
         (["modle=unet"], ["modle"]),
         (["+data.colour=red"], ["data.colour", "--help"]),
         (["optimizer.lrr=1"], ["optimizer.lrr"]),
-        (["model=unet_huge"], ["model/unet_huge", "unet_small"]),
+        (["model=unet_huge"], ["conf/model/unet_huge.yaml does not exist", "unet_small"]),
         (["model.depth=nine"], ["model.depth", "nine"]),
         (["model.depth=0"], ["model.depth=0", "at least 1"]),
         (["data.batch_size=0"], ["data.batch_size=0", "at least 1"]),
@@ -102,8 +102,10 @@ def assert_refused(outcome: object, *words: str) -> None:
         (["data=montgomery", "data.raw_dir=nowhere"], ["data.raw_dir=nowhere", "data.download=true"]),
         (["data=montgomery", "data.raw_dir=raw", "data.test_cases=20"], ["data.test_cases=20", "20 cases"]),
         ([*SMALL, "data.batch_size=64"], ["data.batch_size=64", "12 training cases"]),
+        ([*SMALL, "init=nowhere"], ["init=nowhere does not exist"]),
         ([*SMALL, "optimizer._target_=torch.optim.NoSuch"], ["optimizer", "torch.optim.NoSuch"]),
         ([*SMALL, "optimizer.lr=-1"], ["optimizer", "learning rate"]),
+        ([*SMALL, "optimizer.lr=fast"], ["torch.optim.AdamW cannot be made: optimizer.lr=fast is no number"]),
         ([*SMALL, "data.folds=50"], ["data.folds=50", "15 patients"]),
     ],
     ids=lambda value: " ".join(value[-1:]) if isinstance(value, list) else "",
@@ -161,7 +163,9 @@ def test_a_hostile_checkpoint_is_not_executed(workplace: Path, run: Run) -> None
 
 def test_resuming_with_another_network_or_length_is_refused_and_the_run_kept(trained: Path, run: Run) -> None:
     before = (trained / "runs/first/checkpoints/last.ckpt").read_bytes()
-    assert_refused(run("train", "resume=runs/first", "model.base_channels=8"), "model.base_channels=8", "with 4")
+    outcome = run("train", "resume=runs/first", "model.base_channels=8")
+    assert_refused(outcome, "model.base_channels=8", "with 4")
+    assert "has finished" not in outcome.out
     assert_refused(run("train", "resume=runs/first", "seed=3"), "seed=3", "with 0")
     assert_refused(run("train", "resume=runs/first", "data.folds=5"), "data.folds=5, but it began with 0")
     other_split = ("data.name=other", "data.split_seed=5")
