@@ -54,7 +54,7 @@ def main(config: TrainConfig, run_dir: Path) -> float:
             summary = evaluate_training(config, fit(config, run_dir, callbacks))
     if is_main_process():
         print(_report(summary, run_dir))
-        if config.data.source == "phantom" and config.search.trial is None:
+        if config.data.source == "phantom" and not is_of_sweep:
             print(NEXT_STEP)
     return float(summary["training"]["validation_dice"])
 
