@@ -26,7 +26,7 @@ from lung_seg.cli.multirun_table import write_failure
 from lung_seg.cli.resume import OVERRIDES, resumed_arguments
 from lung_seg.cli.schema import ConfigT, help_page, key_names, register, settings
 from lung_seg.config_field import EMPTY_REMEDY, EMPTY_RULE, ConfigGroup
-from lung_seg.environment import CONF_DIR
+from lung_seg.environment import CONF_DIR, as_called
 from lung_seg.errors import FailureError, UserError
 from lung_seg.files import write_text
 
@@ -95,7 +95,7 @@ def command(
                 sys.argv[1:] = [_quote(argument, verbatim_keys) for argument in arguments]
                 if {"--help", "-h"} & set(arguments):
                     overrides = [argument for argument in sys.argv[1:] if not argument.startswith("-")]
-                    sys.stdout.write(help_page(name, schema, overrides))
+                    sys.stdout.write(as_called(help_page(name, schema, overrides)))
                     return
                 job()
             except (Exception, KeyboardInterrupt) as error:
@@ -207,14 +207,14 @@ def _report_error(error: BaseException, schema: type[ConfigT], job_name: str = "
     expected = format_error(error, key_names(schema))
     if expected is None:
         raise error
-    code, message = expected
+    code, message = expected[0], as_called(expected[1])
     is_distributed = "trainer.devices" in key_names(schema)  # others may have been started within such a job
     rank = next((os.environ[name] for name in RANK_VARIABLES if is_distributed and name in os.environ), "0")
     if rank == "0":
         sys.stderr.write(f"{job_name}{message}\n")
     elif code == FAILURE:
         sys.stderr.write(f"Process {rank}: {message}\n")
-    return expected
+    return code, message
 
 
 def _thread_excepthook(failure: threading.ExceptHookArgs) -> None:

@@ -14,7 +14,7 @@ from lung_seg.cli.command import command, remove_unused, save_settings
 from lung_seg.cli.latest import linked_as_latest
 from lung_seg.cli.resume import OVERRIDES, saved_overrides
 from lung_seg.config import TrainConfig
-from lung_seg.environment import as_command, keep_freed_memory
+from lung_seg.environment import as_called, as_command, keep_freed_memory
 from lung_seg.errors import UserError
 from lung_seg.files import exclusive
 
@@ -55,7 +55,7 @@ def main(config: TrainConfig, run_dir: Path) -> float:
     if is_main_process():
         print(_report(summary, run_dir))
         if config.data.source == "phantom" and not is_of_sweep:
-            print(NEXT_STEP)
+            print(as_called(NEXT_STEP))
     return float(summary["training"]["validation_dice"])
 
 
