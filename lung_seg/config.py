@@ -91,7 +91,7 @@ class DataConfig(ConfigGroup, prefix="data."):
     max_megapixels: int = config_field(MAX_MEGAPIXELS, "Largest raw file to decode, in megapixels.", at_least=1)
     window: str = config_field("auto", "Grey levels of DICOM: by its own window, or none.", choices=WINDOWS)
     on_error: str = config_field("skip", "What preparing does with a corrupt case.", choices=("skip", "stop"))
-    epochs: int = config_field(50, "Epochs suited to this set, the default of trainer.max_epochs.", at_least=1)
+    epochs: int = config_field(50, "Passes over this set, unless trainer.max_epochs is given.", at_least=1)
     batch_size: int = config_field(8, "Radiographs per batch and device.", at_least=1)
     workers: int | None = config_field(None, "Data loading processes; null: up to 8 for CUDA, else 0.", at_least=0)
     synthetic_per_epoch: int = config_field(0, "Phantoms added to each epoch, other ones each time.", at_least=0)

@@ -11,6 +11,7 @@ from typing import Any, ClassVar
 from lung_seg.errors import UserError
 
 MISSING = "???"  # OmegaConf's spelling of a value that has no default
+EMPTY_RULE, EMPTY_REMEDY = "is empty, like an unset variable of a shell", "Give a value or leave it out."
 
 
 # The rules that a key may have, each with its bound: config_field(4, "…", at_least=1, below=9).
@@ -66,7 +67,7 @@ class ConfigGroup:
         for field in dataclasses.fields(self):
             value, rules = getattr(self, field.name), field.metadata.get("rules", {})
             if value == "" != field.default:
-                self.refuse(field.name, "is empty, like an unset variable of a shell", "Give a value or leave it out.")
+                self.refuse(field.name, EMPTY_RULE, EMPTY_REMEDY)
             if not is_unresolved(value) and not all(VALIDATORS[name](value, bound) for name, bound in rules.items()):
                 self.refuse(field.name, f"must be {rule_text(rules)}", f"It means: {field.metadata['meaning']}")
 

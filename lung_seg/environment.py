@@ -3,6 +3,7 @@
 import ctypes
 import os
 import platform
+import re
 import shlex
 import subprocess
 import sys
@@ -17,6 +18,8 @@ PACKAGES += ["numpy", "opencv-python-headless", "pillow", "scipy"]
 
 _INSTALLED_CONF = Path(__file__).parent / "conf"  # a wheel holds conf/ inside the package
 CONF_DIR = _INSTALLED_CONF if _INSTALLED_CONF.is_dir() else Path(__file__).resolve().parents[1] / "conf"
+
+AS_LUNG_SEG = "LUNG_SEG_COMMAND"  # set in the environment while the command lung-seg runs
 
 # Parameters of glibc's mallopt(3), by their numbers in malloc.h.
 M_TRIM_THRESHOLD, M_TOP_PAD, M_MMAP_THRESHOLD = -1, -2, -3
@@ -60,6 +63,11 @@ def command_line() -> str:
 def as_command(script: str, *arguments: str) -> str:
     """A command as it is typed into a shell: paths with spaces are quoted."""
     return shlex.join(["python", f"{script}.py", *arguments])
+
+
+def as_called(text: str) -> str:
+    """A text with its commands as this program was called: lung-seg train, where there is no train.py."""
+    return re.sub(r"python (\w+)\.py", r"lung-seg \1", text) if AS_LUNG_SEG in os.environ else text
 
 
 def is_outside(path: str) -> bool:

@@ -83,6 +83,14 @@ def test_an_unknown_subcommand_is_refused(site: Path, tmp_path: Path) -> None:
     assert second == "Did you mean predict? lung-seg --help lists the commands."
 
 
+def test_commands_are_printed_as_they_are_installed(site: Path, tmp_path: Path) -> None:
+    page = python(site, tmp_path, "-m", "lung_seg.cli.main", "predict", "--help").stdout
+    assert "  lung-seg predict [key=value]" in page
+    done = python(site, tmp_path, "-m", "lung_seg.cli.main", "predict", "xray.png", "checkpoint=none.onnx")
+    assert done.returncode == 2
+    assert "python" not in page + done.stderr
+
+
 def test_it_predicts(site: Path, tmp_path: Path) -> None:
     write_image(tmp_path / "xray.png", draw_chest(1, 80, 64)[0])
     done = python(site, tmp_path, "-m", "lung_seg.cli.main", "predict", "xray.png", "output=masks")

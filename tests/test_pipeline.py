@@ -316,13 +316,16 @@ def test_folds_validate_every_case_once(workplace: Path, run: Run) -> None:
 
 
 def test_a_sweep_leaves_a_directory_per_job_and_a_table_best_first(workplace: Path, run: Run) -> None:
-    outcome = run("train", "--multirun", *SMALL, "optimizer.lr=1e-2,1e-9", "hydra.sweep.dir=runs/sweep")
+    arguments = ("--multirun", "optimizer.lr=1e-2,1e-9", "trainer.max_epochs=1", "hydra.sweep.dir=runs/sweep")
+    outcome = run("train", *SMALL, *arguments)
     assert outcome.code == 0, outcome.err
     jobs = table(workplace / "runs/sweep/sweep.csv")
     assert [job["job"] for job in jobs] == ["0", "1"]
     assert "optimizer.lr=0.01" in jobs[0]["overrides"]
     assert float(jobs[0]["validation_dice"]) > float(jobs[1]["validation_dice"])
-    assert "Jobs by validation Dice" in outcome.out
+    assert "\nJobs by validation Dice" in outcome.out
+    assert "HYDRA" not in outcome.out
+    assert outcome.out.count("12 radiographs, 1 epoch in ") == 2
     assert (workplace / "runs/sweep/1/report.html").is_file()
 
 

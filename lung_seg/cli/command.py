@@ -1,6 +1,7 @@
 """What all commands share: arguments to settings, one function called, errors reported, exit code."""
 
 import dataclasses
+import difflib
 import json
 import os
 import re
@@ -24,8 +25,8 @@ from lung_seg.cli.error_messages import FAILURE, USER_MISTAKE, format_error
 from lung_seg.cli.multirun_table import write_failure
 from lung_seg.cli.resume import OVERRIDES, resumed_arguments
 from lung_seg.cli.schema import ConfigT, help_page, key_names, register, settings
-from lung_seg.config_field import ConfigGroup
-from lung_seg.environment import CONF_DIR
+from lung_seg.config_field import EMPTY_REMEDY, EMPTY_RULE, ConfigGroup
+from lung_seg.environment import CONF_DIR, as_called
 from lung_seg.errors import FailureError, UserError
 from lung_seg.files import write_text
 
@@ -33,7 +34,12 @@ from lung_seg.files import write_text
 RANK_VARIABLES = {"RANK": "WORLD_SIZE", "SLURM_PROCID": "SLURM_NTASKS", "LOCAL_RANK": "WORLD_SIZE"}
 # Names and values in files of strangers may hold commands of a terminal.
 UNPRINTABLE = re.compile(r"[\x00-\x09\x0b-\x1f\x7f-\x9f]")
-FLAGS = ("-m", "--multirun")  # options of Hydra without a value
+# Options of Hydra, those without a value first.
+FLAGS = ("-m", "--multirun", "-r", "--run", "-h", "--help", "--hydra-help", "--version", "--resolve")
+VALUE_OPTIONS = (
+    *("-c", "--cfg", "-i", "--info", "-p", "--package", "-sc", "--shell-completion", "--experimental-rerun"),
+    *("-cp", "--config-path", "-cn", "--config-name", "-cd", "--config-dir"),
+)
 
 Function = Callable[[ConfigT, Path], float | None]
 
@@ -85,11 +91,13 @@ def command(
                 for argument in sys.argv[1:]:  # a line break would end up in every message that repeats the argument
                     if "".join(argument.splitlines()) != argument:
                         raise UserError(f"{argument!r} has a line break.\nGive each argument in one line.")
-                arguments = resumed_arguments(_name_main_value(sys.argv[1:], main_key))
+                    if argument in ("output=", "hydra.run.dir="):  # where Hydra writes before the settings are checked
+                        raise UserError(f"{argument} {EMPTY_RULE}.\n{EMPTY_REMEDY}")
+                arguments = resumed_arguments(_options_first(_name_main_value(sys.argv[1:], main_key), schema))
                 sys.argv[1:] = [_quote(argument, verbatim_keys) for argument in arguments]
                 if {"--help", "-h"} & set(arguments):
                     overrides = [argument for argument in sys.argv[1:] if not argument.startswith("-")]
-                    sys.stdout.write(help_page(name, schema, overrides))
+                    sys.stdout.write(as_called(help_page(name, schema, overrides)))
                     return
                 job()
             except (Exception, KeyboardInterrupt) as error:
@@ -111,6 +119,26 @@ def _name_main_value(arguments: list[str], main_key: str) -> list[str]:
         if "=" not in argument and not argument.startswith(("-", "~")) and not is_option_value:
             return [*arguments[:index], f"{main_key}={argument}", *arguments[index + 1 :]]
     return arguments
+
+
+def _options_first(arguments: list[str], schema: type[ConfigT]) -> list[str]:
+    """Options before the settings: Hydra takes no settings on both sides of an option.
+
+    Raises:
+        UserError: there is no such option; settings are given without dashes.
+    """
+    options: list[str] = []
+    overrides: list[str] = []
+    for previous, argument in pairwise(["", *arguments]):
+        is_value = previous in VALUE_OPTIONS and "=" not in argument
+        (options if argument.startswith("-") or is_value else overrides).append(argument)
+        name = argument.partition("=")[0]
+        if argument.startswith("-") and name not in (*FLAGS, *VALUE_OPTIONS):
+            keys = [*key_names(schema), *(field.name for field in dataclasses.fields(schema))]
+            similar = difflib.get_close_matches(name.lstrip("-").replace("-", "_"), keys, n=1)
+            example = similar[0] if similar else "key"
+            raise UserError(f"{name} is no option.\nA setting has no dashes: {example}=value. --help lists them.")
+    return [*options, *overrides]
 
 
 def remove_unused(run_dir: Path) -> None:
@@ -181,15 +209,15 @@ def _report_error(error: BaseException, schema: type[ConfigT], job_name: str = "
     expected = format_error(error, key_names(schema))
     if expected is None:
         raise error
-    code, message = expected
-    message = UNPRINTABLE.sub(lambda found: found[0].encode("unicode_escape").decode(), message)
+    code = expected[0]
+    message = UNPRINTABLE.sub(lambda found: found[0].encode("unicode_escape").decode(), as_called(expected[1]))
     is_distributed = "trainer.devices" in key_names(schema)  # others may have been started within such a job
     rank = next((os.environ[name] for name in RANK_VARIABLES if is_distributed and name in os.environ), "0")
     if rank == "0":
         sys.stderr.write(f"{job_name}{message}\n")
     elif code == FAILURE:
         sys.stderr.write(f"Process {rank}: {message}\n")
-    return expected
+    return code, message
 
 
 def _thread_excepthook(failure: threading.ExceptHookArgs) -> None:

@@ -13,6 +13,14 @@ from omegaconf.errors import OmegaConfBaseException
 from lung_seg.errors import FailureError, UserError
 
 INTERRUPTED, USER_MISTAKE, FAILURE = 130, 2, 1
+# By the words with which OmegaConf refuses a value of another type.
+VALUE_TYPES = {
+    "Integer": "a whole number",
+    "Float": "a number",
+    "valid bool": "true or false",
+    "not Optional": "another value than null",
+    "not a ListConfig": "a list such as [1,2]",
+}
 PATH_MISTAKES = (NotADirectoryError, IsADirectoryError, FileExistsError)
 
 
@@ -59,7 +67,9 @@ def format_error(error: BaseException, keys: list[str]) -> tuple[int, str] | Non
 def _config_error(error: BaseException, keys: list[str]) -> str:
     """An error of Hydra or OmegaConf, without the names of their internal types."""
     if isinstance(error, OverrideParseException):
-        return f"{error.override} is not of the form key=value.\n--help lists the keys."
+        hint = "Several files are given as a folder, or as a pattern in quotes: 'films/*.png'. "
+        is_file = Path(error.override).is_file()  # of the pattern that a shell expanded
+        return f"{error.override} is not of the form key=value.\n{hint if is_file else ''}--help lists the keys."
     lines = _nonempty_lines(f"{error}\n{error.__cause__ or ''}")
     several = re.match(r"Ambiguous value for argument '([^=]+)=(.+)'", lines[0])
     if several:
@@ -71,10 +81,15 @@ def _config_error(error: BaseException, keys: list[str]) -> str:
         similar = difflib.get_close_matches(unknown[1], keys, n=1)
         hint = f"Did you mean {similar[0]}? " if similar else ""
         return f"{unknown[1]} is no key of this program.\n{hint}--help lists the keys."
+    mistyped = re.match(r"Error merging override (.+)", lines[0])
+    needed = next((rule for words, rule in VALUE_TYPES.items() if words in " ".join(lines)), None)
+    if mistyped and needed:
+        return f"{mistyped[1]} must be {needed}.\n--help says what each key means."
     if "Available options" in str(error):
         options = [line for line in lines[2:] if "=" not in line and ":" not in line]
         more = ' More with: pip install "lung_seg[cluster]"' if "'hydra/launcher/" in lines[0] else ""
-        return f"{lines[0]}\nAvailable: {', '.join(options)}.{more}"
+        missing = re.sub(r"^In '\S+': Could not find '(.+)'$", r"conf/\1.yaml does not exist.", lines[0])
+        return f"{missing}\nAvailable: {', '.join(options)}.{more}"
     internal = ("full_key:", "object_type=", "reference_type=", "See http")
     kept = [line for line in lines if not line.startswith(internal)]
     return "\n".join([*kept, "--help lists the keys."][:2])

@@ -1,10 +1,12 @@
 """``lung-seg``, the command of the installed package: its subcommands are the top-level scripts."""
 
 import difflib
+import os
 import runpy
 import sys
 
 from lung_seg import __version__
+from lung_seg.environment import AS_LUNG_SEG
 
 COMMANDS = {
     "train": "Train a network and score it.",
@@ -39,6 +41,7 @@ def main() -> None:
         print(f"lung-seg {__version__}")
     elif name in COMMANDS:
         sys.argv[1:] = arguments
+        os.environ[AS_LUNG_SEG] = "true"
         runpy.run_module(f"lung_seg.cli.{name}", run_name="__main__", alter_sys=True)
     else:
         similar = difflib.get_close_matches(name, COMMANDS, n=1)

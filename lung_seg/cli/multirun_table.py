@@ -47,13 +47,13 @@ def write_failure(job_folder: Path, reason: str) -> None:
 
 def _job_row(path: Path) -> dict[str, Any]:
     summary = json.loads(path.read_text(encoding="utf-8"))
-    overrides = OmegaConf.load(path.parent / ".hydra" / "overrides.yaml")
+    overrides = map(str, OmegaConf.load(path.parent / ".hydra" / "overrides.yaml"))
     return {
         "validation_dice": round(summary["training"]["validation_dice"], 4),
         "test_dice": round(summary["scores"]["all"]["dice"]["mean"], 4),
         "seconds": summary["training"]["seconds"],
         "job": path.parent.name,
-        "overrides": " ".join(str(override) for override in overrides),
+        "overrides": " ".join(line for line in overrides if not line.startswith("search.trial=")),  # is the job
     }
 
 

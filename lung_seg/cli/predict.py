@@ -28,22 +28,26 @@ def main(config: PredictConfig, output: Path) -> None:
         kept = [line for line in HydraConfig.get().overrides.task if not line.startswith(("output=", "skip_existing="))]
         command = as_command("predict", *kept, f"output={output}", "skip_existing=true")
         raise KeyboardInterrupt(f"what was saved is kept. Continue with:\n{command}") from None
-    predicted = _count(outcome.predicted, "radiograph")
-    print(f"\nPredicted {predicted}: masks, overlays and {TABLE} are in {printable(output)}.")
-    print(f"All on one page: {printable(output / PAGE)}")
+    if outcome.predicted or not outcome.errors:
+        predicted = _count(outcome.predicted, "radiograph")
+        print(f"\nPredicted {predicted}: masks, overlays and {TABLE} are in {printable(output)}.")
+        print(f"All on one page: {printable(output / PAGE)}")
     if outcome.skipped:
         print(f"Left alone {_count(outcome.skipped, 'radiograph')} predicted by an earlier run.")
     if outcome.shared:
         print(f"Left {_count(outcome.shared, 'radiograph')} to another process that predicts the same.")
     if outcome.replaced:
         print(f"{outcome.replaced} of them replaced masks of other weights or settings.")
-    if outcome.warned:
-        print(f"Check {_count(outcome.warned, 'mask')}: the column warning of {TABLE} says why.")
+    if outcome.warnings:
+        reasons = outcome.warnings if len(outcome.warnings) == 1 else [f"the column warning of {TABLE} says why."]
+        print(f"Check {_count(len(outcome.warnings), 'mask')}: {reasons[0]}")
     for remark in outcome.remarks:
         print(remark)
-    if outcome.failed:
+    if len(outcome.errors) == 1:
+        raise FailureError(f"1 file could not be used: {outcome.errors[0]}")
+    if outcome.errors:
         raise FailureError(
-            f"{_count(outcome.failed, 'file')} could not be used; the column error of {output / TABLE} says why."
+            f"{len(outcome.errors)} files could not be used; the column error of {printable(output / TABLE)} says why."
         )
 
 

@@ -1,6 +1,5 @@
 """Train a network and score it: ``python train.py --help`` lists the settings."""
 
-import logging
 import math
 import shlex
 from contextlib import nullcontext
@@ -15,15 +14,13 @@ from lung_seg.cli.command import command, remove_unused, save_settings
 from lung_seg.cli.latest import linked_as_latest
 from lung_seg.cli.resume import OVERRIDES, saved_overrides
 from lung_seg.config import TrainConfig
-from lung_seg.environment import as_command, keep_freed_memory
+from lung_seg.environment import as_called, as_command, keep_freed_memory
 from lung_seg.errors import UserError
 from lung_seg.files import exclusive
 
 NEXT_STEP = """These radiographs were generated. To train on real ones, give the folder that holds MontgomerySet:
   python train.py data=montgomery data.raw_dir=<folder>   (or data.download=true to fetch it)
 """
-
-log = logging.getLogger(__name__)
 
 
 @command("train", TrainConfig, main_key="data")
@@ -53,14 +50,12 @@ def main(config: TrainConfig, run_dir: Path) -> float:
             save_settings(config, run_dir)
         # A job of several processes runs by itself, beside the file of its sweep.
         is_of_sweep = HydraConfig.get().mode == RunMode.MULTIRUN or (run_dir.parent / "multirun.yaml").exists()
-        if resuming and (run_dir / "summary.json").exists():
-            log.info("%s has finished: its best network is scored again.", run_dir)
         with linked_as_latest(run_dir) if is_main_process() and not is_of_sweep else nullcontext():
             summary = evaluate_training(config, fit(config, run_dir, callbacks))
     if is_main_process():
         print(_report(summary, run_dir))
-        if config.data.source == "phantom" and config.search.trial is None:
-            print(NEXT_STEP)
+        if config.data.source == "phantom" and not is_of_sweep:
+            print(as_called(NEXT_STEP))
     return float(summary["training"]["validation_dice"])
 
 
@@ -85,8 +80,9 @@ def _report(summary: dict[str, Any], run_dir: Path) -> str:
     scores = summary["scores"]["all"]
     dice, seconds = scores["dice"], training["seconds"]
     best = f"{training['validation_dice']:.4f} (epoch {training['best_epoch'] + 1})"
+    epochs = f"{training['epochs']} epoch{'' if training['epochs'] == 1 else 's'}"
     return f"""
-Trained {summary["title"]} on {training["radiographs"]} radiographs, {training["epochs"]} epochs in {seconds:.0f} s.
+Trained {summary["title"]} on {training["radiographs"]} radiographs, {epochs} in {seconds:.0f} s.
 Best Dice on {cases["validation"]} validation cases: {best}.
 On {cases["test"]} test cases: Dice {dice["mean"]:.4f} (95 % interval {interval_text(dice, 4)}), \
 accuracy {scores["accuracy"]["mean"]:.4f}, BCE {scores["bce"]["mean"]:.4f}.

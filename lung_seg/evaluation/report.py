@@ -97,7 +97,7 @@ def _charts(curves: Sequence[_Row]) -> Iterator[tuple[str, list[tuple[str, str]]
                 marker, width = "o" if len(points) < 3 else "", 1.1 if colour == MUTED else 1.8
                 axes.plot(*np.transpose(points), color=colour, marker=marker, markersize=4, linewidth=width)
                 legend.append((CSS[colour], key.split("/")[0]))
-        axes.xaxis.set_major_locator(MaxNLocator(nbins=6, integer=True))
+        axes.xaxis.set_major_locator(MaxNLocator(nbins=6, integer=True, min_n_ticks=1))
         axes.set_xlabel("epoch")
         if legend:
             yield title, legend, svg(figure)

@@ -49,8 +49,12 @@ READ_ERRORS = (
 )  # fmt: skip
 
 
-def find_checkpoint(path: Path) -> Path:
+def find_checkpoint(path: Path, key: str = "checkpoint") -> Path:
     """The checkpoint file itself, the best one of a run directory, or the .safetensors file of an export's folder.
+
+    Args:
+        path: what was given.
+        key: the setting that it was given for.
 
     Raises:
         UserError: there is none.
@@ -62,18 +66,18 @@ def find_checkpoint(path: Path) -> Path:
     found = (best for best in path.glob(f"*/{BEST}") if not best.parents[1].is_symlink())
     trainings = sorted(found, key=lambda best: best.stat().st_mtime)
     if trainings:
-        example = shlex.quote(f"checkpoint={trainings[-1].parent.parent}")
+        example = shlex.quote(f"{key}={trainings[-1].parent.parent}")
         raise UserError(
-            f"checkpoint={path} is a folder of {len(trainings)} trainings.\nGive one, e.g. the latest: {example}"
+            f"{key}={path} is a folder of {len(trainings)} trainings.\nGive one, e.g. the latest: {example}"
         )
     if (path / BEST.with_name("last.ckpt")).is_file():
         resume = as_command("train", f"resume={path}")
-        raise UserError(f"checkpoint={path} is a training that has not finished an epoch.\nResume it: {resume}")
+        raise UserError(f"{key}={path} is a training that has not finished an epoch.\nResume it: {resume}")
     for onnx in path.glob("*.onnx"):
         file = shlex.quote(f"checkpoint={onnx}")
-        raise UserError(f"checkpoint={path} holds no PyTorch weights.\npredict.py takes the file: {file}")
+        raise UserError(f"{key}={path} holds no PyTorch weights.\npredict.py takes the file: {file}")
     missing = "is a folder without a checkpoint" if path.is_dir() else "does not exist"
-    raise UserError(f"checkpoint={path} {missing}.\nGive a checkpoint or a run directory; python train.py makes one.")
+    raise UserError(f"{key}={path} {missing}.\nGive a checkpoint or a run directory; python train.py makes one.")
 
 
 def load_network(path: Path) -> tuple[UNet, dict[str, Any]]:
@@ -140,7 +144,7 @@ def start_from(path: Path, arguments: dict[str, Any]) -> tuple[UNet, list[str] |
     Raises:
         UserError: there is no such network, or it differs from the requested arguments of ``UNet``.
     """
-    network, description = load_network(find_checkpoint(path))
+    network, description = load_network(find_checkpoint(path, "init"))
     saved = description["network"]
     differing = [f"model.{name}={saved.get(name)}" for name in sorted(arguments) if arguments[name] != saved.get(name)]
     if differing:

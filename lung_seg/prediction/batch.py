@@ -37,7 +37,7 @@ from lung_seg.prediction.inputs import (
 )
 from lung_seg.prediction.measurements import Box, measure, soft_masked, spacing_warning, with_margin
 from lung_seg.prediction.page import write_page
-from lung_seg.prediction.predictor import Prediction, Predictor, SecondStep
+from lung_seg.prediction.predictor import Prediction, Predictor, SecondStep, refuse_blank
 from lung_seg.prediction.sharing import Share, shared
 from lung_seg.prediction.table import COLUMNS, Row, error_row, read_table, result_row
 from lung_seg.raw.dicom import is_dicom
@@ -53,13 +53,13 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Outcome:
-    """Numbers of radiographs, and remarks on files that are not among them."""
+    """Numbers of radiographs, what was found wrong with them, and remarks on files that are not among them."""
 
     predicted: int
     skipped: int  # as existing
     replaced: int  # predicted, since their masks were made with other weights or settings
-    warned: int
-    failed: int
+    warnings: list[str]  # of the predicted ones
+    errors: list[str]  # of files that could not be used
     remarks: list[str]
     shared: int = 0  # predicted by another process at the same time
 
@@ -131,10 +131,10 @@ def _predict_share(
         rows = read_table(table)
         write_csv(table, COLUMNS, rows.values())
         write_page(output, rows.values())
-    failed, warned = (sum(bool(row.get(column)) for row in new.values()) for column in ("error", "warning"))
+    errors, warnings = ([row[column] for row in new.values() if row.get(column)] for column in ("error", "warning"))
     replaced = len(existing) - len(skipped)
     shared_out = len(todo) - len(new)
-    return Outcome(len(new) - failed, len(skipped), replaced, warned, failed, inputs.remarks, shared_out)
+    return Outcome(len(new) - len(errors), len(skipped), replaced, warnings, errors, inputs.remarks, shared_out)
 
 
 def made_by(predictor: Predictor, config: PredictConfig) -> Row:
@@ -234,6 +234,7 @@ def predict_batch(jobs: list[Job], predictor: Predictor, config: PredictConfig, 
     for job in jobs:
         with _failures_in(rows, job):
             radiograph = open_radiograph(job.path, config.inverted, config.max_megapixels, config.window)
+            refuse_blank(job.path, radiograph)
             loaded.append((job, radiograph, predictor.to_network_input(radiograph.pixels, radiograph.mirrored)))
     probabilities = predictor.probabilities([network_input for *_, network_input in loaded])
     for (job, radiograph, network_input), probability in zip(loaded, probabilities, strict=True):

@@ -34,7 +34,7 @@ def _entry(output: Path, row: Mapping[str, Any]) -> dict[str, Any]:
         "picture": quote(pictures[0]) if pictures else None,
         "quality": float(values.get("quality", 0)),
         "warning": values.get("warning", ""),
-        "error": values.get("error", ""),
+        "error": str(values.get("error", "")).removeprefix(f"{values['input']} "),  # which the page shows beside it
         "areas": "" if "error" in values else _areas(values),
         "tuberculosis": values.get("tb_text", ""),
     }

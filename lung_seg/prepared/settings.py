@@ -40,7 +40,7 @@ def read_checked_record(data: DataConfig, folder: Path) -> dict[str, Any]:
     for key, (before, now) in _differences(data, record).items():
         if key.partition(".")[0] in SPLIT_KEYS and key not in READING_KEYS:
             raise UserError(
-                f"data.{key}={now}, but {folder} was prepared with {before} and keeps its split.\n"
+                f"data.{key}={now}, but {folder} was prepared with {before or repr(before)} and keeps its split.\n"
                 "Choose another data.name, or delete that folder to prepare it again."
             )
     return record
@@ -52,7 +52,7 @@ def refuse_other_reading(data: DataConfig, folder: Path) -> None:
     for key, (before, now) in _differences(data, read_record(folder)).items():
         if key in READING_KEYS:
             remedy = f"Prepare it again, with the same split, from its raw files: {_command(data)}"
-            raise UserError(f"data.{key}={now}, but {folder} was prepared with {before}.\n{remedy}")
+            raise UserError(f"data.{key}={now}, but {folder} was prepared with {before or repr(before)}.\n{remedy}")
 
 
 def _differences(data: DataConfig, record: dict[str, Any]) -> dict[str, tuple[str, str]]:

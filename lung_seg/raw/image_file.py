@@ -2,6 +2,7 @@
 
 import itertools
 import math
+import re
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -249,10 +250,13 @@ def _reason(error: Exception, path: Path, max_megapixels: int) -> str:
     if isinstance(error, UnusableFileError):
         return str(error)
     if isinstance(error, Image.DecompressionBombError | Image.DecompressionBombWarning):  # where warnings are errors
-        return TOO_LARGE.format("too many", max_megapixels)
+        pixels = re.search(r"\d+(?= pixels)", str(error))  # as Pillow counted them
+        return TOO_LARGE.format(math.ceil(int(pixels[0]) / 1e6) if pixels else "too many", max_megapixels)
     if isinstance(error, UnidentifiedImageError):
         with path.open("rb") as file:
             content = file.read(SIGNATURE_BYTES)
+        if not content:
+            return "the file is empty"
         if content.startswith(IMAGE_SIGNATURES):
             return f"{DAMAGED}, or of a rare encoding; save it anew as PNG of 8 or 16 bits"
         kind = content_kind(content)

@@ -88,7 +88,7 @@ def _history(study: optuna.Study) -> Markup:
     numbers = range(1, len(values) + 1)
     axes.scatter(numbers, values, color=MUTED, s=14)
     axes.step(numbers, [max(values[: end + 1]) for end in range(len(values))], where="post", color=ACCENT)
-    axes.xaxis.set_major_locator(MaxNLocator(nbins=6, integer=True))
+    axes.xaxis.set_major_locator(MaxNLocator(nbins=6, integer=True, min_n_ticks=1))
     return svg(figure)
 
 
@@ -100,7 +100,7 @@ def _curves(trials: Sequence[FrozenTrial]) -> Markup:
         epochs = sorted(trial.intermediate_values)
         dice = [trial.intermediate_values[epoch] for epoch in epochs]
         axes.plot([epoch + 1 for epoch in epochs], dice, color=colour, linewidth=width, marker="o", markersize=2.5)
-    axes.xaxis.set_major_locator(MaxNLocator(nbins=6, integer=True))
+    axes.xaxis.set_major_locator(MaxNLocator(nbins=6, integer=True, min_n_ticks=1))
     return svg(figure)
 
 

@@ -3,6 +3,7 @@
 import itertools
 import json
 import logging
+import re
 import shlex
 from contextlib import suppress
 from pathlib import Path
@@ -141,7 +142,20 @@ def _refuse_other_settings(study: optuna.Study, fixed: list[str], space: SearchS
 
 def _lines(settings: dict[str, Any]) -> set[str]:
     """Fixed settings and ranges as key=value."""
-    return {*settings["fixed"], *(f"{key}={values}" for key, values in settings["ranges"].items())}
+    return {*settings["fixed"], *(f"{key}={_range_text(text)}" for key, text in settings["ranges"].items())}
+
+
+def _range_text(distribution: str) -> str:
+    """The text of one of Optuna's distributions as a range is typed.
+
+    >>> _range_text("FloatDistribution(high=0.01, log=True, low=0.0001, step=None)")
+    'tag(log,interval(0.0001,0.01))'
+    """
+    if choices := re.search(r"choices=\((.*?),?\)", distribution):
+        return f"choice({choices[1].replace(', ', ',')})"
+    values = dict(re.findall(r"(low|high)=([^,)]+)", distribution))
+    interval = f"interval({values.get('low')},{values.get('high')})"
+    return f"tag(log,{interval})" if "log=True" in distribution else interval
 
 
 def _listed(settings: set[str]) -> str:

@@ -37,7 +37,8 @@ def describe_training(config: TrainConfig, run_dir: Path) -> Iterator[str]:
     parameters = sum(parameter.numel() for parameter in network.parameters())
     yield describe_data(cases, where)
     yield f"Network: U-Net, {parameters / 1e6:.2f} million parameters, {config.data.image_size_px} px input"
-    yield f"Steps: {steps} in {trainer.max_epochs} epochs, of {batch_size} radiographs per batch and device"
+    epochs = f"{trainer.max_epochs} epoch{'' if trainer.max_epochs == 1 else 's'}"
+    yield f"Steps: {steps} in {epochs}, of {batch_size} radiographs per batch and device"
     # A validation case takes a forward pass, a third of a training step's work.
     total = trainer.max_epochs * seconds * (batches + cases["validation"] / batch_size / devices / 3)
     measured = f"{1000 * seconds:.0f} ms per step measured on {device}"

@@ -1,6 +1,7 @@
 """Training: data, network, loss, callbacks, logger and trainer are built here."""
 
 import dataclasses
+import logging
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -38,6 +39,8 @@ from lung_seg.training.trainer import make_trainer, translate_errors
 STEP_COUNTS = ("total_steps", "T_max", "total_iters")  # arguments of torch's schedulers; null: all optimizer steps
 CHECKED_STEPS = 1000  # of the schedule that is made once before the real one
 
+log = logging.getLogger(__name__)
+
 KindT = TypeVar("KindT", Optimizer, LRScheduler)
 
 
@@ -74,6 +77,8 @@ def fit(config: TrainConfig, run_dir: Path, extra_callbacks: Sequence[Callback] 
     if resume:
         steps_done, description = load_training(last)
         check_recipe(description, config, run_dir)
+        if (run_dir / "summary.json").exists():
+            log.info("%s has finished: its best network is scored again.", run_dir)
         seen_before = description.get("seen_before", [])
     remove_parts(checkpoints)
     pl.seed_everything(config.seed, verbose=False)
@@ -187,8 +192,12 @@ def _instantiate(group: str, kind: type[KindT], settings: dict[str, Any], **argu
         return made
     except InstantiationException as error:
         cause = error.__cause__ or error
+        texts = [
+            f"{group}.{key}={value}" for key, value in settings.items() if key != "_target_" and isinstance(value, str)
+        ]
+        reason = f"{', '.join(texts)} is no number" if texts and isinstance(cause, TypeError) else first_line(cause)
         raise UserError(
-            f"{group}: {settings.get('_target_')} cannot be made: {first_line(cause)}.\n"
+            f"{group}: {settings.get('_target_')} cannot be made: {reason}.\n"
             f"Look at its documentation and at the {group}.… settings (--cfg job prints them)."
         ) from error
 

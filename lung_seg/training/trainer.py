@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import pytorch_lightning as pl
+import torch
 from lightning_fabric.plugins.environments.slurm import SLURMEnvironment
 from lightning_fabric.plugins.environments.torchelastic import TorchElasticEnvironment
 from lightning_fabric.utilities.exceptions import MisconfigurationException
@@ -17,6 +18,7 @@ from pytorch_lightning.loggers import Logger
 from pytorch_lightning.utilities import rank_zero_only
 
 from lung_seg.config import TrainerConfig
+from lung_seg.config_field import as_typed
 from lung_seg.errors import FailureError, UserError, first_line
 from lung_seg.model.precision import choose_precision
 from lung_seg.training.callbacks import ProgressBar
@@ -34,6 +36,7 @@ def make_trainer(
 ) -> pl.Trainer:
     """A Trainer with these settings; a UserError if the machine lacks the requested hardware."""
     silence_warnings()
+    _check_hardware(settings)
     destroy_process_group_at_exit()
     precision = choose_precision(settings.precision, settings.accelerator)
     plugins: list[Any] = [AtomicCheckpointIO()]
@@ -61,6 +64,35 @@ def make_trainer(
             f"trainer.accelerator={settings.accelerator} with trainer.devices={settings.devices} cannot be used here: "
             f"{first_line(error)}.\nUse trainer=cpu, or trainer=auto, which takes what there is."
         ) from error
+
+
+def _check_hardware(settings: TrainerConfig) -> None:
+    """Raise a UserError if this machine lacks the requested hardware."""
+    accelerator, cuda, mps = settings.accelerator, torch.cuda.device_count(), int(torch.backends.mps.is_available())
+    gpus = {"cpu": 0, "cuda": cuda, "mps": mps}.get(accelerator, cuda or mps)
+    if accelerator not in ("auto", "cpu") and not gpus:
+        kind = {"gpu": "a GPU", "cuda": "an NVIDIA GPU", "mps": "an Apple GPU"}[accelerator]
+        is_cpu_build = accelerator != "mps" and not torch.version.cuda and not torch.version.hip
+        build = f"; this torch, {torch.__version__}, is a build for CPUs" if is_cpu_build else ""
+        raise UserError(
+            f"trainer.accelerator={accelerator} needs {kind}, and torch finds none on this machine{build}.\n"
+            "Use trainer=cpu, or trainer=auto, which takes what there is."
+        )
+    if not _devices_exist(settings.devices, gpus):
+        rule = "must be a number of devices, a list of indices of GPUs such as [0,2], or auto"
+        found = f"this machine has {gpus} GPU{'' if gpus == 1 else 's'}" if gpus else "the CPU is used"
+        raise UserError(f"trainer.devices={as_typed(settings.devices)} {rule}.\nLeave it out for one device; {found}.")
+
+
+def _devices_exist(devices: object, gpus: int) -> bool:
+    """Whether a machine with so many GPUs, 0 to train on the CPU, has these devices."""
+    if isinstance(devices, list):
+        return bool(devices) and all(index in range(gpus) for index in devices)
+    if isinstance(devices, str) and devices.isdigit():
+        devices = int(devices)
+    if isinstance(devices, int):
+        return 1 <= devices <= (gpus or devices) or (devices == -1 and gpus > 0)
+    return devices == "auto"
 
 
 @contextmanager

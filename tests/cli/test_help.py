@@ -58,7 +58,8 @@ def test_a_dry_run_counts_and_writes_nothing(workplace: Path, run: Run, prepared
 
 
 def test_a_dry_run_generates_and_finds_nothing(workplace: Path, run: Run) -> None:
-    outcome = run("train", "data.phantom.cases=50", "dry_run=true")
+    outcome = run("train", "data.phantom.cases=50", "trainer.max_epochs=1", "dry_run=true")
+    assert "in 1 epoch, of 8 radiographs" in outcome.out
     assert "50 radiographs to be generated in data/raw: 36 train, 9 validation, 5 test" in outcome.out
     assert not (workplace / "data").exists()
     assert run("train", "data=montgomery", "data.raw_dir=nowhere", "dry_run=true").code == 2

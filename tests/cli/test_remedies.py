@@ -124,13 +124,16 @@ def test_several_values_without_multirun(trained: Path, run: Run) -> None:
 
 @pytest.mark.parametrize(
     ("script", "argument"),
-    [("train", "resume="), ("train", "init="), ("evaluate", "checkpoint="), ("train", "data.raw_dir=")],
+    [
+        *[("train", "resume="), ("train", "init="), ("evaluate", "checkpoint="), ("train", "data.raw_dir=")],
+        *[("predict", "output="), ("train", "hydra.run.dir=")],
+    ],
 )
 def test_an_empty_value_is_refused(workplace: Path, run: Run, script: str, argument: str) -> None:
     refused = run(script, *(PREPARE if script == "train" else ()), argument)
     assert refused.code == 2
     assert f"{argument} is empty" in refused.err
-    assert not (workplace / "runs").exists(), "a refused command leaves no folder"
+    assert [path.name for path in workplace.iterdir()] == ["raw"], "a refused command leaves no folder"
 
 
 def test_the_folder_of_other_runs_and_of_the_user_stays(trained: Path, run: Run) -> None:

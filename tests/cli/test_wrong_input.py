@@ -32,7 +32,7 @@ def assert_refused(outcome: object, *words: str) -> None:
         (["modle=unet"], ["modle"]),
         (["+data.colour=red"], ["data.colour", "--help"]),
         (["optimizer.lrr=1"], ["optimizer.lrr"]),
-        (["model=unet_huge"], ["model/unet_huge", "unet_small"]),
+        (["model=unet_huge"], ["conf/model/unet_huge.yaml does not exist", "unet_small"]),
         (["model.depth=nine"], ["model.depth", "nine"]),
         (["model.depth=0"], ["model.depth=0", "at least 1"]),
         (["data.batch_size=0"], ["data.batch_size=0", "at least 1"]),
@@ -48,7 +48,9 @@ def assert_refused(outcome: object, *words: str) -> None:
         (["trainer.precision=7"], ["trainer.precision=7", "bf16-mixed"]),
         (["trainer.strategy=nonsense"], ["trainer.strategy=nonsense", "ddp"]),
         (["trainer.max_epochs=2", "trainer.check_val_every_n_epoch=5"], ["check_val_every_n_epoch=5", "max_epochs=2"]),
-        ([*SMALL, "trainer.devices=abc"], ["trainer.devices=abc"]),
+        ([*SMALL, "trainer.devices=abc"], ["trainer.devices=abc must be a number of devices", "the CPU is used"]),
+        ([*SMALL, "trainer.devices=0"], ["trainer.devices=0 must be a number of devices"]),
+        ([*SMALL, "trainer.devices=[0,1]"], ["trainer.devices=[0,1] must be", "[0,2]", "the CPU is used"]),
         ([*SMALL, "scheduler=none", "scheduler._target_=builtins.dict"], ["scheduler", "no LRScheduler"]),
         (
             [*SMALL, "optimizer.lr=1e30"],
@@ -79,7 +81,19 @@ def assert_refused(outcome: object, *words: str) -> None:
         ),
         (["data.image_size_px=100"], ["data.image_size_px=100", "multiple of 16", "96"]),
         (["data=folder"], ["data.name", "not set"]),
-        (["data.batch_size=["], ["data.batch_size='['", "Integer"]),
+        (["data.batch_size=["], ["data.batch_size='['", "must be a whole number"]),
+        (["trainer.max_epochs=abc"], ["trainer.max_epochs=abc must be a whole number"]),
+        (["trainer.max_epochs=null"], ["trainer.max_epochs=null must be another value than null"]),
+        (["model.depth=1.5"], ["model.depth=1.5 must be a whole number"]),
+        (["loss.dice_weight=much"], ["loss.dice_weight=much must be a number"]),
+        (["compile=maybe"], ["compile=maybe must be true or false"]),
+        (["data.folder.lung_labels=1"], ["data.folder.lung_labels=1 must be a list such as [1,2]"]),
+        (["trainer.max_epochs=0"], ["trainer.max_epochs=0 must be at least 1", "Passes over the training cases"]),
+        (["epochs=0"], ["epochs is no key", "Did you mean data.epochs?"]),
+        (["data.epochs=0"], ["data.epochs=0 must be at least 1", "Passes over this set"]),
+        (["--epochs", "5"], ["--epochs is no option", "no dashes: data.epochs=value"]),
+        (["--data=montgomery"], ["--data is no option", "no dashes: data=value"]),
+        (["-x", "data=montgomery"], ["-x is no option", "key=value"]),
         (["data.name=two\nlines"], [r"data.name=two\nlines", "one line"]),
         (["montgomerry"], ["data/montgomerry", "montgomery"]),
         (["data batch_size=1"], ["data batch_size", "key=value", "--help"]),
@@ -88,8 +102,10 @@ def assert_refused(outcome: object, *words: str) -> None:
         (["data=montgomery", "data.raw_dir=nowhere"], ["data.raw_dir=nowhere", "data.download=true"]),
         (["data=montgomery", "data.raw_dir=raw", "data.test_cases=20"], ["data.test_cases=20", "20 cases"]),
         ([*SMALL, "data.batch_size=64"], ["data.batch_size=64", "12 training cases"]),
+        ([*SMALL, "init=nowhere"], ["init=nowhere does not exist"]),
         ([*SMALL, "optimizer._target_=torch.optim.NoSuch"], ["optimizer", "torch.optim.NoSuch"]),
         ([*SMALL, "optimizer.lr=-1"], ["optimizer", "learning rate"]),
+        ([*SMALL, "optimizer.lr=fast"], ["torch.optim.AdamW cannot be made: optimizer.lr=fast is no number"]),
         ([*SMALL, "data.folds=50"], ["data.folds=50", "15 patients"]),
     ],
     ids=lambda value: " ".join(value[-1:]) if isinstance(value, list) else "",
@@ -103,7 +119,11 @@ def test_train_refuses(workplace: Path, run: Run, arguments: list[str], words: l
 def test_a_requested_gpu_that_is_missing(workplace: Path, run: Run, trainer: str) -> None:
     if trainer == "mps" and torch.backends.mps.is_available():
         pytest.skip("this machine has an Apple GPU")
-    assert_refused(run("train", *SMALL, f"trainer={trainer}", ALWAYS), "trainer.accelerator", "trainer=cpu")
+    words = {"mps": "trainer.accelerator=mps needs an Apple GPU", "gpu": "trainer.accelerator=gpu needs a GPU"}
+    finds = "and torch finds none on this machine"
+    outcome = run("train", *SMALL, f"trainer={trainer}", ALWAYS)
+    assert_refused(outcome, words.get(trainer, words["gpu"]), finds, "Use trainer=cpu, or trainer=auto")
+    assert not (workplace / "data").exists()
 
 
 def test_three_cases(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, run: Run) -> None:
@@ -143,7 +163,9 @@ def test_a_hostile_checkpoint_is_not_executed(workplace: Path, run: Run) -> None
 
 def test_resuming_with_another_network_or_length_is_refused_and_the_run_kept(trained: Path, run: Run) -> None:
     before = (trained / "runs/first/checkpoints/last.ckpt").read_bytes()
-    assert_refused(run("train", "resume=runs/first", "model.base_channels=8"), "model.base_channels=8", "with 4")
+    outcome = run("train", "resume=runs/first", "model.base_channels=8")
+    assert_refused(outcome, "model.base_channels=8", "with 4")
+    assert "has finished" not in outcome.out
     assert_refused(run("train", "resume=runs/first", "seed=3"), "seed=3", "with 0")
     assert_refused(run("train", "resume=runs/first", "data.folds=5"), "data.folds=5, but it began with 0")
     other_split = ("data.name=other", "data.split_seed=5")

@@ -25,6 +25,7 @@ def test_the_page_shows_every_radiograph_warned_ones_first(trained: Path, run: R
         rows = list(csv.DictReader(file))
     warned = [row for row in rows if row["warning"]]
     assert f"<b>{len(warned)} to check</b>, {3 - len(warned)} without a warning, 1 could not be used" in page
+    assert "<td>cannot be read as an image: its content is not PNG" in page
     pictures = [unquote(name) for name in re.findall(r'<img src="([^"]+)"', page)]
     assert all((trained / "out" / name).is_file() for name in pictures)
     by_quality = sorted((row for row in rows if not row["error"]), key=lambda row: float(row["quality"]))

@@ -336,7 +336,7 @@ def test_a_key_that_a_set_does_not_know_has_its_default(workplace: Path, run: Ru
     assert "is up to date" in prepare(run).out
     refused = prepare(run, "data.folder.patient_pattern=(film.)")
     assert refused.code == 2
-    assert "data.folder.patient_pattern=(film.), but data/segmentation/own-32 was prepared with  and" in refused.err
+    assert "data.folder.patient_pattern=(film.), but data/segmentation/own-32 was prepared with '' and" in refused.err
 
 
 @pytest.mark.parametrize(("one_region", "said"), [(5, False), (6, False), (7, True)])

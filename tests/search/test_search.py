@@ -49,6 +49,7 @@ def test_the_same_command_resumes_a_search_that_was_killed(trained: Path, run: R
     assert [len(table(FOLDER / f"{number}/metrics.csv")) for number in range(4)] == [2, 2, 2, 2]
     assert (FOLDER / "0/summary.json").read_bytes() == finished_before
     assert len(table(FOLDER / "sweep.csv")) == 4
+    assert "search.trial" not in outcome.out.partition("Jobs by validation Dice")[2]
     page = (FOLDER / "search.html").read_text()
     assert page.count("complete</td>") == 4  # the interrupted one is left out
     assert not re.search(r'<script|(?:src|href)="(?:https?:)?//|url\((?!#)', page)
@@ -190,8 +191,14 @@ def test_a_search_that_cannot_be_is_refused(arguments: list[str], words: list[st
 
 def test_a_search_does_not_mix_trainings_of_other_settings(workplace: Path, run: Run) -> None:
     study = open_study(SearchConfig(name="lr"), Path("runs/search/lr"))
-    study.set_user_attr("begun", '{"fixed": ["data=shenzhen"], "ranges": {}}')
+    sizes, depths = CategoricalDistribution([4, 8]), IntDistribution(1, 3)
+    ranges = {"data.batch_size": str(sizes), "model.depth": str(depths)}
+    study.set_user_attr("begun", json.dumps({"fixed": ["data=shenzhen"], "ranges": ranges}))
     outcome = run("train", *FIXED, "search=lr")
     assert outcome.code == 2
-    assert "was begun with other settings" in outcome.err
+    before, now = outcome.err.splitlines()[0].split(", now ")
+    assert before.endswith(
+        "begun with other settings: data.batch_size=choice(4,8), data=shenzhen, model.depth=interval(1,3)"
+    )
+    assert "optimizer.lr=tag(log,interval(0.0001,0.03))" in now
     assert "search.name=<name>" in outcome.err
