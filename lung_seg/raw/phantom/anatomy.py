@@ -202,7 +202,39 @@ def vessels(rng: np.random.Generator, midline: float) -> list[np.ndarray]:
     return fans
 
 
-def wires(rng: np.random.Generator) -> np.ndarray:
-    """Tubes, leads and lines across the chest."""
-    paths = rng.uniform((-1.2, -0.3), (1.2, 1.3), (rng.integers(1, 4), 4, 2))
-    return ribbon(smooth_curve(paths), rng.uniform(0.004, 0.015))
+def flanks(rng: np.random.Generator) -> np.ndarray:
+    """The sides of the upper abdomen, where the body is thin."""
+    x, y = rng.uniform(0.7, 1.2), rng.uniform(1.0, 1.35)
+    return both_sides(ellipse(x, y, rng.uniform(0.2, 0.6), rng.uniform(0.2, 0.6)))
+
+
+def shoulder_hollows(rng: np.random.Generator) -> np.ndarray:
+    """Fat between neck, shoulder and arm: dark beside the apices, but not lung."""
+    x, y = rng.uniform(0.75, 1.2), rng.uniform(-0.1, 0.25)
+    return both_sides(ellipse(x, y, rng.uniform(0.1, 0.35), rng.uniform(0.08, 0.3)))
+
+
+def neck_and_shoulders(rng: np.random.Generator) -> np.ndarray:
+    """Everything above the apices of the lungs."""
+    middle, outer = rng.uniform(-0.12, 0.06), rng.uniform(-0.05, 0.35)
+    return np.array([(-2, outer), (-1, outer), (0, middle), (1, outer), (2, outer), (2, -2), (-2, -2)])
+
+
+def lower_zones(rng: np.random.Generator) -> np.ndarray:
+    """The lower parts of both lungs, where fluid and collapsed lung gather in a patient who lies."""
+    x, y = rng.uniform(0.3, 0.8), rng.uniform(0.8, 1.1)
+    return both_sides(ellipse(x, y, 0.7, rng.uniform(0.2, 0.7)))
+
+
+def devices(rng: np.random.Generator, midline: float) -> list[np.ndarray]:
+    """Tubes and lines across the chest and along the midline, and electrodes with their leads."""
+    lines = rng.uniform((-1.2, -0.3), (1.2, 1.3), (rng.integers(1, 4), 4, 2))
+    drawn = [ribbon(smooth_curve(lines), rng.uniform(0.004, 0.015))]
+    for _ in range(rng.integers(0, 3)):
+        x = midline + rng.normal(0, 0.05, 4)
+        tube = np.stack([x, (-0.8, 0.0, 0.5, rng.uniform(0.3, 1.6))], axis=1)
+        drawn.append(ribbon(smooth_curve(tube), rng.uniform(0.006, 0.02)))
+    for x, y in rng.uniform((-1.0, 0.0), (1.0, 1.1), (rng.integers(0, 6), 2)):
+        lead = [(x, y), *rng.uniform((-1.3, 0.2), (1.3, 1.3), (2, 2)), (1.6 * rng.choice(SIDES), 1.3)]
+        drawn += [ellipse(x, y, 0.045, 0.03), ribbon(smooth_curve(lead), rng.uniform(0.004, 0.009))]
+    return drawn

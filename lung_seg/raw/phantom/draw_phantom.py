@@ -19,7 +19,9 @@ from lung_seg.raw.phantom import anatomy
 from lung_seg.raw.phantom.anatomy import Lung
 from lung_seg.raw.phantom.canvas import SIDES, Canvas, ellipse
 
-VERSION = 1  # to be raised when a seed draws another phantom, so that old and new phantoms are not mixed in one set
+VERSION = 2  # to be raised when a seed draws another phantom, so that old and new phantoms are not mixed in one set
+
+BEDSIDE_SHARE = 0.5  # of the phantoms, drawn as radiographs of patients in intensive care are: supine, from the front
 
 # Side, probability of a leaf there, and the largest share of the frame that it covers.
 _COLLIMATOR = (("top", 0.1, 0.06), ("bottom", 0.45, 0.25), ("left", 0.15, 0.15), ("right", 0.15, 0.15))
@@ -39,7 +41,8 @@ def draw_phantom(seed: int, height_px: int, width_px: int) -> Phantom:
     """Draw the phantom of a seed; a seed draws the same anatomy at any size."""
     rng = np.random.default_rng(seed)
     tb_label = int(rng.random() < 0.5)
-    canvas = Canvas(height_px, width_px, _placement(rng))
+    at_bedside = rng.random() < BEDSIDE_SHARE
+    canvas = Canvas(height_px, width_px, _placement(rng, at_bedside))
     midline = rng.normal(0, 0.04)
     right, left = (anatomy.lung(rng, side, midline, tb_label) for side in SIDES)
     right_mask, left_mask = canvas.fill(right.outline) > 0.5, canvas.fill(left.outline) > 0.5
@@ -47,19 +50,25 @@ def draw_phantom(seed: int, height_px: int, width_px: int) -> Phantom:
     attenuation = _soft_tissue(rng, canvas, right, left, midline)
     attenuation += _bones(rng, canvas, midline)
     attenuation += _lung_markings(rng, canvas, right, left, midline, tb_label)
-    image = _expose(rng, canvas, attenuation)
+    if at_bedside:
+        attenuation += _bedside(rng, canvas, right, left)
+    if rng.random() < (0.8 if at_bedside else 0.12):
+        attenuation += _strength(rng, 0.3, 0.2) * canvas.fill(*anatomy.devices(rng, midline))
+    image = _expose(rng, canvas, attenuation, at_bedside)
     exposed = _collimate(rng, image)
     for _ in range(rng.integers(0, 4)):
         _burn_in_label(rng, image)
     return Phantom(image, right_mask & exposed, left_mask & ~right_mask & exposed, tb_label)
 
 
-def _placement(rng: np.random.Generator) -> np.ndarray:
+def _placement(rng: np.random.Generator, at_bedside: bool) -> np.ndarray:
     """Affine map from body coordinates to fractions of the frame: position, scale and rotation."""
     half_width = rng.uniform(0.28, 0.45) if rng.random() < 0.92 else rng.uniform(0.2, 0.28)
     height = rng.uniform(0.46, 0.92)
     top = rng.uniform(0.02, max(0.06, min(0.24, 1.0 - height)))
-    angle = rng.normal(0, 0.05)
+    if at_bedside:  # the chest may reach beyond the detector
+        half_width, height, top = rng.uniform(0.34, 0.52), rng.uniform(0.45, 0.88), rng.uniform(0.02, 0.32)
+    angle = rng.normal(0, 0.08 if at_bedside else 0.05)
     turn = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
     linear = turn @ np.diag([half_width, height])
     centre = np.array([0.5 + rng.normal(0, 0.03), top + height / 2])
@@ -124,7 +133,7 @@ def _bones(rng: np.random.Generator, canvas: Canvas, midline: float) -> np.ndarr
 def _lung_markings(
     rng: np.random.Generator, canvas: Canvas, right: Lung, left: Lung, midline: float, tb_label: int
 ) -> np.ndarray:
-    """Vessels, texture and, with tuberculosis, opacities; sometimes wires."""
+    """Vessels, texture and, with tuberculosis, opacities."""
     vessels = canvas.blur(canvas.fill(*anatomy.vessels(rng, midline)), rng.uniform(0.001, 0.004))
     markings = _strength(rng, 0.08) * vessels
     markings += rng.uniform(0, 0.05) * canvas.clouds(rng, 40)
@@ -132,9 +141,21 @@ def _lung_markings(
     if tb_label:
         lungs = canvas.blur(canvas.fill(right.outline, left.outline), 0.01)
         markings += lungs * _opacities(rng, canvas)
-    if rng.random() < 0.12:
-        markings += _strength(rng, 0.3, 0.2) * canvas.fill(anatomy.wires(rng))
     return markings
+
+
+def _bedside(rng: np.random.Generator, canvas: Canvas, right: Lung, left: Lung) -> np.ndarray:
+    """What a patient who lies in bed shows: soft tissue hardly brighter than lung, and lungs veiled from below."""
+    below = canvas.fill(anatomy.abdomen(right, left))
+    flanks = canvas.blur(canvas.fill(anatomy.flanks(rng)) * below, rng.uniform(0.01, 0.06))
+    hollows = canvas.blur(canvas.fill(anatomy.shoulder_hollows(rng)), rng.uniform(0.005, 0.03))
+    above = canvas.blur(canvas.fill(anatomy.neck_and_shoulders(rng)), rng.uniform(0.01, 0.06))
+    thin: np.ndarray = np.maximum.reduce([rng.uniform(0, 1) * part for part in (below, flanks, hollows, above)])
+    lungs = canvas.blur(canvas.fill(right.outline, left.outline), 0.01)
+    veil = canvas.blur(canvas.fill(anatomy.lower_zones(rng)), rng.uniform(0.03, 0.1))
+    haze = rng.uniform(0, 0.3) * veil + rng.uniform(0, 0.2) * (1 + canvas.clouds(rng, 9)).clip(0)
+    veiled: np.ndarray = lungs * haze - rng.uniform(0, 0.35) * thin
+    return veiled
 
 
 def _opacities(rng: np.random.Generator, canvas: Canvas) -> np.ndarray:
@@ -159,12 +180,13 @@ def _opacities(rng: np.random.Generator, canvas: Canvas) -> np.ndarray:
     return opacities
 
 
-def _expose(rng: np.random.Generator, canvas: Canvas, attenuation: np.ndarray) -> np.ndarray:
+def _expose(rng: np.random.Generator, canvas: Canvas, attenuation: np.ndarray, at_bedside: bool) -> np.ndarray:
     attenuation = canvas.blur(attenuation, rng.uniform(0, 0.004))
     attenuation += rng.uniform(0, 0.15) * canvas.clouds(rng, 3)
-    if rng.random() < 0.5:
+    if at_bedside or rng.random() < 0.5:
         # Digital systems reduce coarse contrast and keep fine detail, as in the Shenzhen set.
-        attenuation -= rng.uniform(0.1, 0.7) * canvas.blur(attenuation, rng.uniform(0.05, 0.2))
+        reduction = rng.uniform(0.4, 0.9) if at_bedside else rng.uniform(0.1, 0.7)
+        attenuation -= reduction * canvas.blur(attenuation, rng.uniform(0.05, 0.2))
     image = 1 - np.exp(-rng.uniform(0.5, 2.0) * (attenuation - attenuation.min()))
     low, high = np.quantile(image[::4, ::4], (rng.uniform(0, 0.08), rng.uniform(0.75, 1)))
     image = ((image - low) / max(high - low, 0.05)).clip(0, 1)
