@@ -1,6 +1,7 @@
 """Phantoms: repeatable, varied, and right about where lungs lie."""
 
 import itertools
+from collections.abc import Callable
 
 import cv2
 import numpy as np
@@ -70,6 +71,32 @@ def test_lungs_are_mostly_darker_than_the_tissue_around_them(phantoms: list[Phan
         rim = (cv2.dilate(lungs, np.ones((11, 11), np.uint8)) > 0) & (lungs == 0)
         darker.append(phantom.image[lungs > 0].mean() < phantom.image[rim].mean())
     assert np.mean(darker) > 0.9
+
+
+def test_radiographs_taken_at_the_bedside_are_closer_and_flatter(monkeypatch: pytest.MonkeyPatch) -> None:
+    drawn = {}
+    for share in (0, 1):
+        monkeypatch.setattr("lung_seg.raw.phantom.draw_phantom.BEDSIDE_SHARE", share)
+        drawn[share] = [draw_phantom(seed, 64, 64) for seed in SEEDS]
+    width, contrast = ([_median(measure, drawn[share]) for share in (0, 1)] for measure in (_width, _contrast))
+    assert width[1] > 1.15 * width[0]
+    assert 0 < contrast[1] < 0.85 * contrast[0]
+
+
+def _median(measure: Callable[[Phantom], float], phantoms: list[Phantom]) -> float:
+    return float(np.median([measure(phantom) for phantom in phantoms]))
+
+
+def _width(phantom: Phantom) -> float:
+    """Columns with lung, as a share of all."""
+    return float((phantom.right_mask | phantom.left_mask).any(axis=0).mean())
+
+
+def _contrast(phantom: Phantom) -> float:
+    """How much brighter the tissue right above and below the lungs is, in standard deviations of the image."""
+    lungs = (phantom.right_mask | phantom.left_mask).astype(np.uint8)
+    rim = (cv2.dilate(lungs, np.ones((13, 1), np.uint8)) > 0) & (lungs == 0)
+    return float((phantom.image[rim].mean() - phantom.image[lungs > 0].mean()) / phantom.image.std())
 
 
 def test_images_keep_contrast(phantoms: list[Phantom]) -> None:
