@@ -133,7 +133,10 @@ def _read_table(path: Path) -> dict[str, dict[str, Any]]:
         return {}
     try:
         with path.open(newline="", encoding="utf-8") as file:
-            rows = {row["case"]: {name: row[name] or "" for name in COLUMNS} for row in csv.DictReader(file)}
+            table = csv.DictReader(file)
+            if not {*COLUMNS} <= {*(table.fieldnames or COLUMNS)}:
+                raise KeyError(table.fieldnames)
+            rows = {row["case"]: {name: row[name] or "" for name in COLUMNS} for row in table}
         for row in rows.values():
             float(row["seconds"] or 0), int(row["revision"] or 0)
     except (csv.Error, KeyError, ValueError) as error:

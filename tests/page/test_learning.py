@@ -131,7 +131,7 @@ def test_the_command_of_the_docs_trains_on_corrections(films: Path, run: Run) ->
     small = ("data.image_size_px=32", "data.synthetic_per_epoch=0", "data.batch_size=2", "trainer.max_epochs=1")
     done = run("train", *words, *small, "trainer=cpu", "trainer.enable_progress_bar=false", "hydra.run.dir=runs/new")
     assert done.code == 0, done.err
-    assert "on 3 radiographs, 1 epochs" in done.out
+    assert "on 3 radiographs, 1 epoch" in done.out
     assert Path("runs/new/checkpoints/best.ckpt").is_file()
 
 

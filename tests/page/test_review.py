@@ -283,7 +283,7 @@ def test_masks_that_somebody_else_left_are_refused_by_name(films: Path, open_pag
 def test_a_table_that_somebody_else_left_is_refused_by_name(films: Path, run: Run, content: bytes) -> None:
     Path("out/corrections").mkdir(parents=True)
     Path("out/corrections/corrections.csv").write_bytes(content)
-    outcome = run("serve", "films", "output=out", f"checkpoint={NETWORK}", "browser=false")
+    outcome = run("serve", "films", "output=out", f"checkpoint={NETWORK}", "browser=false", "port=0")
     assert outcome.code == 2
     assert outcome.err.startswith(
         "out/corrections/corrections.csv is no table of corrections.\nRestore it, or delete it"
