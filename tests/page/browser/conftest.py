@@ -17,7 +17,7 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
-from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, Locator, Page, expect, sync_playwright
 
 from lung_seg.raw.phantom.draw_phantom import draw_phantom
 
@@ -107,6 +107,13 @@ class Reviewer:
         expect(self.page.locator("#readout")).not_to_be_empty()
         column, row = re.findall(r"\d+", self.page.locator("#readout").inner_text())[:2]
         self.left, self.top = x - int(column), y - int(row)
+
+    def open_learning(self) -> Locator:
+        """Load the page anew and, once it shows its films, open the dialog of learning."""
+        self.page.reload()
+        expect(self.page.locator("#queue li").first).to_be_visible()
+        self.page.get_by_role("button", name="Learn").click()
+        return self.page.get_by_role("dialog", name="Learn from the corrections")
 
     def tool(self, name: str) -> None:
         self.page.locator("#tools").get_by_role("button", name=name, exact=True).click()

@@ -41,12 +41,10 @@ def test_learning_shows_its_progress_and_compares_before_anything_is_replaced(ta
         route.fulfill(json={"network": {"name": "new.ckpt", "hash": "0123456789"}})
 
     page.route("**/api/learning/use*", use)
-    dialog = page.get_by_role("dialog", name="Learn from the corrections")
     for state in (RUNNING, FINISHED):
         page.unroute("**/api/learning")
         page.route("**/api/learning", answer_with(state))
-        page.reload()
-        page.get_by_role("button", name="Learn").click()
+        dialog = tab.open_learning()
         if state is RUNNING:
             expect(dialog).to_contain_text("Epoch 2 of 8 · about 60 s left · Training on 9 corrected films.")
             expect(dialog.get_by_role("img", name="Loss: 0.500 to 0.250 after 2 epochs")).to_be_visible()
@@ -64,11 +62,8 @@ def answer_with(state: dict[str, Any]) -> Callable[[Route], None]:
 
 
 def test_what_the_server_refuses_to_learn_from_is_said(tab: Reviewer) -> None:
-    page = tab.page
-    page.route("**/api/films", lambda route: route.fulfill(json=with_a_corrected(route)))
-    page.reload()
-    page.get_by_role("button", name="Learn").click()
-    dialog = page.get_by_role("dialog", name="Learn from the corrections")
+    tab.page.route("**/api/films", lambda route: route.fulfill(json=with_a_corrected(route)))
+    dialog = tab.open_learning()
     dialog.get_by_role("textbox", name="Folder of your own set").fill("/nowhere")
     dialog.get_by_role("button", name="Start learning").click()
     expect(dialog.get_by_role("alert")).not_to_be_empty()
