@@ -217,7 +217,7 @@ def test_a_mask_at_half_the_size_of_its_radiograph_gives_the_same_network_input(
 
 def chest() -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     """A radiograph with right lung, left lung and heart, (192, 160)."""
-    drawn = draw_phantom(3, 192, 160)
+    drawn = draw_phantom(0, 192, 160)
     heart = cv2.ellipse(np.zeros((192, 160), np.uint8), (85, 125), (26, 22), 0, 0, 360, 1, -1) > 0
     return drawn.image, drawn.right_mask, drawn.left_mask, heart
 
