@@ -1,7 +1,6 @@
 """What all commands share: arguments to settings, one function called, errors reported, exit code."""
 
 import dataclasses
-import difflib
 import json
 import os
 import re
@@ -11,36 +10,27 @@ import sys
 import threading
 from collections.abc import Callable
 from contextlib import suppress
-from itertools import pairwise
 from pathlib import Path
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
-from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.errors import HydraException
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
+from lung_seg.cli.arguments import checked_arguments, quoted
 from lung_seg.cli.error_messages import FAILURE, USER_MISTAKE, format_error
 from lung_seg.cli.multirun_table import write_failure
 from lung_seg.cli.resume import OVERRIDES, resumed_arguments
 from lung_seg.cli.schema import ConfigT, help_page, key_names, register, settings
-from lung_seg.config_field import EMPTY_REMEDY, EMPTY_RULE, ConfigGroup
+from lung_seg.config_field import ConfigGroup
 from lung_seg.environment import CONF_DIR, as_called
-from lung_seg.errors import FailureError, UserError
+from lung_seg.errors import FailureError
 from lung_seg.files import write_text
 
 # The number of a process and that of all processes, as torchrun, SLURM and Lightning set them.
 RANK_VARIABLES = {"RANK": "WORLD_SIZE", "SLURM_PROCID": "SLURM_NTASKS", "LOCAL_RANK": "WORLD_SIZE"}
 # Names and values in files of strangers may hold commands of a terminal.
 UNPRINTABLE = re.compile(r"[\x00-\x09\x0b-\x1f\x7f-\x9f]")
-# Options of Hydra, those without a value first.
-FLAGS = ("-m", "--multirun", "-r", "--run", "-h", "--help", "--hydra-help", "--version", "--resolve")
-VALUE_OPTIONS = (
-    *("-c", "--cfg", "-i", "--info", "-p", "--package", "-sc", "--shell-completion", "--experimental-rerun"),
-    *("-cp", "--config-path", "-cn", "--config-name", "-cd", "--config-dir"),
-)
-
 Function = Callable[[ConfigT, Path], float | None]
 
 
@@ -88,13 +78,9 @@ def command(
             threading.excepthook = _thread_excepthook
             exit_codes.clear()
             try:
-                for argument in sys.argv[1:]:  # a line break would end up in every message that repeats the argument
-                    if "".join(argument.splitlines()) != argument:
-                        raise UserError(f"{argument!r} has a line break.\nGive each argument in one line.")
-                    if argument in ("output=", "hydra.run.dir="):  # where Hydra writes before the settings are checked
-                        raise UserError(f"{argument} {EMPTY_RULE}.\n{EMPTY_REMEDY}")
-                arguments = resumed_arguments(_options_first(_name_main_value(sys.argv[1:], main_key), schema))
-                sys.argv[1:] = [_quote(argument, verbatim_keys) for argument in arguments]
+                keys = [*key_names(schema), *(field.name for field in dataclasses.fields(schema))]
+                arguments = resumed_arguments(checked_arguments(sys.argv[1:], main_key, keys))
+                sys.argv[1:] = [quoted(argument, verbatim_keys) for argument in arguments]
                 if {"--help", "-h"} & set(arguments):
                     overrides = [argument for argument in sys.argv[1:] if not argument.startswith("-")]
                     sys.stdout.write(as_called(help_page(name, schema, overrides)))
@@ -110,35 +96,6 @@ def command(
         return script
 
     return decorate
-
-
-def _name_main_value(arguments: list[str], main_key: str) -> list[str]:
-    """The first argument without "=" becomes the value of the main key: ``predict.py xray.png``."""
-    for index, (previous, argument) in enumerate(pairwise(["", *arguments])):
-        is_option_value = previous.startswith("-") and previous not in FLAGS
-        if "=" not in argument and not argument.startswith(("-", "~")) and not is_option_value:
-            return [*arguments[:index], f"{main_key}={argument}", *arguments[index + 1 :]]
-    return arguments
-
-
-def _options_first(arguments: list[str], schema: type[ConfigT]) -> list[str]:
-    """Options before the settings: Hydra takes no settings on both sides of an option.
-
-    Raises:
-        UserError: there is no such option; settings are given without dashes.
-    """
-    options: list[str] = []
-    overrides: list[str] = []
-    for previous, argument in pairwise(["", *arguments]):
-        is_value = previous in VALUE_OPTIONS and "=" not in argument
-        (options if argument.startswith("-") or is_value else overrides).append(argument)
-        name = argument.partition("=")[0]
-        if argument.startswith("-") and name not in (*FLAGS, *VALUE_OPTIONS):
-            keys = [*key_names(schema), *(field.name for field in dataclasses.fields(schema))]
-            similar = difflib.get_close_matches(name.lstrip("-").replace("-", "_"), keys, n=1)
-            example = similar[0] if similar else "key"
-            raise UserError(f"{name} is no option.\nA setting has no dashes: {example}=value. --help lists them.")
-    return [*options, *overrides]
 
 
 def remove_unused(run_dir: Path) -> None:
@@ -163,19 +120,6 @@ def save_settings(config: ConfigGroup, run_dir: Path) -> None:
     write_text(path, OmegaConf.to_yaml(HydraConfig.get().overrides.task))
 
 
-def _quote(argument: str, verbatim_keys: tuple[str, ...]) -> str:
-    """Quote the value of a verbatim key, and one that Hydra's grammar cannot read, such as /home/Zoë (2)."""
-    key, _, value = argument.partition("=")
-    if argument.startswith("-") or value[:1] in ("", "'", '"'):
-        return argument
-    if key not in verbatim_keys:
-        with suppress(HydraException):
-            OverridesParser.create().parse_override(argument)
-            return argument
-    escaped = re.sub(r"(\\*)('|$)", lambda found: 2 * found[1] + (found[2] and r"\'"), value)
-    return f"{key}='{escaped}'"
-
-
 def _starts_processes(config: ConfigGroup) -> bool:
     """Whether Lightning will start further processes for this job."""
     trainer = getattr(config, "trainer", None)
@@ -193,7 +137,7 @@ def _run_in_subprocess(name: str, overrides: list[str], run_dir: Path) -> float 
 
     It returns the value that the sweep compares its jobs by.
     """
-    single_run = [_quote(f"hydra.run.dir={run_dir}", ("hydra.run.dir",)), "hydra.mode=RUN"]
+    single_run = [quoted(f"hydra.run.dir={run_dir}", ("hydra.run.dir",)), "hydra.mode=RUN"]
     finished = subprocess.run([sys.executable, "-m", f"lung_seg.cli.{name}", *overrides, *single_run], check=False)
     if finished.returncode:
         raise FailureError(f"its processes ended with code {finished.returncode}.")

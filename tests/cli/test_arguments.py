@@ -4,8 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from lung_seg.cli.command import _name_main_value, _options_first
-from lung_seg.config import TrainConfig
+from lung_seg.cli.arguments import checked_arguments
 from tests.conftest import Run
 from tests.layouts import draw_chest, write_image
 
@@ -26,7 +25,7 @@ from tests.layouts import draw_chest, write_image
     ids=" ".join,
 )
 def test_the_first_argument_without_a_key_sets_the_main_key(arguments: list[str], expected: list[str]) -> None:
-    assert _name_main_value(arguments, "input") == expected
+    assert checked_arguments(arguments, "input", []) == expected
 
 
 def test_several_files_that_a_shell_expanded_are_refused(
@@ -51,7 +50,7 @@ def test_several_files_that_a_shell_expanded_are_refused(
     ids=" ".join,
 )
 def test_options_stand_before_the_settings(arguments: list[str], expected: list[str]) -> None:
-    assert _options_first(arguments, TrainConfig) == expected
+    assert checked_arguments(arguments, "data", []) == expected
 
 
 def test_a_file_to_predict_needs_no_key(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
