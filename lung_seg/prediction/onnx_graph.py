@@ -20,13 +20,14 @@ OPERATORS = frozenset((
 
 # Field numbers of onnx.proto.
 MODEL_GRAPH, MODEL_FUNCTIONS = 7, 25
-GRAPH_NODE, GRAPH_INITIALIZER, GRAPH_SPARSE = 1, 5, 15
+GRAPH_NODE, GRAPH_INITIALIZER, GRAPH_SPARSE = (
+    1,
+    5,
+    15,
+)  # onnxruntime fills a sparse tensor to any stated size
 NODE_OPERATOR, NODE_ATTRIBUTE, NODE_DOMAIN = 4, 5, 7
 ATTRIBUTE_TENSOR, ATTRIBUTE_GRAPHS, ATTRIBUTE_SPARSE = 5, (6, 11), (22, 23)
 TENSOR_EXTERNAL = (13, 14)  # external_data, data_location
-
-# onnxruntime fills a sparse tensor up to whatever size it states.
-SPARSE = "its graph holds sparse tensors, which no export writes"
 
 VARINT, FIXED_64, BYTES, FIXED_32 = 0, 1, 2, 5  # wire types
 
@@ -40,11 +41,11 @@ def check_graph(path: Path) -> None:
     """
     for number, graph in _fields(memoryview(path.read_bytes())):
         if number == MODEL_FUNCTIONS:
-            raise UnusableFileError("its graph holds functions, which no export writes")
+            raise _foreign("its graph holds functions")
         if number == MODEL_GRAPH:
             for kind, content in _fields(_message(graph)):
                 if kind == GRAPH_SPARSE:
-                    raise UnusableFileError(SPARSE)
+                    raise _foreign("its graph holds sparse tensors")
                 if kind == GRAPH_INITIALIZER:
                     _check_tensor(_message(content))
                 elif kind == GRAPH_NODE:
@@ -56,22 +57,26 @@ def _check_node(node: memoryview) -> None:
         if number == NODE_OPERATOR:
             operator = bytes(_message(value)).decode()
             if operator not in OPERATORS:
-                raise UnusableFileError(f"its graph holds the operator {operator[:40]!r}, which no export writes")
+                raise _foreign(f"its graph holds the operator {operator[:40]!r}")
         elif number == NODE_DOMAIN and len(_message(value)) and bytes(_message(value)) != b"ai.onnx":
-            raise UnusableFileError("its graph holds operators that are not ONNX's own, which no export writes")
+            raise _foreign("its graph holds operators that are not ONNX's own")
         elif number == NODE_ATTRIBUTE:
             for kind, content in _fields(_message(value)):
                 if kind in ATTRIBUTE_GRAPHS:
-                    raise UnusableFileError("its graph holds another graph, which no export writes")
+                    raise _foreign("its graph holds another graph")
                 if kind in ATTRIBUTE_SPARSE:
-                    raise UnusableFileError(SPARSE)
+                    raise _foreign("its graph holds sparse tensors")
                 if kind == ATTRIBUTE_TENSOR:
                     _check_tensor(_message(content))
 
 
 def _check_tensor(tensor: memoryview) -> None:
     if any(number in TENSOR_EXTERNAL and value != 0 for number, value in _fields(tensor)):
-        raise UnusableFileError("its weights lie in another file, which no export writes")
+        raise _foreign("its weights lie in another file")
+
+
+def _foreign(reason: str) -> UnusableFileError:
+    return UnusableFileError(f"{reason}, which no export writes")
 
 
 def _message(value: int | memoryview) -> memoryview:
