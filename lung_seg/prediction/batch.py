@@ -37,12 +37,12 @@ from lung_seg.prediction.inputs import (
 )
 from lung_seg.prediction.measurements import Box, measure, soft_masked, spacing_warning, with_margin
 from lung_seg.prediction.page import write_page
-from lung_seg.prediction.predictor import Prediction, Predictor, SecondStep, refuse_blank
+from lung_seg.prediction.predictor import Prediction, Predictor, SecondStep
 from lung_seg.prediction.sharing import Share, shared
 from lung_seg.prediction.table import COLUMNS, Row, error_row, read_table, result_row
 from lung_seg.raw.dicom import is_dicom
 from lung_seg.raw.image_file import Grey, write_png
-from lung_seg.raw.radiograph import Radiograph, open_radiograph
+from lung_seg.raw.radiograph import Radiograph, open_radiograph, refuse_blank
 
 CROP_MARGIN = 0.05  # around the box of the lungs, as a fraction of its longer side
 HASH_DIGITS = 12  # of the SHA-256 of weights
@@ -234,7 +234,7 @@ def predict_batch(jobs: list[Job], predictor: Predictor, config: PredictConfig, 
     for job in jobs:
         with _failures_in(rows, job):
             radiograph = open_radiograph(job.path, config.inverted, config.max_megapixels, config.window)
-            refuse_blank(job.path, radiograph)
+            refuse_blank(job.path, radiograph.pixels)
             loaded.append((job, radiograph, predictor.to_network_input(radiograph.pixels, radiograph.mirrored)))
     probabilities = predictor.probabilities([network_input for *_, network_input in loaded])
     for (job, radiograph, network_input), probability in zip(loaded, probabilities, strict=True):

@@ -26,7 +26,7 @@ from lung_seg.prediction.postprocess import (
 from lung_seg.prediction.quality import SMALLER, assess_quality, combine_ranges, dice
 from lung_seg.raw.image_file import Grey
 from lung_seg.raw.masks import Mask
-from lung_seg.raw.radiograph import BLANK, Radiograph, open_radiograph
+from lung_seg.raw.radiograph import Radiograph, open_radiograph, refuse_blank
 from lung_seg.raw.resize import to_network_input, to_original_size
 
 MapT = TypeVar("MapT", bound=NDArray[Any])
@@ -154,7 +154,7 @@ class Predictor:
         """
         if isinstance(radiograph, Path | str):
             opened = open_radiograph(Path(radiograph), self.inverted, self.max_megapixels, self.window)
-            refuse_blank(Path(radiograph), opened)
+            refuse_blank(Path(radiograph), opened.pixels)
         else:
             _check_array(radiograph)
             opened = Radiograph(~radiograph if self.inverted else radiograph)
@@ -224,12 +224,6 @@ def _check_array(image: Any) -> None:
             f"{got} is not a radiograph: it must be an array (height, width) of uint8.\n"
             "Give the file's path, or convert it to grey values from 0 to 255."
         )
-
-
-def refuse_blank(path: Path, radiograph: Radiograph) -> None:
-    """Raise a UserError for a file of one grey value, in which the network would find lungs of an ordinary shape."""
-    if BLANK in radiograph.remarks:
-        raise UserError(f"{path} is blank: all its pixels have the same value.")
 
 
 def mirror(values: MapT) -> MapT:

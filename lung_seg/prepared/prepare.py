@@ -24,8 +24,8 @@ from lung_seg.prepared.plausibility import (
     Appearance,
     describe,
     mask_remarks,
-    refuse_blank,
     refuse_masks,
+    refuse_two_levels,
     remarks_by_text,
     set_warnings,
 )
@@ -42,7 +42,7 @@ from lung_seg.raw.case import Case, Listing
 from lung_seg.raw.image_file import Grey, write_png
 from lung_seg.raw.masks import Mask
 from lung_seg.raw.partly_known import labels_to_grey, labels_to_network_input, read_case_masks
-from lung_seg.raw.radiograph import open_radiograph
+from lung_seg.raw.radiograph import open_radiograph, refuse_blank
 from lung_seg.raw.resize import to_network_input
 from lung_seg.raw.sources import find_cases
 
@@ -197,6 +197,7 @@ def _prepare_case(case: Case, folder: Path, data: DataConfig) -> tuple[Row, Appe
     radiograph = open_radiograph(case.image_path, case.inverted, data.max_megapixels, data.window)
     image, spacing_mm = radiograph.pixels, radiograph.spacing_mm or (None, None)
     refuse_blank(case.image_path, image)
+    refuse_two_levels(case.image_path, image)
     masks = read_case_masks(case, data.max_megapixels)
     refuse_masks(case, image, masks, radiograph.turned)
     labels = masks.labels().repeat(case.mask_downscale, axis=0).repeat(case.mask_downscale, axis=1)

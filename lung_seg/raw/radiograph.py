@@ -23,7 +23,6 @@ from lung_seg.raw.signatures import IMAGE_SIGNATURES, SIGNATURE_BYTES
 
 JSRT_BITS = 12  # JSRT's raw files: big-endian words of 12 bits, square, without a header (Shiraishi et al. 2000)
 JSRT_SIDE_MM = 2048 * 0.175
-BLANK = "the image is blank: all its pixels have the same value"  # a remark
 
 
 class FullDepth(NamedTuple):
@@ -77,11 +76,15 @@ def open_radiograph(
     else:
         pixels, turned, remarks = read_grey(path, max_megapixels)
         radiograph = Radiograph(pixels, remarks=remarks, turned=turned)
-    pixels = radiograph.pixels
-    remarks = radiograph.remarks if pixels.min() < pixels.max() else (*radiograph.remarks, BLANK)
     if inverted:
-        pixels = cv2.bitwise_not(pixels).astype(np.uint8)
-    return radiograph._replace(pixels=pixels, remarks=remarks)
+        radiograph = radiograph._replace(pixels=cv2.bitwise_not(radiograph.pixels).astype(np.uint8))
+    return radiograph
+
+
+def refuse_blank(path: Path, image: Grey) -> None:
+    """Raise a UserError for an image of one grey level, in which a network would find lungs of an ordinary shape."""
+    if image.min() == image.max():
+        raise UserError(f"{path} is blank: every pixel has the grey level {image.flat[0]}.")
 
 
 def open_full_depth(path: Path, grey: Grey, inverted: bool = False, max_megapixels: int = MAX_MEGAPIXELS) -> FullDepth:

@@ -17,7 +17,7 @@ from pydicom.filereader import read_file_meta_info
 
 from lung_seg.errors import UserError
 from lung_seg.raw.dicom import is_dicom, read_patient_id
-from lung_seg.raw.radiograph import BLANK, open_radiograph, read_radiograph
+from lung_seg.raw.radiograph import open_radiograph, read_radiograph, refuse_blank
 from tests.layouts import broken_copies, draw_chest, write_dicom, write_image
 
 GREY = draw_chest(0, 40, 30)[0]
@@ -824,7 +824,8 @@ def test_a_magnification_that_the_distances_contradict_is_reported(film):
     )
 
 
-def test_a_blank_film_is_reported(film):
+def test_a_blank_film_is_refused(film):
     write_dicom(film, np.full((8, 8), 900, np.uint16))
 
-    assert BLANK in open_radiograph(film).remarks
+    with pytest.raises(UserError, match="is blank: every pixel has the grey level 0"):
+        refuse_blank(film, read_radiograph(film))

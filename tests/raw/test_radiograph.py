@@ -11,7 +11,7 @@ from scipy import ndimage
 from lung_seg.errors import UserError
 from lung_seg.raw.image_file import open_image
 from lung_seg.raw.masks import read_mask
-from lung_seg.raw.radiograph import BLANK, open_radiograph, read_radiograph
+from lung_seg.raw.radiograph import open_radiograph, read_radiograph, refuse_blank
 from lung_seg.raw.resize import to_network_input, to_original_size
 from tests import layouts
 
@@ -271,12 +271,12 @@ def test_what_is_no_number_is_black_does_not_count_and_is_reported(tmp_path):
 
 
 @pytest.mark.parametrize("values", [GREY * 0 + 77, RAMP_12_BITS * 0 + 900])
-def test_a_blank_image_is_reported(tmp_path, values):
+def test_a_blank_image_is_refused(tmp_path, values):
     Image.fromarray(values).save(tmp_path / "film.png")
 
-    assert open_radiograph(tmp_path / "film.png").remarks == (BLANK,)
-    Image.fromarray(GREY).save(tmp_path / "film.png")
-    assert open_radiograph(tmp_path / "film.png").remarks == ()
+    with pytest.raises(UserError, match=r"^film\.png is blank: every pixel has the grey level (77|0)\.$"):
+        refuse_blank(Path("film.png"), read_radiograph(tmp_path / "film.png"))
+    refuse_blank(Path("film.png"), GREY)
 
 
 @pytest.mark.parametrize("place", [0, 1, 2])
