@@ -101,9 +101,8 @@ def load_network(path: Path) -> tuple[UNet, dict[str, Any]]:
             network = UNet(**arguments)
         network.load_state_dict({name: _as_float32(weight) for name, weight in weights.items()}, assign=True)
     except READ_ERRORS as error:
-        reason = (
-            error if isinstance(error, UnusableFileError) else "it does not hold the plain values and weights of one"
-        )
+        known = isinstance(error, UnusableFileError)
+        reason = str(error) if known else "it does not hold the plain values and weights of one"
         raise UserError(
             f"{path} is no whole checkpoint of this project: {reason}.\n"
             "Give one that train.py wrote, e.g. checkpoint=runs/train/<time>/checkpoints/best.ckpt"
