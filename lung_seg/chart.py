@@ -4,7 +4,9 @@ import io
 from typing import Any
 
 from markupsafe import Markup
+from matplotlib.axis import Axis
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 # Placeholder colours that become CSS variables, so that a chart follows the page into dark mode and onto paper.
 INK, MUTED, LINE, ACCENT = "#010203", "#010204", "#010205", "#010206"
@@ -22,6 +24,11 @@ STYLE: dict[Any, Any] = {
     **dict.fromkeys(("axes.edgecolor", "grid.color"), LINE),
     **dict.fromkeys(("axes.labelcolor", "xtick.color", "ytick.color"), MUTED),
 }
+
+
+def whole_ticks(axis: Axis) -> None:
+    """Mark whole numbers alone: epochs and trials."""
+    axis.set_major_locator(MaxNLocator(nbins=6, integer=True, min_n_ticks=1))
 
 
 def svg(figure: Figure) -> Markup:

@@ -1,4 +1,4 @@
-"""Jinja templates of reports and model cards."""
+"""Jinja templates of reports and model cards, and numbers in texts."""
 
 from collections.abc import Callable
 from functools import cache
@@ -8,9 +8,14 @@ from typing import Any
 import jinja2
 
 
+def counted(number: int, noun: str) -> str:
+    """A number of things: "1 epoch", "2 epochs"."""
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
 @cache
 def template(path: Path, **filters: Callable[..., Any]) -> jinja2.Template:
-    """Load a template with additional filters; values in ``.html.j2`` files are escaped.
+    """Load a template with additional filters beside ``counted``; values in ``.html.j2`` files are escaped.
 
     Pages include ``page.css``, the style of all reports.
     """
@@ -22,5 +27,5 @@ def template(path: Path, **filters: Callable[..., Any]) -> jinja2.Template:
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
-    environment.filters |= filters
+    environment.filters |= {"counted": counted, **filters}
     return environment.get_template(path.name)

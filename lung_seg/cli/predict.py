@@ -10,6 +10,7 @@ from lung_seg.config import PredictConfig
 from lung_seg.config_field import as_typed
 from lung_seg.environment import as_command, keep_freed_memory
 from lung_seg.errors import FailureError, UserError
+from lung_seg.templates import counted
 
 if TYPE_CHECKING:
     from lung_seg.second_step.assessment import Assessor
@@ -29,18 +30,18 @@ def main(config: PredictConfig, output: Path) -> None:
         command = as_command("predict", *kept, f"output={output}", "skip_existing=true")
         raise KeyboardInterrupt(f"what was saved is kept. Continue with:\n{command}") from None
     if outcome.predicted or not outcome.errors:
-        predicted = _count(outcome.predicted, "radiograph")
+        predicted = counted(outcome.predicted, "radiograph")
         print(f"\nPredicted {predicted}: masks, overlays and {TABLE} are in {printable(output)}.")
         print(f"All on one page: {printable(output / PAGE)}")
     if outcome.skipped:
-        print(f"Left alone {_count(outcome.skipped, 'radiograph')} predicted by an earlier run.")
+        print(f"Left alone {counted(outcome.skipped, 'radiograph')} predicted by an earlier run.")
     if outcome.shared:
-        print(f"Left {_count(outcome.shared, 'radiograph')} to another process that predicts the same.")
+        print(f"Left {counted(outcome.shared, 'radiograph')} to another process that predicts the same.")
     if outcome.replaced:
         print(f"{outcome.replaced} of them replaced masks of other weights or settings.")
     if outcome.warnings:
         reasons = outcome.warnings if len(outcome.warnings) == 1 else [f"the column warning of {TABLE} says why."]
-        print(f"Check {_count(len(outcome.warnings), 'mask')}: {reasons[0]}")
+        print(f"Check {counted(len(outcome.warnings), 'mask')}: {reasons[0]}")
     for remark in outcome.remarks:
         print(remark)
     if len(outcome.errors) == 1:
@@ -63,10 +64,6 @@ def find_second_step(config: PredictConfig) -> "Assessor | None":
             'Install it: pip install "lung_seg[train]"'
         ) from error
     return Assessor(config.classifier, config.checkpoints, config.tuberculosis_encoder)
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
 if __name__ == "__main__":

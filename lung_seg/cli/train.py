@@ -17,6 +17,7 @@ from lung_seg.config import TrainConfig
 from lung_seg.environment import as_called, as_command, keep_freed_memory
 from lung_seg.errors import UserError
 from lung_seg.files import exclusive
+from lung_seg.templates import counted
 
 NEXT_STEP = """These radiographs were generated. To train on real ones, give the folder that holds MontgomerySet:
   python train.py data=montgomery data.raw_dir=<folder>   (or data.download=true to fetch it)
@@ -80,7 +81,7 @@ def _report(summary: dict[str, Any], run_dir: Path) -> str:
     scores = summary["scores"]["all"]
     dice, seconds = scores["dice"], training["seconds"]
     best = f"{training['validation_dice']:.4f} (epoch {training['best_epoch'] + 1})"
-    epochs = f"{training['epochs']} epoch{'' if training['epochs'] == 1 else 's'}"
+    epochs = counted(training["epochs"], "epoch")
     return f"""
 Trained {summary["title"]} on {training["radiographs"]} radiographs, {epochs} in {seconds:.0f} s.
 Best Dice on {cases["validation"]} validation cases: {best}.

@@ -11,9 +11,8 @@ import numpy as np
 from markupsafe import Markup
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
 
-from lung_seg.chart import ACCENT, CSS, INK, MUTED, STYLE, svg
+from lung_seg.chart import ACCENT, CSS, INK, MUTED, STYLE, svg, whole_ticks
 from lung_seg.config_field import flatten
 from lung_seg.draw import PREDICTION_COLOUR, TRUTH_COLOUR, Rgb, fit_within
 from lung_seg.evaluation.statistics import interval_text
@@ -97,7 +96,7 @@ def _charts(curves: Sequence[_Row]) -> Iterator[tuple[str, list[tuple[str, str]]
                 marker, width = "o" if len(points) < 3 else "", 1.1 if colour == MUTED else 1.8
                 axes.plot(*np.transpose(points), color=colour, marker=marker, markersize=4, linewidth=width)
                 legend.append((CSS[colour], key.split("/")[0]))
-        axes.xaxis.set_major_locator(MaxNLocator(nbins=6, integer=True, min_n_ticks=1))
+        whole_ticks(axes.xaxis)
         axes.set_xlabel("epoch")
         if legend:
             yield title, legend, svg(figure)

@@ -9,13 +9,13 @@ import matplotlib
 import optuna
 from markupsafe import Markup
 from matplotlib.figure import Figure
-from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter, StrMethodFormatter
+from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
 from omegaconf import OmegaConf
 from optuna.distributions import CategoricalDistribution
 from optuna.importance import PedAnovaImportanceEvaluator, get_param_importances
 from optuna.trial import FrozenTrial, TrialState
 
-from lung_seg.chart import ACCENT, MUTED, STYLE, svg
+from lung_seg.chart import ACCENT, MUTED, STYLE, svg, whole_ticks
 from lung_seg.files import write_text
 from lung_seg.search.study import PRUNED, finished_trials, folder_name
 from lung_seg.templates import template
@@ -88,7 +88,7 @@ def _history(study: optuna.Study) -> Markup:
     numbers = range(1, len(values) + 1)
     axes.scatter(numbers, values, color=MUTED, s=14)
     axes.step(numbers, [max(values[: end + 1]) for end in range(len(values))], where="post", color=ACCENT)
-    axes.xaxis.set_major_locator(MaxNLocator(nbins=6, integer=True, min_n_ticks=1))
+    whole_ticks(axes.xaxis)
     return svg(figure)
 
 
@@ -100,7 +100,7 @@ def _curves(trials: Sequence[FrozenTrial]) -> Markup:
         epochs = sorted(trial.intermediate_values)
         dice = [trial.intermediate_values[epoch] for epoch in epochs]
         axes.plot([epoch + 1 for epoch in epochs], dice, color=colour, linewidth=width, marker="o", markersize=2.5)
-    axes.xaxis.set_major_locator(MaxNLocator(nbins=6, integer=True, min_n_ticks=1))
+    whole_ticks(axes.xaxis)
     return svg(figure)
 
 

@@ -16,6 +16,7 @@ from lung_seg.model.precision import autocast, choose_precision
 from lung_seg.model.unet import UNet
 from lung_seg.prepared.dry_run import count_cases, describe_data
 from lung_seg.prepared.store import prepared_folder
+from lung_seg.templates import counted
 from lung_seg.training.epoch_table import duration_text
 
 TIMED_STEPS = 3  # after a first one, which allocates
@@ -37,8 +38,7 @@ def describe_training(config: TrainConfig, run_dir: Path) -> Iterator[str]:
     parameters = sum(parameter.numel() for parameter in network.parameters())
     yield describe_data(cases, where)
     yield f"Network: U-Net, {parameters / 1e6:.2f} million parameters, {config.data.image_size_px} px input"
-    epochs = f"{trainer.max_epochs} epoch{'' if trainer.max_epochs == 1 else 's'}"
-    yield f"Steps: {steps} in {epochs}, of {batch_size} radiographs per batch and device"
+    yield f"Steps: {steps} in {counted(trainer.max_epochs, 'epoch')}, of {batch_size} radiographs per batch and device"
     # A validation case takes a forward pass, a third of a training step's work.
     total = trainer.max_epochs * seconds * (batches + cases["validation"] / batch_size / devices / 3)
     measured = f"{1000 * seconds:.0f} ms per step measured on {device}"

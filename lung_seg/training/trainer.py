@@ -21,6 +21,7 @@ from lung_seg.config import TrainerConfig
 from lung_seg.config_field import as_typed
 from lung_seg.errors import FailureError, UserError, first_line
 from lung_seg.model.precision import choose_precision
+from lung_seg.templates import counted
 from lung_seg.training.callbacks import ProgressBar
 from lung_seg.training.checkpointing import AtomicCheckpointIO
 from lung_seg.training.restart import destroy_process_group_at_exit, is_restarted, reinit_process_group
@@ -80,7 +81,7 @@ def _check_hardware(settings: TrainerConfig) -> None:
         )
     if not _devices_exist(settings.devices, gpus):
         rule = "must be a number of devices, a list of indices of GPUs such as [0,2], or auto"
-        found = f"this machine has {gpus} GPU{'' if gpus == 1 else 's'}" if gpus else "the CPU is used"
+        found = f"this machine has {counted(gpus, 'GPU')}" if gpus else "the CPU is used"
         raise UserError(f"trainer.devices={as_typed(settings.devices)} {rule}.\nLeave it out for one device; {found}.")
 
 
