@@ -57,6 +57,6 @@ fuzz:
 MUTANTS = 200
 mutants:
 	pip install --quiet mutmut==3.8.1
-	mutmut run --max-children 2 'lung_seg.raw.case.*' || true
+	mutmut run none > /dev/null 2>&1 || true  # writes them all, and none is called so
 	mutmut run --max-children 2 $$(python tests/draw_mutants.py $(MUTANTS))
-	mutmut results
+	mutmut results | grep -v 'not checked' || echo 'Each was noticed.'
