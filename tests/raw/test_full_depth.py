@@ -59,9 +59,9 @@ def test_the_stored_values_of_dicom_begin_at_0_without_padding(tmp_path: Path, p
 @pytest.mark.parametrize(("slope", "intercept"), [(-1, 4095), (1, -1024), (-0.5, -10)])
 def test_a_rescale_slope_below_0_turns_the_stored_values_of_dicom(tmp_path: Path, slope: float, intercept: int) -> None:
     write_dicom(tmp_path / "film.dcm", CHEST, BitsStored=12, RescaleSlope=slope, RescaleIntercept=intercept)
-    rescaled = CHEST * slope + intercept  # larger is brighter
-    values = full_depth(tmp_path / "film.dcm").values
-    np.testing.assert_array_equal(values, np.abs(CHEST.astype(int) - CHEST.ravel()[rescaled.argmin()]))
+    stored = CHEST.astype(int)
+    darkest = stored.ravel()[(stored * slope + intercept).argmin()]
+    np.testing.assert_array_equal(full_depth(tmp_path / "film.dcm").values, np.abs(stored - darkest))
 
 
 def test_dicom_of_eight_bits_has_no_more(tmp_path: Path) -> None:
