@@ -6,14 +6,17 @@ import multiprocessing
 import os
 import shutil
 import signal
+import subprocess
 import sys
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
 import pytest
 
+from lung_seg.raw.decoding import Decoders
+from lung_seg.raw.radiograph import Radiograph, open_radiograph
 from tests.layouts import write_montgomery
 
 os.environ["NO_ALBUMENTATIONS_UPDATE"] = os.environ["ORT_DISABLE_TELEMETRY"] = "1"  # no test asks the network
@@ -62,6 +65,33 @@ def _one_thread() -> None:
     import torch  # takes seconds, which pytest's own process would need too before it starts those that run the tests
 
     torch.set_num_threads(1)
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _decoders_stay() -> Iterator[None]:
+    """One run's processes that decode are used by the next run: each takes 0.4 s to start."""
+    kept: list[subprocess.Popen[bytes]] = []
+    start, owner = Decoders._start, os.getpid()
+
+    def take_or_start(decoders: Decoders) -> subprocess.Popen[bytes]:
+        return kept.pop() if kept and os.getpid() == owner else start(decoders)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Decoders, "_start", take_or_start)
+        patch.setattr(Decoders, "close", lambda decoders: kept.extend(decoders._idle))
+        yield
+    for process in kept:
+        with process:
+            process.kill()
+
+
+def read_here(monkeypatch: pytest.MonkeyPatch, reader: Callable[..., Radiograph]) -> None:
+    """Read radiographs within this process, by another function than open_radiograph, which it may call."""
+
+    def run_here(_: Decoders, name: object, function: Callable[..., object], *arguments: object) -> object:
+        return (reader if function is open_radiograph else function)(*arguments)
+
+    monkeypatch.setattr(Decoders, "run", run_here)
 
 
 @pytest.fixture

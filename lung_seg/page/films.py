@@ -145,7 +145,8 @@ class Films:
 
     def _predict(self, film: Film) -> None:
         try:
-            (row,) = predict_batch([film.job], self.network.predictor, self.network.settings, self.output)
+            network = self.network
+            (row,) = predict_batch([film.job], network.predictor, network.decoders, network.settings, self.output)
         except OSError as error:  # e.g. a full disk: the film is shown as refused, the others are predicted
             row = {"input": film.job.name, "error": f"its mask could not be written: {error.strerror or error}."}
         row = row | self.network.origin

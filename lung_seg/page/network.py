@@ -12,7 +12,9 @@ from lung_seg.environment import usable_cores
 from lung_seg.prediction.batch import made_by
 from lung_seg.prediction.predictor import Prediction, Predictor, SecondStep
 from lung_seg.prediction.table import Row
-from lung_seg.raw.radiograph import Radiograph, open_radiograph
+from lung_seg.raw.decoding import Decoders
+from lung_seg.raw.image_file import Grey
+from lung_seg.raw.radiograph import FullDepth, Radiograph, open_full_depth, open_radiograph
 
 MAX_WAITING = 256  # radiographs of POST /predict that may wait; more are refused until some are done
 
@@ -30,6 +32,7 @@ class Network:
         self.settings = config.prediction
         self.second_step = second_step
         self.workers = usable_cores()
+        self.decoders = Decoders(self.workers, self.settings.max_megapixels)
         self._pool = ThreadPoolExecutor(self.workers, "predict")
         self._waiting = 0
         self._lock = threading.Lock()
@@ -61,7 +64,14 @@ class Network:
 
     def open(self, path: Path) -> Radiograph:
         """Read a radiograph with the server's settings; a UserError if it is none."""
-        return open_radiograph(path, self.settings.inverted, self.settings.max_megapixels, self.settings.window)
+        settings = self.settings
+        inverted, max_megapixels, window = settings.inverted, settings.max_megapixels, settings.window
+        return self.decoders.run(path, open_radiograph, path, inverted, max_megapixels, window)
+
+    def open_full_depth(self, path: Path, grey: Grey) -> FullDepth:
+        """The grey values of its own depth of a radiograph that is opened as ``grey``."""
+        inverted, max_megapixels = self.settings.inverted, self.settings.max_megapixels
+        return self.decoders.run(path, open_full_depth, path, grey, inverted, max_megapixels)
 
     def predict(self, radiograph: Radiograph) -> Prediction:
         """The lungs of a radiograph."""
@@ -88,3 +98,4 @@ class Network:
     def close(self) -> None:
         """Stop the threads; what is being predicted is finished."""
         self._pool.shutdown(cancel_futures=True)
+        self.decoders.close()

@@ -13,7 +13,7 @@ from lung_seg.page.label_map import LabelMap, label_lungs, read_channel
 from lung_seg.prediction.inputs import EVIDENCE
 from lung_seg.prediction.predictor import Prediction
 from lung_seg.raw.image_file import Grey, png_bytes
-from lung_seg.raw.radiograph import FullDepth, open_full_depth
+from lung_seg.raw.radiograph import FullDepth
 
 KEPT = 3  # the film in view, the one before and the next one; a full Montgomery film takes 20 MB as 8-bit grey
 THUMBNAIL_PX = 160
@@ -31,8 +31,7 @@ class OpenedFilm:
     @cached_property
     def full_depth(self) -> FullDepth:
         """The grey values of the file's own depth."""
-        settings = self._films.network.settings
-        return open_full_depth(self.film.job.path, self.radiograph.pixels, settings.inverted, settings.max_megapixels)
+        return self._films.network.open_full_depth(self.film.job.path, self.radiograph.pixels)
 
     @cached_property
     def network_mask(self) -> LabelMap:

@@ -7,7 +7,7 @@ import logging
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -40,6 +40,7 @@ from lung_seg.prediction.page import write_page
 from lung_seg.prediction.predictor import Prediction, Predictor, SecondStep
 from lung_seg.prediction.sharing import Share, shared
 from lung_seg.prediction.table import COLUMNS, Row, error_row, read_table, result_row
+from lung_seg.raw.decoding import Decoders
 from lung_seg.raw.dicom import is_dicom
 from lung_seg.raw.image_file import Grey, write_png
 from lung_seg.raw.radiograph import Radiograph, open_radiograph, refuse_blank
@@ -79,20 +80,21 @@ def predict(config: PredictConfig, output: Path, second_step: SecondStep | None 
     output.mkdir(parents=True, exist_ok=True)
     cores = usable_cores()
     workers = max(1, min(cores, len(inputs.paths)))
-    predictor = Predictor(
-        *config.checkpoints,
-        flip=config.flip,
-        cleaning=config.cleaning,
-        device=config.device,
-        precision=config.precision,
-        second_step=second_step,
-        threads=cores // workers,  # one radiograph per core is faster than two cores sharing a network's operations
-    )
-    origin = made_by(predictor, config)
-    files = {key: getattr(config, key) for key in ("overlay", "crop", "dicom_seg")}
-    work = json.dumps([[printable(path) for path in inputs.paths], origin, files])
-    with shared(output / TABLE, work, len(inputs.paths)) as share:
-        return _predict_share(config, inputs, output, predictor, origin, share, workers)
+    with closing(Decoders(workers, config.max_megapixels)) as decoders:
+        predictor = Predictor(
+            *config.checkpoints,
+            flip=config.flip,
+            cleaning=config.cleaning,
+            device=config.device,
+            precision=config.precision,
+            second_step=second_step,
+            threads=cores // workers,  # one radiograph per core is faster than two cores sharing a network's operations
+        )
+        origin = made_by(predictor, config)
+        files = {key: getattr(config, key) for key in ("overlay", "crop", "dicom_seg")}
+        work = json.dumps([[printable(path) for path in inputs.paths], origin, files])
+        with shared(output / TABLE, work, len(inputs.paths)) as share:
+            return _predict_share(config, inputs, output, predictor, decoders, origin, share)
 
 
 def _predict_share(
@@ -100,9 +102,9 @@ def _predict_share(
     inputs: Inputs,
     output: Path,
     predictor: Predictor,
+    decoders: Decoders,
     origin: Row,
     share: Share,
-    workers: int,
 ) -> Outcome:
     """Predict the radiographs that are this process's share."""
     table = output / TABLE
@@ -118,7 +120,7 @@ def _predict_share(
     if begun := [job.name for job, number in todo.items() if number in share.begun]:
         log.info("An earlier process ended while it predicted %s: done last.", ", ".join(begun))
     new = {}
-    predicted = _predict_all(todo, predictor, config, output, share, workers)
+    predicted = _predict_all(todo, predictor, decoders, config, output, share)
     with tqdm(total=len(todo), unit="image", disable=None if todo else True) as bar:
         for job, row in predicted:
             row |= origin
@@ -183,7 +185,12 @@ def _result_paths(
 
 
 def _predict_all(
-    jobs: Mapping[Job, int], predictor: Predictor, config: PredictConfig, output: Path, share: Share, workers: int
+    jobs: Mapping[Job, int],
+    predictor: Predictor,
+    decoders: Decoders,
+    config: PredictConfig,
+    output: Path,
+    share: Share,
 ) -> Iterator[tuple[Job, Row]]:
     """Predict this process's share of the jobs in parallel; yields the rows in the order of the jobs.
 
@@ -193,14 +200,14 @@ def _predict_all(
 
     def predict_claimed(batch: list[Job]) -> list[tuple[Job, Row]]:
         claimed = [job for job in batch if share.claim(jobs[job])]
-        return list(zip(claimed, predict_batch(claimed, predictor, config, output), strict=True))
+        return list(zip(claimed, predict_batch(claimed, predictor, decoders, config, output), strict=True))
 
     left, count = list(jobs), -1
-    with ThreadPoolExecutor(workers) as pool:
+    with ThreadPoolExecutor(decoders.threads) as pool:
         while len(left) != count:
             count = len(left)
             done = set()
-            for job, row in _in_order(pool, predict_claimed, left, size, BATCHES_AHEAD * workers):
+            for job, row in _in_order(pool, predict_claimed, left, size, BATCHES_AHEAD * decoders.threads):
                 done.add(job)
                 yield job, row
             left = [job for job in left if job not in done]
@@ -227,13 +234,16 @@ def _in_order(
             future.cancel()
 
 
-def predict_batch(jobs: list[Job], predictor: Predictor, config: PredictConfig, output: Path) -> list[Row]:
+def predict_batch(
+    jobs: list[Job], predictor: Predictor, decoders: Decoders, config: PredictConfig, output: Path
+) -> list[Row]:
     """Predict a batch and write its files; a radiograph that fails gets a row with its error."""
     rows: dict[Job, Row] = {}
     loaded: list[tuple[Job, Radiograph, Grey]] = []
     for job in jobs:
         with _failures_in(rows, job):
-            radiograph = open_radiograph(job.path, config.inverted, config.max_megapixels, config.window)
+            settings = (config.inverted, config.max_megapixels, config.window)
+            radiograph = decoders.run(job.path, open_radiograph, job.path, *settings)
             refuse_blank(job.path, radiograph.pixels)
             loaded.append((job, radiograph, predictor.to_network_input(radiograph.pixels, radiograph.mirrored)))
     probabilities = predictor.probabilities([network_input for *_, network_input in loaded])

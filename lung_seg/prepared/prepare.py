@@ -39,6 +39,7 @@ from lung_seg.prepared.settings import (
 )
 from lung_seg.prepared.split import assign_splits
 from lung_seg.raw.case import Case, Listing
+from lung_seg.raw.decoding import Decoders
 from lung_seg.raw.image_file import Grey, write_png
 from lung_seg.raw.masks import Mask
 from lung_seg.raw.partly_known import labels_to_grey, labels_to_network_input, read_case_masks
@@ -162,9 +163,10 @@ def _prepare_cases(
     todo = [case for case in cases if prepared_from.get(case.case_id) != fingerprints[case.case_id]]
     skipped: dict[str, str] = {}
     folder.mkdir(parents=True, exist_ok=True)
-    pool = ThreadPoolExecutor(usable_cores())  # decoding, resizing and hashing release the interpreter's lock
+    decoders = Decoders(usable_cores(), data.max_megapixels)
+    pool = ThreadPoolExecutor(decoders.threads)  # resizing and hashing release the interpreter's lock
     try:
-        futures = {pool.submit(_prepare_case, case, folder, data): case for case in todo}
+        futures = {pool.submit(_prepare_case, case, decoders, folder, data): case for case in todo}
         for future, case in tqdm(futures.items(), "Preparing", unit="case", disable=None if todo else True):
             try:
                 row, appearance, remarks = future.result()
@@ -180,6 +182,7 @@ def _prepare_cases(
                 store.append_progress(progress_log, prepared)
     finally:
         pool.shutdown(cancel_futures=True)  # an error or Ctrl-C does not wait for the remaining cases
+        decoders.close()
     return skipped, len(todo) - len(skipped)
 
 
@@ -192,13 +195,16 @@ def _reason(error: Exception, case: Case) -> str:
     return text if is_named else f"{case.image_path}: {text}"
 
 
-def _prepare_case(case: Case, folder: Path, data: DataConfig) -> tuple[Row, Appearance, tuple[str, ...]]:
+def _prepare_case(
+    case: Case, decoders: Decoders, folder: Path, data: DataConfig
+) -> tuple[Row, Appearance, tuple[str, ...]]:
     size_px, resize = data.image_size_px, data.resize
-    radiograph = open_radiograph(case.image_path, case.inverted, data.max_megapixels, data.window)
+    settings = (case.inverted, data.max_megapixels, data.window)
+    radiograph = decoders.run(case.image_path, open_radiograph, case.image_path, *settings)
     image, spacing_mm = radiograph.pixels, radiograph.spacing_mm or (None, None)
     refuse_blank(case.image_path, image)
     refuse_two_levels(case.image_path, image)
-    masks = read_case_masks(case, data.max_megapixels)
+    masks = decoders.run(", ".join(map(str, case.mask_paths)), read_case_masks, case, data.max_megapixels)
     refuse_masks(case, image, masks, radiograph.turned)
     labels = masks.labels().repeat(case.mask_downscale, axis=0).repeat(case.mask_downscale, axis=1)
     if radiograph.mirrored:  # training and evaluation see every radiograph in the usual orientation

@@ -22,7 +22,7 @@ from lung_seg.prediction.batch import Outcome, predict
 from lung_seg.prediction.inputs import find_inputs
 from lung_seg.prediction.table import read_table
 from lung_seg.raw.radiograph import Radiograph, open_radiograph
-from tests.conftest import Run
+from tests.conftest import Run, read_here
 from tests.layouts import draw_chest, write_dicom, write_image
 
 CHECKPOINT = "checkpoint=runs/first"
@@ -59,8 +59,8 @@ def mirrored(trained: Path, monkeypatch: pytest.MonkeyPatch) -> np.ndarray:
     """A film in its usual orientation; film.dcm holds it mirrored, and says so."""
     film = draw_chest(7, 60, 51)[0]
     write_dicom(Path("film.dcm"), np.ascontiguousarray(film[:, ::-1]), WindowCenter=128, WindowWidth=256)
-    for module in (lung_seg.prediction.batch, lung_seg.prediction.predictor):
-        monkeypatch.setattr(module, "open_radiograph", as_mirrored)
+    monkeypatch.setattr(lung_seg.prediction.predictor, "open_radiograph", as_mirrored)
+    read_here(monkeypatch, as_mirrored)
     return film
 
 

@@ -11,13 +11,12 @@ import pytest
 import torch
 from PIL import Image
 
-import lung_seg.prediction.batch
 from lung_seg import Predictor
 from lung_seg.errors import UserError
 from lung_seg.model.checkpoint import find_checkpoint, load_network
 from lung_seg.prediction.predictor import Prediction
-from lung_seg.raw.radiograph import read_radiograph
-from tests.conftest import Run, have_cores
+from lung_seg.raw.radiograph import Radiograph, open_radiograph, read_radiograph
+from tests.conftest import Run, have_cores, read_here
 from tests.layouts import draw_chest, write_dicom, write_image
 
 CHECKPOINT = "checkpoint=runs/first"
@@ -243,11 +242,10 @@ def test_files_of_too_many_pixels_are_refused_by_the_settings_name(films: Path, 
 
 def test_a_stopped_run_resumes(films: Path, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[str] = []
-    load = lung_seg.prediction.batch.open_radiograph
 
-    def counted(path: Path, *settings: object) -> object:
+    def counted(path: Path, *settings: object) -> Radiograph:
         seen.append(path.name)
-        return load(path, *settings)
+        return open_radiograph(path, *settings)
 
     probabilities = Predictor.probabilities
 
@@ -256,7 +254,7 @@ def test_a_stopped_run_resumes(films: Path, run: Run, monkeypatch: pytest.Monkey
             raise KeyboardInterrupt
         return probabilities(predictor, network_inputs)
 
-    monkeypatch.setattr(lung_seg.prediction.batch, "open_radiograph", counted)
+    read_here(monkeypatch, counted)
     have_cores(monkeypatch, 1)
     with monkeypatch.context() as patch:
         patch.setattr(Predictor, "probabilities", stopped)
@@ -291,18 +289,18 @@ def test_only_a_few_radiographs_are_in_memory_at_once(trained: Path, run: Run, m
     for number in range(40):
         write_image(Path("films", f"{number}.png"), draw_chest(number, 32, 32)[0])
     loaded, most = [0], [0]
-    load, finish = lung_seg.prediction.batch.open_radiograph, Predictor.finish
+    finish = Predictor.finish
 
-    def counted(path: Path, *settings: object) -> object:
+    def counted(path: Path, *settings: object) -> Radiograph:
         loaded[0] += 1
         most[0] = max(most[0], loaded[0])
-        return load(path, *settings)
+        return open_radiograph(path, *settings)
 
     def finished(*arguments: object) -> Prediction:
         loaded[0] -= 1
         return finish(*arguments)
 
-    monkeypatch.setattr(lung_seg.prediction.batch, "open_radiograph", counted)
+    read_here(monkeypatch, counted)
     monkeypatch.setattr(Predictor, "finish", finished)
     have_cores(monkeypatch, 3)
     assert run("predict", "input=films", CHECKPOINT, "output=out", "overlay=false", "batch_size=2").code == 0

@@ -13,11 +13,10 @@ from typing import Any
 import pytest
 
 from lung_seg.config import PredictConfig
-from lung_seg.prediction import batch
 from lung_seg.prediction.batch import Outcome, predict
 from lung_seg.prediction.predictor import SHIPPED_ONNX
 from lung_seg.raw.radiograph import open_radiograph
-from tests.conftest import fork, have_cores
+from tests.conftest import fork, have_cores, read_here
 from tests.layouts import draw_chest, write_image
 
 FILMS = [f"films/{number}.png" for number in range(5)]
@@ -61,7 +60,7 @@ def other(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[int]:
         return open_radiograph(path, *options)
 
     def predict_with_pause() -> None:
-        batch.open_radiograph = read_or_pause
+        read_here(monkeypatch, read_or_pause)
         predicted()
 
     child = fork(predict_with_pause)
@@ -85,7 +84,7 @@ def seen(monkeypatch: pytest.MonkeyPatch, before: Callable[[str], None] = lambda
         names.append(str(path))
         return open_radiograph(path, *options)
 
-    monkeypatch.setattr(batch, "open_radiograph", recorded)
+    read_here(monkeypatch, recorded)
     return names
 
 

@@ -11,13 +11,14 @@ import pytest
 from PIL import Image
 
 from lung_seg.config import AugmentationConfig, DataConfig
+from lung_seg.errors import UserError
 from lung_seg.prepared.manifest import read_manifest, write_manifest
 from lung_seg.prepared.plausibility import Appearance, set_warnings
 from lung_seg.raw.phantom.draw_phantom import draw_phantom
-from lung_seg.raw.radiograph import Radiograph
+from lung_seg.raw.radiograph import Radiograph, open_radiograph
 from lung_seg.training.datamodule import LungDataModule
 from tests import layouts
-from tests.conftest import Outcome, Run
+from tests.conftest import Outcome, Run, read_here
 
 DATA = ("data=folder", "data.name=own", "data.raw_dir=raw", "data.image_size_px=32", "data.test_cases=3")
 SET = Path("data/segmentation/own-32")
@@ -216,17 +217,14 @@ def test_on_error_stop_stops_at_a_case_that_was_skipped_before(workplace: Path, 
 def test_a_case_that_was_skipped_joins_once_it_can_be_read(workplace: Path, run: Run, monkeypatch: pytest.MonkeyPatch):
     """As after the installation of a package that reads it."""
     write_set(cases=6)
-    from lung_seg.prepared import prepare as module
-
-    opened = module.open_radiograph
     with monkeypatch.context() as patch:
 
         def without_package(path: Path, *arguments: object) -> Radiograph:
             if path.name == "film02.png":
-                raise module.UserError(f"{path} needs pydicom, which is not installed.")
-            return opened(path, *arguments)
+                raise UserError(f"{path} needs pydicom, which is not installed.")
+            return open_radiograph(path, *arguments)
 
-        patch.setattr(module, "open_radiograph", without_package)
+        read_here(patch, without_package)
         prepare(run)
     assert len(read_manifest(SET / "manifest.csv")) == 5
 
@@ -236,15 +234,13 @@ def test_a_case_that_was_skipped_joins_once_it_can_be_read(workplace: Path, run:
 
 def test_remarks_on_radiographs_are_counted_and_kept(workplace: Path, run: Run, monkeypatch: pytest.MonkeyPatch):
     write_set(cases=6)
-    from lung_seg.prepared import prepare as module
-
-    opened = module.open_radiograph
 
     def with_remark(path: Path, *arguments: object) -> Radiograph:
         number = int(path.stem[-1])
-        return opened(path, *arguments)._replace(remarks=(f"its window {number} to 9 was replaced",) * (number > 2))
+        remarks = (f"its window {number} to 9 was replaced",) * (number > 2)
+        return open_radiograph(path, *arguments)._replace(remarks=remarks)
 
-    monkeypatch.setattr(module, "open_radiograph", with_remark)
+    read_here(monkeypatch, with_remark)
     outcome = prepare(run)
 
     assert "3 of 6 radiographs, first film03: its window 3 to 9 was replaced." in outcome.out

@@ -14,6 +14,7 @@ from lung_seg.prepared.manifest import COLUMNS, read_manifest
 from lung_seg.prepared.prepare import prepare
 from lung_seg.prepared.store import load_progress, read_record
 from lung_seg.raw.radiograph import Radiograph, open_radiograph
+from tests.conftest import read_here
 from tests.layouts import draw_chest, write_image, write_mask
 
 GOOD = dict.fromkeys(COLUMNS, "") | {"case_id": "a", "split": "train", "width_px": "9", "height_px": "9"}
@@ -76,7 +77,7 @@ def test_whatever_a_case_raises_the_others_are_prepared(tmp_path: Path, monkeypa
             raise NotForeseenError
         return open_radiograph(path, *options)
 
-    monkeypatch.setattr("lung_seg.prepared.prepare.open_radiograph", open_or_fail)
+    read_here(monkeypatch, open_or_fail)
     folder = prepared(tmp_path, *"abcdefghij")
     assert len(read_manifest(folder / "manifest.csv")) == 9
     path = tmp_path / "raw" / "images" / "c.png"
