@@ -17,6 +17,7 @@ from lung_seg.page import access
 from tests.conftest import Run
 from tests.layouts import draw_chest, write_dicom
 from tests.page.conftest import ADDRESS, NETWORK, OpenPage, Page, serving
+from tests.raw import failing_decoders
 
 ELSEWHERE = "https://attacker.example"
 
@@ -212,6 +213,16 @@ def test_a_decompression_bomb_is_refused_before_it_is_decoded(page: Page) -> Non
     assert "it has 82 megapixels, over max_megapixels=80" in page.film("large.png")["error"]
     answer = page.client.post("/predict", files=[("file", ("bomb.png", png_bomb(60_000, 60_000)))])
     assert "over max_megapixels=80" in answer.json()["results"][0]["error"]
+
+
+def test_a_film_that_crashes_its_decoder_ends_no_server(open_page: OpenPage, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("lung_seg.prediction.batch.open_radiograph", failing_decoders.crash)
+    monkeypatch.setattr("lung_seg.page.network.open_radiograph", failing_decoders.crash)
+    page = open_page()
+    assert "its decoder crashes (SIGSEGV)" in page.film("b.png")["error"]
+    assert [film["error"] for film in page.films() if film["name"] in ("a.png", "c.png")] == [None, None]
+    answer = page.client.post("/predict", files=[("file", ("b.png", Path("films/b.png").read_bytes()))])
+    assert answer.json()["results"][0]["error"].startswith("b.png cannot be read: its decoder crashes (SIGSEGV).")
 
 
 def test_a_mask_unpacks_to_no_more_than_its_film_needs(page: Page) -> None:
