@@ -180,6 +180,8 @@ def _prepare_cases(
             else:
                 prepared = store.PreparedCase(row, fingerprints[case.case_id], appearance, remarks)
                 store.append_progress(progress_log, prepared)
+    except KeyboardInterrupt:
+        raise KeyboardInterrupt("what was prepared is kept: the same command continues.") from None
     finally:
         pool.shutdown(cancel_futures=True)  # an error or Ctrl-C does not wait for the remaining cases
         decoders.close()

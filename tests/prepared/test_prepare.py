@@ -248,7 +248,7 @@ def test_an_interrupted_preparation_resumes(workplace, monkeypatch):
     have_cores(monkeypatch, 1)
     with monkeypatch.context() as patch:
         stop_at(patch, 8, KeyboardInterrupt())
-        with pytest.raises(KeyboardInterrupt):
+        with pytest.raises(KeyboardInterrupt, match=r"what was prepared is kept: the same command continues\."):
             prepare(settings())
     folder = Path("data/segmentation/few-32")
     finished = {path: time for path, time in times(folder / "images").items() if path.name < film(8).name}
