@@ -15,6 +15,7 @@ from typing import NamedTuple
 
 import pytest
 
+from lung_seg.raw import decoding
 from lung_seg.raw.decoding import Decoders
 from lung_seg.raw.radiograph import Radiograph, open_radiograph
 from tests.layouts import write_montgomery
@@ -76,13 +77,15 @@ def _decoders_stay() -> Iterator[None]:
     def take_or_start(decoders: Decoders) -> subprocess.Popen[bytes]:
         return kept.pop() if kept and os.getpid() == owner else start(decoders)
 
+    def keep(processes: list[subprocess.Popen[bytes]]) -> None:
+        kept.extend(processes)
+        processes.clear()
+
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Decoders, "_start", take_or_start)
-        patch.setattr(Decoders, "close", lambda decoders: kept.extend(decoders._idle))
+        patch.setattr(decoding, "_end", keep)
         yield
-    for process in kept:
-        with process:
-            process.kill()
+    decoding._end(kept)
 
 
 def read_here(monkeypatch: pytest.MonkeyPatch, reader: Callable[..., Radiograph]) -> None:

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import threading
 import time
+import weakref
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -30,6 +31,8 @@ class Decoders:
 
     The pools of the standard library cannot end a process at work, and fail as a whole where one crashes.
 
+    ``close()`` ends them, and so does the end of this object.
+
     Args:
         threads: how many read at the same time.
         max_megapixels: of a file. Its decoding may take 30 s and 1.5 s more for each of them, and, on Linux, 1 GiB of
@@ -41,14 +44,9 @@ class Decoders:
         self.max_megapixels = max_megapixels
         self.limit_s = SECONDS + SECONDS_PER_MEGAPIXEL * max_megapixels
         self.limit_bytes = BYTES + BYTES_PER_MEGAPIXEL * max_megapixels
-        self._idle = [self._start()]
-
-    def close(self) -> None:
-        """End the processes, none of which may be at work."""
-        while self._idle:
-            process = self._idle.pop()
-            process.kill()
-            _wait(process)
+        self._idle: list[subprocess.Popen[bytes]] = []
+        self.close = weakref.finalize(self, _end, self._idle)
+        self._idle.append(self._start())
 
     def run(self, name: object, function: Callable[..., ResultT], *arguments: object) -> ResultT:
         """What ``function(*arguments)`` returns in another process, which imports the function by its name.
@@ -116,6 +114,13 @@ def _call(process: subprocess.Popen[bytes], *call: object) -> Any:
     pickle.dump(call, process.stdin)
     process.stdin.flush()
     return pickle.load(process.stdout)  # noqa: S301 - from a process that this one has started
+
+
+def _end(processes: list[subprocess.Popen[bytes]]) -> None:
+    while processes:
+        process = processes.pop()
+        process.kill()
+        _wait(process)
 
 
 def _wait(process: subprocess.Popen[bytes]) -> None:

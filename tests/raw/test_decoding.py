@@ -24,7 +24,7 @@ from lung_seg.raw.radiograph import open_radiograph
 from tests.layouts import draw_chest, write_image, write_mask
 from tests.raw import failing_decoders
 
-CLOSE = Decoders.close  # the tests' own one keeps the processes
+END = decoding._end  # the other tests' own one keeps the processes
 
 SAVE_ANEW = "Save the file anew, or leave it out."
 LITTLE_MEMORY = "b.png needs more memory than this machine has free, or than 3.0 GB, the limit of max_megapixels=80."
@@ -96,12 +96,13 @@ def test_errors_of_a_reader_are_raised_unchanged(tmp_path: Path) -> None:
     assert str(there.value) == str(here.value)
 
 
-def test_processes_end_where_they_are_closed_and_ctrl_c_reaches_none() -> None:
+def test_processes_end_where_they_are_closed_and_ctrl_c_reaches_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(decoding, "_end", END)
     decoders = Decoders()
     number, group = decoders.run("", os.getpid), decoders.run("", os.getpgrp)
     assert group == number != os.getpgrp()
     assert decoders.run("", os.getpid) == number, "a second process for the second file"
-    CLOSE(decoders)
+    decoders.close()
     with pytest.raises(ProcessLookupError):
         os.kill(number, 0)
 
