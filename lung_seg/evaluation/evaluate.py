@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 import pytorch_lightning as pl
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from lung_seg.config import LUNG, SPLITS, UNKNOWN, EvaluateConfig, TrainConfig
+from lung_seg.config import LUNG, LUNG_PROBABILITY, SPLITS, UNKNOWN, EvaluateConfig, TrainConfig
 from lung_seg.config_field import flatten
 from lung_seg.draw import Rgb, enlarge, overlay, with_sides
 from lung_seg.environment import command_line, git_revision, versions
@@ -22,10 +22,13 @@ from lung_seg.evaluation.robustness import Robustness, measure_robustness, write
 from lung_seg.evaluation.statistics import CASE_SCORES, DELIVERED_SCORES, ScoredCase, summarise
 from lung_seg.files import write_csv, write_text
 from lung_seg.model.checkpoint import Seen
+from lung_seg.model.ensemble import Ensemble
 from lung_seg.model.metrics import COUNTS, overlap_counts, overlap_scores, predict_mask
 from lung_seg.model.surface_distances import surface_distances
+from lung_seg.model.unet import UNet
 from lung_seg.prediction.postprocess import Probability, clean, mask_at_original_size
 from lung_seg.prediction.quality import dice
+from lung_seg.prediction.smaller_view import enlarged, remove_unconfirmed, shown_smaller
 from lung_seg.prepared.store import read_original_mask
 from lung_seg.raw.image_file import write_png
 from lung_seg.raw.partly_known import Labels
@@ -36,6 +39,8 @@ from lung_seg.training.epoch_table import read_epochs
 from lung_seg.training.fit import Fitted
 from lung_seg.training.recipe import score_command
 from lung_seg.training.trainer import is_main_process, make_trainer, translate_errors
+
+Network = UNet | Ensemble
 
 NO_DISTANCES = (math.nan, math.nan, False)  # in mm where the spacing is not known
 SHOWN_CASES = 4  # overlays of this many of the worst cases, and of the best
@@ -48,7 +53,7 @@ class CaseScorer(pl.LightningModule):
     cleaned and at the radiograph's own size, as ``prediction`` writes it.
     """
 
-    def __init__(self, network: nn.Module, datamodule: LungDataModule):
+    def __init__(self, network: Network, datamodule: LungDataModule):
         super().__init__()
         self.network = network
         self.datamodule = datamodule
@@ -59,19 +64,26 @@ class CaseScorer(pl.LightningModule):
         image, mask, position = batch
         logits = self.network(image)
         counts = overlap_counts(logits, mask)
-        probabilities, masks = logits.float().sigmoid()[:, 0].cpu().numpy(), mask[:, 0].cpu().numpy()
-        maps = zip(probabilities, masks, position.tolist(), strict=True)
+        smaller = [shown_smaller(shown, self.network.step_px) for shown in image[:, 0].cpu().numpy()]
+        smaller_logits = self.network(torch.from_numpy(np.stack(smaller)[:, None]).to(image.device))
+        probabilities, of_smaller = (it.float().sigmoid()[:, 0].cpu().numpy() for it in (logits, smaller_logits))
+        maps = zip(probabilities, of_smaller, mask[:, 0].cpu().numpy(), position.tolist(), strict=True)
         delivered = [self._score_delivered(*case) for case in maps]
         self.cases.update(position, torch.cat([counts, counts.new_tensor(delivered)], dim=1))
 
-    def _score_delivered(self, probability: Probability, mask: Labels, position: int) -> list[float]:
+    def _score_delivered(
+        self, probability: Probability, of_smaller: Probability, mask: Labels, position: int
+    ) -> list[float]:
         """``DELIVERED_SCORES`` and whether distances failed, from probability and prepared mask, (S, S) each.
 
-        Only known pixels count; the distances of a partly known outline are not known.
+        ``of_smaller`` is the probability in the smaller view, of its size. Only known pixels count; the distances of a
+        partly known outline are not known.
         """
         row, resize = self.datamodule.rows[position], self.datamodule.data.resize
         size = (row.height_px, row.width_px)
-        delivered = mask_at_original_size(clean(probability), *size, resize)
+        smaller = clean(enlarged(of_smaller, len(probability))) >= LUNG_PROBABILITY
+        cleaned = clean(remove_unconfirmed(probability, smaller))
+        delivered = mask_at_original_size(cleaned, *size, resize)
         if self.datamodule.test_augment:  # the radiograph may have been turned or shifted, and its mask with it
             truth, unknown = (
                 mask_at_original_size((mask == value).astype(np.float32), *size, resize) for value in (LUNG, UNKNOWN)
@@ -106,7 +118,7 @@ def evaluate(config: EvaluateConfig, run_dir: Path) -> dict[str, Any]:
 
 
 def evaluate_network(
-    network: nn.Module, name: str, members: list[Member], config: EvaluateConfig, trainer: pl.Trainer, run_dir: Path
+    network: Network, name: str, members: list[Member], config: EvaluateConfig, trainer: pl.Trainer, run_dir: Path
 ) -> dict[str, Any]:
     """Score a network, or the ensemble of its members, on the requested split and write the evaluation."""
     datamodule = scoring_datamodule(config, members[0], config.split)
@@ -177,7 +189,7 @@ def evaluation_facts(
     }
 
 
-def score(network: nn.Module, datamodule: LungDataModule, trainer: pl.Trainer) -> list[ScoredCase]:
+def score(network: Network, datamodule: LungDataModule, trainer: pl.Trainer) -> list[ScoredCase]:
     """Score every case of the data module's test splits once, in the order of the manifest."""
     scorer = CaseScorer(network, datamodule)
     trainer.test(scorer, datamodule, verbose=False)

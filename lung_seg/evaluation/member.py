@@ -6,12 +6,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from torch import nn
-
 from lung_seg.config import AS_TRAINED, SPLITS, DataConfig, EvaluateConfig
 from lung_seg.environment import is_outside
 from lung_seg.errors import UserError
 from lung_seg.model.checkpoint import Seen, find_checkpoint, load_network
+from lung_seg.model.unet import UNet
 from lung_seg.training.augment import Augment
 from lung_seg.training.datamodule import LungDataModule
 
@@ -25,7 +24,7 @@ class Member:
     """The network of a checkpoint, the data it was trained on, and what it has seen of them."""
 
     path: Path
-    network: nn.Module
+    network: UNet
     data: DataConfig
     cases: dict[str, list[str]]  # SHA-256 of each split's prepared files; empty in exports of earlier versions
     seen: Seen | None  # None: an earlier version kept none

@@ -28,6 +28,7 @@ class UNet(nn.Module):
         super().__init__()
         channels = [min(base_channels * 2**level, max_channels) for level in range(depth + 1)]
         down, up = list(pairwise([1, *channels])), list(pairwise(reversed(channels)))
+        self.step_px = 2**depth  # the image's sides are multiples of it
         self.encoders = nn.ModuleList(_double_convolution(before, after, normalization) for before, after in down)
         self.upsamplers = nn.ModuleList(nn.ConvTranspose2d(below, here, kernel_size=2, stride=2) for below, here in up)
         self.decoders = nn.ModuleList(_double_convolution(2 * here, here, normalization) for _, here in up)

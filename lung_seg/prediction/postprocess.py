@@ -103,7 +103,7 @@ def nearest_lung_map(mask: Mask) -> NDArray[np.uint8]:
     right, left = find_lungs(mask)
     if right is None or left is None:
         return np.full(mask.shape, LEFT if right is None else RIGHT, np.uint8)
-    return np.where(_distance_to(right) <= _distance_to(left), RIGHT, LEFT).astype(np.uint8)
+    return np.where(distance_to(right) <= distance_to(left), RIGHT, LEFT).astype(np.uint8)
 
 
 def connected_components(mask: Mask) -> list[Component]:
@@ -127,11 +127,11 @@ def largest_components(components: Sequence[Component]) -> Sequence[Component]:
 
 def split_touching_lungs(component: Component) -> list[Component]:
     """Split two lungs that touch, each pixel to the lung with the nearer core; other components stay whole."""
-    depth = _distance_to(~component.pixels)
+    depth = distance_to(~component.pixels)
     for core_depth_px in np.linspace(1, depth.max(), 12)[:-1]:
         cores = largest_components(connected_components(depth > core_depth_px))
         if len(cores) == 2:
-            is_first = _distance_to(cores[0].pixels) <= _distance_to(cores[1].pixels)
+            is_first = distance_to(cores[0].pixels) <= distance_to(cores[1].pixels)
             halves = (component.pixels & is_first, component.pixels & ~is_first)
             pieces = [piece for half in halves for piece in connected_components(half)]
             return sorted(pieces, key=lambda piece: piece.area_px, reverse=True)
@@ -146,5 +146,6 @@ def _with_pieces(main: Component, components: Sequence[Component]) -> Mask:
     return lung
 
 
-def _distance_to(mask: Mask) -> NDArray[np.float32]:
+def distance_to(mask: Mask) -> NDArray[np.float32]:
+    """Distance of each pixel (S, S) to the mask in pixels, 0 in it; far larger than S where the mask is empty."""
     return cv2.distanceTransform((~mask).astype(np.uint8), cv2.DIST_L2, 5)  # type: ignore[return-value]

@@ -23,7 +23,8 @@ from lung_seg.prediction.postprocess import (
     mask_at_original_size,
     nearest_lung_map,
 )
-from lung_seg.prediction.quality import SMALLER, assess_quality, combine_ranges, dice
+from lung_seg.prediction.quality import assess_quality, combine_ranges, dice
+from lung_seg.prediction.smaller_view import enlarged, remove_unconfirmed, shown_smaller
 from lung_seg.raw.image_file import Grey
 from lung_seg.raw.masks import Mask
 from lung_seg.raw.radiograph import Radiograph, open_radiograph, refuse_blank
@@ -180,10 +181,12 @@ class Predictor:
     def finish(self, radiograph: Radiograph, network_input: Grey, probability: Probability) -> Prediction:
         """Postprocess the probability (S, S) of a radiograph's network input (S, S) to masks at its original size."""
         height_px, width_px = radiograph.pixels.shape
-        cleaned = clean(probability) if self.cleaning else probability
+        smaller = self._mask_of_smaller(network_input)
+        agreement = dice(self._cleaned(probability) >= LUNG_PROBABILITY, smaller)
+        confirmed = remove_unconfirmed(probability, smaller) if self.cleaning else probability
+        cleaned = self._cleaned(confirmed)
         mask = cleaned >= LUNG_PROBABILITY
-        agreement = dice(mask, self._mask_of_smaller(network_input))
-        quality = assess_quality(network_input, probability, mask, self.ranges, agreement)
+        quality = assess_quality(network_input, confirmed, mask, self.ranges, agreement)
         full_mask = mask_at_original_size(cleaned, height_px, width_px, self.resize)
         side = to_original_size(nearest_lung_map(mask), height_px, width_px, self.resize, cv2.INTER_NEAREST)
         right, left = full_mask & (side == RIGHT), full_mask & (side == LEFT)
@@ -203,11 +206,11 @@ class Predictor:
         return dataclasses.replace(prediction, finding=self.second_step(radiograph.pixels, prediction))
 
     def _mask_of_smaller(self, network_input: Grey) -> Mask:
-        """The mask (S, S) found where the network input (S, S) is shown at three quarters of its size."""
-        smaller_px = max(self.step_px, round(SMALLER * self.size_px / self.step_px) * self.step_px)
-        (probability,) = self._mean_probability(to_network_input(network_input, smaller_px, "stretch")[None])
-        enlarged = to_original_size(probability, self.size_px, self.size_px, "stretch")
-        return (clean(enlarged) if self.cleaning else enlarged) >= LUNG_PROBABILITY
+        (probability,) = self._mean_probability(shown_smaller(network_input, self.step_px)[None])
+        return self._cleaned(enlarged(probability, self.size_px)) >= LUNG_PROBABILITY
+
+    def _cleaned(self, probability: Probability) -> Probability:
+        return clean(probability) if self.cleaning else probability
 
     def _mean_probability(self, batch: Batch) -> NDArray[np.float32]:
         # The sigmoid of the logits, by tanh since exp(-logits) could overflow.

@@ -38,7 +38,6 @@ WARNING_TEMPLATES: dict[str, tuple[str | None, str | None]] = {
 NEGATIVE = "the lungs are not darker than what lies around them but brighter: it may be a negative (see inverted=)"
 RANGE_MARGIN = 0.25  # of a range's width, added at both ends: new cases vary more than the training cases
 MAX_EXTRA_DIGITS = 6  # of a value in a warning
-SMALLER = 0.75  # of its size: where the radiograph is shown smaller
 # The score, before it is lowered, below which the network counts as unsure. Of 90 films of other hospitals, scored by
 # networks that were not trained on them, all masks that are grossly wrong lie below it, and so did those of the weights
 # before, which were 11; of 192 cases of the hospitals trained on none does (docs/scores.md).
@@ -60,7 +59,7 @@ def assess_quality(
 
     Args:
         image: the network input, (S, S) as the others.
-        probability: of lung, before cleaning.
+        probability: of lung, before cleaning, without what the smaller view did not confirm.
         mask: after cleaning.
         ranges: of the features seen in training, see ``reference_ranges``; others are not checked.
         agreement: Dice of the mask with the one found where the radiograph is shown smaller.
