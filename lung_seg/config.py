@@ -291,7 +291,7 @@ class PredictConfig(ConfigGroup):
         None, "Checkpoint, run directory, .safetensors or .onnx, or an ensemble [a,b]; null: shipped weights."
     )
     flip: bool = config_field(False, "Average with the prediction for the mirrored radiograph.")
-    cleaning: bool = config_field(True, "Remove components that cannot be lung and fill holes.")
+    cleaning: bool = config_field(True, "Remove what cannot be lung or is none in a smaller view, and fill holes.")
     overlay: bool = config_field(True, "Write the radiograph with the lung contours.")
     crop: bool = config_field(False, "Write the box around the lungs, unchanged and with all but the lungs faded out.")
     tuberculosis: Any = config_field(

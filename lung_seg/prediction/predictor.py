@@ -99,7 +99,7 @@ class Predictor:
         checkpoints: checkpoints, run directories, .safetensors or .onnx files; none: the shipped weights, by PyTorch
             where it is installed, else by onnxruntime.
         flip: average with the prediction of the mirrored radiograph.
-        cleaning: remove components that cannot be lung and fill holes.
+        cleaning: remove what cannot be lung, or is none where the radiograph is shown smaller, and fill holes.
         inverted: radiographs, files and arrays, show air bright and bone dark.
         window: of DICOM, "auto" for its own window or VOI LUT unless that blanks the radiograph, "none" for neither.
         device: "cpu", "cuda", "mps", or "auto" for the fastest available.
