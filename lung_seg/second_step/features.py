@@ -30,7 +30,7 @@ Vector = NDArray[np.float64]
 LUNGS = "lungs"
 WHOLE, OUTSIDE, SHAPE = "whole radiograph", "lungs blacked out", "shape of the lungs"
 CONTROLS = (WHOLE, OUTSIDE, SHAPE)  # a sign of disease is read from the lungs only if none of these does as well
-VERSION = 1  # of the features, to be raised by every change of their values
+VERSION = 2  # of the features, to be raised by every change of their values
 
 DARK_QUANTILE, BRIGHT_QUANTILE = 0.02, 0.98
 DARKEST, BRIGHTEST = -3.0, 5.0  # of a normalised radiograph: its lungs reach from -1 to 1, bone lies above
