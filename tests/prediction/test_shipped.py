@@ -132,7 +132,7 @@ def test_the_onnx_file_holds_the_weights_of_the_safetensors() -> None:
 
 
 def test_they_can_be_exported_as_onnx(tmp_path: Path, run: Run) -> None:
-    outcome = run("export", "format=onnx", f"output={tmp_path}")
+    outcome = run("export", f"checkpoint={SHIPPED}", "format=onnx", f"output={tmp_path}")
     assert outcome.code == 0, outcome.err
     image = draw_phantom(1, 320, 320).image
     from_onnx = Predictor(tmp_path / "lungs.onnx").predict(image)
