@@ -66,7 +66,7 @@ class CaseScorer(pl.LightningModule):
         counts = overlap_counts(logits, mask)
         smaller = [shown_smaller(shown, self.network.step_px) for shown in image[:, 0].cpu().numpy()]
         smaller_logits = self.network(torch.from_numpy(np.stack(smaller)[:, None]).to(image.device))
-        probabilities, of_smaller = (it.float().sigmoid()[:, 0].cpu().numpy() for it in (logits, smaller_logits))
+        probabilities, of_smaller = (found.float().sigmoid()[:, 0].cpu().numpy() for found in (logits, smaller_logits))
         maps = zip(probabilities, of_smaller, mask[:, 0].cpu().numpy(), position.tolist(), strict=True)
         delivered = [self._score_delivered(*case) for case in maps]
         self.cases.update(position, torch.cat([counts, counts.new_tensor(delivered)], dim=1))

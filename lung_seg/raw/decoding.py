@@ -29,9 +29,8 @@ ResultT = TypeVar("ResultT")
 class Decoders:
     """Processes that decode files, one for each thread that reads at the same time; the first one starts at once.
 
-    The pools of the standard library cannot end a process at work, and fail as a whole where one crashes.
-
-    ``close()`` ends them, and so does the end of this object.
+    ``close()`` ends them, and so does the end of this object. The pools of the standard library cannot end a process
+    at work, and fail as a whole where one crashes.
 
     Args:
         threads: how many read at the same time.
@@ -136,7 +135,7 @@ def main() -> None:
     """
     import lung_seg.raw.radiograph  # noqa: F401 - before the first file waits for it
 
-    limit_memory(int(sys.argv[1]))
+    _limit_memory(int(sys.argv[1]))
     with os.fdopen(os.dup(1), "wb") as results:
         os.dup2(2, 1)  # what a decoder prints does not get among the results
         while True:
@@ -161,7 +160,7 @@ def _outcome(folder: Path, name: object, function: Callable[..., object], argume
         return UserError(f"{name} cannot be read: {type(error).__name__}.")
 
 
-def limit_memory(limit_bytes: int) -> None:
+def _limit_memory(limit_bytes: int) -> None:
     """Let this process have so much memory more than it has now; Linux only."""
     if sys.platform == "linux":
         import resource
